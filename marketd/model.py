@@ -1,0 +1,190 @@
+"""The nouns of marketd as frozen records.
+
+Owns the records that more than one floor talks about. Numbers called ``start``, ``end`` or ``number`` are interval
+numbers of the record's timeframe, half-open; times are ``_ms`` since the epoch, UTC.
+"""
+
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import NamedTuple
+
+from marketd.ranges import NOTHING, Ranges, Span
+from marketd.timeframe import TIMEFRAMES, Timeframe
+
+
+class JobType(StrEnum):
+    BACKFILL = "backfill"
+    GAP_REPAIR = "gap_repair"
+    CONTINUOUS = "continuous"
+
+
+class Claim(IntEnum):
+    """Who is served first by an exchange's budget; lower comes first."""
+
+    CONTINUOUS = 0
+    ORDER = 1
+    GAP_REPAIR = 2
+    BACKFILL = 3
+    RECHECK = 4
+
+
+class Cause(StrEnum):
+    """Why an interval is owed (design: gap rows)."""
+
+    NOT_ASKED = "not_asked"
+    FAILED = "failed"
+    LATE = "late"
+    LOST = "lost"
+    SUSPECT = "suspect"
+
+
+class Resolution(StrEnum):
+    STORED = "stored"
+    EMPTY = "empty"
+    MIXED = "mixed"
+    NOT_WANTED = "not_wanted"
+
+
+class RunStatus(StrEnum):
+    RUNNING = "running"
+    SUCCESS = "success"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    SKIPPED = "skipped"
+
+
+class Series(NamedTuple):
+    """Natural key of a series, in the order of the columns."""
+
+    exchange: str
+    symbol: str
+    timeframe: str
+
+    @property
+    def frame(self) -> Timeframe:
+        return TIMEFRAMES[self.timeframe]
+
+    def __str__(self) -> str:
+        return f"{self.exchange} {self.symbol} {self.timeframe}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request for one range of one series.
+
+    ``newest_first`` says from which side the exchange fills the page: the other side is the cut side. ``known`` are
+    intervals in the ask that are known to hold a candle at the exchange (anchors).
+    """
+
+    series: Series
+    start: int
+    end: int
+    newest_first: bool
+    known: Ranges = NOTHING
+
+    @property
+    def span(self) -> Span:
+        return self.start, self.end
+
+    def __str__(self) -> str:
+        return f"{self.series} [{self.start}, {self.end})"
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What an adapter read from a page: one entry a candle in each list, in the order the exchange sent them.
+
+    ``lines`` are the candles as CSV text in the exchange's own digits, ``open_ms`` first, the other fields in the order
+    of the adapter's ``columns``; the float lists exist to be compared, never to be stored.
+    """
+
+    open_ms: list[int]
+    open: list[float]
+    high: list[float]
+    low: list[float]
+    close: list[float]
+    volume: list[float]
+    lines: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the exchange said to an ask, after the page check.
+
+    ``covered`` is the range that the answer speaks for, ``rows`` the intervals with a usable candle, ``dropped`` those
+    whose row was misaligned or implausible. ``csv`` holds the usable candles, ascending, in ``columns`` order.
+    ``at_ms`` is the exchange's time of the answer. ``asked`` says what was asked for.
+    """
+
+    ask: Ask
+    covered: Ranges
+    rows: Ranges
+    dropped: Ranges
+    csv: bytes
+    columns: tuple[str, ...]
+    at_ms: int
+    fetched: int
+    outside: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A set of intervals that marketd owes. ``id`` is None until stored.
+
+    ``missing`` holds exactly the intervals still owed; ``filled`` and ``emptied`` count those that have left it since.
+    ``detected_ms`` is the exchange's time at which it was opened.
+    """
+
+    cause: Cause
+    missing: Ranges
+    detected_ms: int
+    id: int | None = None
+    filled: int = 0
+    emptied: int = 0
+    attempts: int = 0
+    next_attempt_ms: int | None = None
+    last_error: str | None = None
+    repaired_ms: int | None = None
+    resolution: Resolution | None = None
+
+    @property
+    def open(self) -> bool:
+        return self.repaired_ms is None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row of ``market_data_jobs`` after validation."""
+
+    id: int
+    exchange: str
+    symbol: str | None
+    timeframe: str | None
+    job_type: JobType
+    schedule: str | None
+    enabled: bool = True
+    start_ms: int | None = None
+    end_ms: int | None = None
+    catch_up: str = "one"
+    timeout_s: float | None = None
+    origin: str = "sql"
+    created_ms: int = 0
+    paused_until_ms: int | None = None
+    extra: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a run has done so far; counters are absolute, so that writing them twice is harmless."""
+
+    requests: int = 0
+    fetched: int = 0
+    inserted: int = 0
+    updated: int = 0
+    revised: int = 0
+    empties: int = 0
+    dropped: int = 0
+    gaps_opened: int = 0
+    gaps_closed: int = 0
+    last_open_ms: int | None = None

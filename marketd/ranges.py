@@ -1,0 +1,163 @@
+"""Sets of interval numbers as sorted, disjoint, non-adjacent half-open ranges.
+
+Owns the set arithmetic that ledger and planner are made of. Values are immutable; every operation is one merge
+over the sorted ranges, O(n + m). Refuses to know what the numbers mean.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Self
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """``spans`` are half-open ``(start, end)``; use the constructors, which normalise."""
+
+    spans: tuple[Span, ...] = ()
+
+    @classmethod
+    def of(cls, *spans: Span) -> Self:
+        """From spans in any order; empty ones are dropped, overlapping and adjacent ones joined."""
+        return cls(tuple(_joined(sorted(span for span in spans if span[0] < span[1]))))
+
+    @classmethod
+    def from_numbers(cls, numbers: Iterable[int]) -> Self:
+        """From ascending interval numbers (repeats allowed)."""
+        spans: list[Span] = []
+        start = end = None
+        for number in numbers:
+            if end is not None and start is not None:
+                if number == end:
+                    end = number + 1
+                    continue
+                if number < end:
+                    continue
+                spans.append((start, end))
+            start, end = number, number + 1
+        if start is not None and end is not None:
+            spans.append((start, end))
+        return cls(tuple(spans))
+
+    def __bool__(self) -> bool:
+        return bool(self.spans)
+
+    def __iter__(self) -> Iterator[Span]:
+        return iter(self.spans)
+
+    def __len__(self) -> int:
+        """How many separate runs there are; see ``size`` for how many intervals."""
+        return len(self.spans)
+
+    def __contains__(self, number: int) -> bool:
+        at = bisect_right(self.spans, number, key=_start)
+        return at > 0 and number < self.spans[at - 1][1]
+
+    def __or__(self, other: Self) -> Self:
+        if not other.spans:
+            return self
+        if not self.spans:
+            return other
+        if self.spans[-1][1] < other.spans[0][0]:
+            return type(self)(self.spans + other.spans)
+        return type(self)(tuple(_joined(sorted(self.spans + other.spans))))
+
+    def __and__(self, other: Self) -> Self:
+        return type(self)(tuple(_common(self.spans, other.spans)))
+
+    def __sub__(self, other: Self) -> Self:
+        if not other.spans or not self.spans:
+            return self
+        return type(self)(tuple(_remaining(self.spans, other.spans)))
+
+    @property
+    def size(self) -> int:
+        """How many intervals."""
+        return sum(end - start for start, end in self.spans)
+
+    @property
+    def start(self) -> int:
+        """Lowest number; IndexError when empty."""
+        return self.spans[0][0]
+
+    @property
+    def end(self) -> int:
+        """Highest number + 1; IndexError when empty."""
+        return self.spans[-1][1]
+
+    @property
+    def hull(self) -> Self:
+        """One range from the lowest to the highest number."""
+        return type(self)(((self.start, self.end),)) if self.spans else self
+
+    def covers(self, other: Self) -> bool:
+        """True where every number of ``other`` is in this set."""
+        return not (other - self)
+
+    def numbers(self) -> Iterator[int]:
+        for start, end in self.spans:
+            yield from range(start, end)
+
+    def at_or_before(self, number: int) -> int | None:
+        """Highest member that is not above ``number``."""
+        at = bisect_right(self.spans, number, key=_start)
+        return None if at == 0 else min(number, self.spans[at - 1][1] - 1)
+
+    def at_or_after(self, number: int) -> int | None:
+        """Lowest member that is not below ``number``."""
+        if number in self:
+            return number
+        at = bisect_right(self.spans, number, key=_start)
+        return self.spans[at][0] if at < len(self.spans) else None
+
+
+NOTHING = Ranges()
+
+
+def _start(span: Span) -> int:
+    return span[0]
+
+
+def _joined(ordered: Iterable[Span]) -> Iterator[Span]:
+    current: Span | None = None
+    for span in ordered:
+        if current is None:
+            current = span
+        elif span[0] <= current[1]:
+            if span[1] > current[1]:
+                current = (current[0], span[1])
+        else:
+            yield current
+            current = span
+    if current is not None:
+        yield current
+
+
+def _common(left: tuple[Span, ...], right: tuple[Span, ...]) -> Iterator[Span]:
+    i = j = 0
+    while i < len(left) and j < len(right):
+        start = max(left[i][0], right[j][0])
+        end = min(left[i][1], right[j][1])
+        if start < end:
+            yield start, end
+        if left[i][1] < right[j][1]:
+            i += 1
+        else:
+            j += 1
+
+
+def _remaining(left: tuple[Span, ...], right: tuple[Span, ...]) -> Iterator[Span]:
+    j = 0
+    for start, end in left:
+        while j < len(right) and right[j][1] <= start:
+            j += 1
+        k = j
+        while k < len(right) and right[k][0] < end:
+            if right[k][0] > start:
+                yield start, right[k][0]
+            start = max(start, right[k][1])
+            k += 1
+        if start < end:
+            yield start, end
