@@ -1,0 +1,174 @@
+"""Sessions with PostgreSQL that cannot hang or lose a cancellation.
+
+Owns the pool and the one place where foreign database errors become ours. Every use goes through ``Database.session``.
+Refuses to know any table. The settings are what it took to survive dead links: asyncpg's own time-outs do not bound
+the release of a connection, nor the ROLLBACK on a dead one.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Self, TypeAlias, TypeVar
+
+import asyncpg
+
+from marketd.errors import DatabaseUnavailable, DiskFull, PrivilegeError, SchemaError, StoreError
+from marketd.secret import mask_dsn
+from marketd.text import clean
+
+Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+"""What a session yields."""
+
+T = TypeVar("T")
+
+_ACQUIRE_S = 5
+_CLOSE_S = 3
+_SETTINGS = {
+    "timezone": "UTC",
+    "statement_timeout": "25000",
+    "lock_timeout": "5000",
+    "idle_in_transaction_session_timeout": "10000",
+    "jit": "off",
+}
+# Connection lost, server shutting down or starting, read-only after a failover, serialisation, lock not available.
+_WAIT = ("08", "57P", "25006", "40001", "40P01", "55P03", "53300")
+_CONNECTION_LOST = "08006"
+
+
+class Database:
+    """A pool of connections to ``dsn``; open it with ``async with``.
+
+    The pool connects lazily, so opening succeeds while the server is away; ``session`` then raises
+    DatabaseUnavailable.
+    """
+
+    def __init__(self, dsn: str, *, size: int = 8, application: str = "marketd", statement_s: float = 25) -> None:
+        self._dsn = dsn
+        self._size = size
+        self._settings = _SETTINGS | {
+            "application_name": application,
+            "statement_timeout": str(int(statement_s * 1000)),
+        }
+        self._command_s = statement_s + 5
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+
+    @property
+    def where(self) -> str:
+        """The address without its password, for messages."""
+        return mask_dsn(self._dsn)
+
+    async def __aenter__(self) -> Self:
+        try:
+            self._pool = asyncpg.create_pool(
+                self._dsn,
+                min_size=0,
+                max_size=self._size,
+                timeout=_ACQUIRE_S,
+                command_timeout=self._command_s,
+                max_inactive_connection_lifetime=300,
+                init=_prepare,
+                server_settings=self._settings,
+            )
+            await self._pool
+        except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise translated(error, self.where) from error
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        try:
+            await asyncio.wait_for(pool.close(), _CLOSE_S)
+        except (TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.PostgresError):
+            pool.terminate()
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Connection]:
+        """One connection; whatever the database raises inside comes out as a StoreError of ours.
+
+        A cancellation comes out as a cancellation even where asyncpg replaces it by its own error, which it does when
+        the connection died meanwhile.
+        """
+        if self._pool is None:
+            raise DatabaseUnavailable("the database pool is closed")
+        connection: Connection | None = None
+        try:
+            connection = await self._pool.acquire(timeout=_ACQUIRE_S)
+            yield connection
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            _reraise_cancellation(error)
+            raise translated(error, self.where) from error
+        finally:
+            if connection is not None:
+                await self._release(connection)
+
+    async def _release(self, connection: Connection) -> None:
+        if self._pool is None:
+            return
+        try:
+            await self._pool.release(connection, timeout=1)
+        except (TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.PostgresError):
+            with suppress(asyncpg.InterfaceError):
+                connection.terminate()
+
+    async def retrying(self, work: Callable[[], Awaitable[T]], sleep: Callable[[float], Awaitable[None]]) -> T:
+        """Run ``work`` until the database is there, waiting 1 s to 15 s between tries."""
+        delay_s = 1.0
+        while True:
+            try:
+                return await work()
+            except DatabaseUnavailable:
+                await sleep(delay_s)
+                delay_s = min(delay_s * 2, 15)
+
+
+async def _prepare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Let the kernel notice a dead link within seconds; off by default."""
+    transport = getattr(connection, "_transport", None)
+    sock = transport.get_extra_info("socket") if transport is not None else None
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 3), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 2), ("TCP_USER_TIMEOUT", 4000)):
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def _reraise_cancellation(error: BaseException) -> None:
+    task = asyncio.current_task()
+    if task is not None and task.cancelling() and not isinstance(error, TimeoutError):
+        raise asyncio.CancelledError from error
+
+
+def translated(error: BaseException, where: str) -> Exception:
+    """Our error for ``error``: *wait* (DatabaseUnavailable) or what to tell the operator."""
+    state = _sqlstate(error)
+    text = clean(str(error)) or type(error).__name__
+    if state is None:
+        if isinstance(error, ValueError):
+            return SchemaError(f"the database URL cannot be used: {text}")
+        return DatabaseUnavailable(f"the database at {where} is out of reach: {text}", _CONNECTION_LOST)
+    if state.startswith("28") or state == "3D000":
+        return DatabaseUnavailable(f"the database at {where} refuses the connection: {text}", state)
+    if state.startswith(_WAIT):
+        return DatabaseUnavailable(f"the database at {where} is not available: {text}", state)
+    if state == "53100":
+        return DiskFull(f"no space left at the database server: {text}", state)
+    if state == "42501":
+        return PrivilegeError(f"the database role lacks a right: {text}")
+    if state in ("42P01", "42703", "42883", "3F000"):
+        return SchemaError(f"the schema is not marketd's or not current ({text}): run `marketd migrate`")
+    return StoreError(f"the database refused: {text}", state)
+
+
+def _sqlstate(error: BaseException) -> str | None:
+    """The first server code in the chain: asyncpg may hide it behind an error of its own."""
+    seen: BaseException | None = error
+    while seen is not None:
+        state = getattr(seen, "sqlstate", None)
+        if isinstance(state, str):
+            return state
+        seen = seen.__cause__ or seen.__context__
+    return None

@@ -1,0 +1,77 @@
+"""Runs of empty intervals that look wrong.
+
+Owns the judgement which empties are not believed at once: a run far longer than usual for its series, or one that
+several symbols of an exchange share. Pure, over runs as half-open spans; the rule was set on real candles of thin and
+dense markets, where it names the exchange's known outages and almost nothing else.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from marketd.ranges import Ranges, Span
+from marketd.timeframe import Timeframe
+
+NEAR_S = 30 * 86_400
+"""How far to both sides the usual length of a run is measured, in seconds (at least 30 intervals)."""
+
+_LEAST_S = 3600  # shorter silences are never suspect: they heal by the ordinary looks
+_LEAST_INTERVALS = 3
+_TIMES_USUAL = 3
+_RANK = 3  # "usual" is the third longest run nearby, so that two outages in a month do not hide each other
+_SHARING = 3  # symbols that must be silent at once
+
+
+def near(frame: Timeframe) -> int:
+    """Intervals to both sides within which runs are compared."""
+    return max(30, NEAR_S // frame.typical_s)
+
+
+def unusual(runs: Sequence[Span], frame: Timeframe, *, times: float = _TIMES_USUAL) -> list[Span]:
+    """Those of ``runs`` (ascending, disjoint) that are more than ``times`` the usual length around them."""
+    reach = near(frame)
+    candidates = [run for run in runs if _long(run, frame)]
+    return [run for run in candidates if _length(run) > times * _usual(run, runs, reach)]
+
+
+def _long(run: Span, frame: Timeframe) -> bool:
+    return _length(run) >= _LEAST_INTERVALS and _length(run) * frame.typical_s >= _LEAST_S
+
+
+def _usual(run: Span, runs: Sequence[Span], reach: int) -> int:
+    nearby = sorted(
+        (_length(other) for other in runs if other != run and run[0] - reach < other[1] and other[0] < run[1] + reach),
+        reverse=True,
+    )
+    return max(1, nearby[_RANK - 1]) if len(nearby) >= _RANK else 1
+
+
+def shared(runs: Mapping[str, Sequence[Span]], frame: Timeframe) -> dict[str, list[Span]]:
+    """Runs, longer than usual for their symbol, that at least three symbols of a majority have at the same time."""
+    longer = {symbol: unusual(spans, frame, times=1) for symbol, spans in runs.items()}
+    return {
+        symbol: found
+        for symbol, spans in longer.items()
+        if (found := [span for span in spans if _is_shared(symbol, span, longer)])
+    }
+
+
+def _is_shared(symbol: str, span: Span, longer: Mapping[str, Sequence[Span]]) -> bool:
+    silent = 1 + sum(
+        any(_overlap(span, other) * 2 > _length(span) for other in others)
+        for name, others in longer.items()
+        if name != symbol
+    )
+    return silent >= _SHARING and silent * 2 > len(longer)
+
+
+def doubtful(run: Span, closed: Ranges, first: int | None) -> Ranges:
+    """What of ``run`` may be doubted: nothing that a closed suspect gap has settled, nothing before ``first``."""
+    start = run[0] if first is None else max(run[0], first)
+    return Ranges.of((start, run[1])) - closed
+
+
+def _length(run: Span) -> int:
+    return run[1] - run[0]
+
+
+def _overlap(one: Span, other: Span) -> int:
+    return max(0, min(one[1], other[1]) - max(one[0], other[0]))
