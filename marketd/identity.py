@@ -17,9 +17,10 @@ from pathlib import Path
 from marketd.errors import ConfigError
 
 PR_SET_PDEATHSIG = 1
-PR_SET_KEEPCAPS = 8
+PR_SET_SECUREBITS = 28
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
+SECBIT_NO_SETUID_FIXUP = 1 << 2  # or access(2) would ignore what is kept, which initdb relies on
 CAP_DAC_OVERRIDE = 1
 CAP_VERSION_3 = 0x20080522
 
@@ -31,8 +32,7 @@ class Identity:
     """``uid`` and ``gid`` of the server; ``drop`` says that we are root and must become them.
 
     ``climb``: binaries or data lie below a directory that is closed to that user (a checkout in /root), so the one
-    capability to pass it is kept. The socket directory then stays root's own, or any process of that user could
-    borrow the capability through the server.
+    capability to pass it is kept.
     """
 
     uid: int
@@ -43,7 +43,7 @@ class Identity:
 
     def own(self, directory: Path) -> None:
         """Hand a directory of our making to the server's user."""
-        if self.drop and not (self.climb and directory.name != "cluster.new"):
+        if self.drop:
             os.chown(directory, self.uid, self.gid)
 
     def assume(self) -> None:
@@ -53,7 +53,7 @@ class Identity:
         """
         if self.drop:
             if self.climb:
-                _prctl(PR_SET_KEEPCAPS, 1)
+                _prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP)
             os.setgroups([])
             os.setgid(self.gid)
             os.setuid(self.uid)

@@ -10,6 +10,7 @@ from bisect import insort
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import count
+from math import inf
 from typing import Final
 
 from aiolimiter import AsyncLimiter
@@ -17,6 +18,8 @@ from aiolimiter import AsyncLimiter
 from marketd.model import Claim
 
 MINUTE_S: Final = 60.0
+TICK_S: Final = 1e-6
+"""No wait is shorter: where a clock counts in microseconds, a rest of 1e-16 would be waited for without end."""
 
 
 @dataclass(slots=True, eq=False)
@@ -36,17 +39,17 @@ class _Waiter:
 class Budget:
     """Requests a minute, evenly spaced, in order of claim. Times are the running loop's, in seconds.
 
-    A pass costs one unit of the bucket, ``slow_down`` makes it cost more; a request of weight ``w`` needs ``w`` passes.
+    A request of weight ``w`` needs ``w`` passes, each a spacing after the one before.
     """
 
     def __init__(self, requests_per_minute: float) -> None:
         self._full_rate = requests_per_minute
         self._bucket = AsyncLimiter(1, MINUTE_S / requests_per_minute)
-        self._paid = 0.0
         self._queue: list[_Waiter] = []
         self._numbers = count()
         self._driver: _Waiter | None = None
         self._passed: deque[float] = deque()
+        self._last_pass = -inf
         self._blocked_until = 0.0
         self._slow_factor = 1.0
         self._slow_until = 0.0
@@ -66,6 +69,7 @@ class Budget:
                 else:
                     await waiter.woken.wait()
                     waiter.woken.clear()
+                    self._hold_if_blocked(waiter)
             arrived = True
         finally:
             self._leave(waiter, arrived)
@@ -84,15 +88,13 @@ class Budget:
 
     def set_rate(self, requests_per_minute: float) -> None:
         """Another rate from the next pass on (a reload); whoever waits keeps its place."""
-        if requests_per_minute != self._full_rate:
-            self._full_rate = requests_per_minute
-            self._bucket = AsyncLimiter(1, MINUTE_S / requests_per_minute)
-            self._paid = -1.0  # a new bucket would let one through at once, right behind the last of the old one
+        self._full_rate = requests_per_minute
+        self._bucket = AsyncLimiter(1, MINUTE_S / requests_per_minute)
 
     @property
     def per_minute(self) -> float:
         """Requests a minute that pass now: the configured rate, less what a slow-down takes."""
-        return self._full_rate / self._price
+        return self._full_rate / (self._slow_factor if self._now() < self._slow_until else 1.0)
 
     @property
     def used_last_minute(self) -> int:
@@ -103,38 +105,37 @@ class Budget:
     @property
     def blocked_for_s(self) -> float:
         """Seconds until somebody may pass again; 0 where nothing blocks."""
-        return max(0.0, self._blocked_until - self._now())
+        left_s = self._blocked_until - self._now()
+        return left_s if left_s > TICK_S else 0.0
 
     @property
     def waiting(self) -> int:
         return len(self._queue)
 
     @property
-    def _price(self) -> float:
-        return self._slow_factor if self._now() < self._slow_until else 1.0
+    def _free_at(self) -> float:
+        """When the bucket has room again; two ticks later, since its own sums may be off by less than one."""
+        return self._last_pass + MINUTE_S / self.per_minute + 2 * TICK_S
 
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
 
     async def _next_pass(self) -> None:
-        """Pay for one pass. What is paid stays with the budget, so a driver that is cancelled wastes nothing."""
-        while (delay_s := self.blocked_for_s) > 0 or self._paid < self._price:
-            if delay_s > 0:
-                self._paid = min(self._paid, 0.0)  # the bucket fills up meanwhile: two would pass at once
-                await asyncio.sleep(delay_s)
-                continue
-            bucket, part = self._bucket, min(1.0, self._price - self._paid)
-            await bucket.acquire(part)
-            if bucket is self._bucket:
-                self._paid += part
-        self._paid = 0.0
+        """Wait until one may pass. Nothing is taken before, so a driver that is cancelled here wastes nothing.
+
+        The sleep is ours, because price and blocks may change during it; the bucket has room when it ends.
+        """
+        while (delay_s := max(self.blocked_for_s, self._free_at - self._now())) > TICK_S:
+            await asyncio.sleep(delay_s)
+        await self._bucket.acquire()
 
     def _serve(self) -> None:
         """One pass to whoever is first now: it may have come after the driver."""
         now = self._now()
         self._forget(now)
         self._passed.append(now)
+        self._last_pass = now
         self._give(self._queue[0])
 
     def _give(self, waiter: _Waiter) -> None:
@@ -142,6 +143,12 @@ class Budget:
         if waiter.left == 0:
             self._queue.remove(waiter)
             waiter.woken.set()
+
+    def _hold_if_blocked(self, waiter: _Waiter) -> None:
+        """A block may fall between the serving of a waiter and its running: then it goes back to its place."""
+        if waiter.left == 0 and self.blocked_for_s > 0:
+            waiter.left = 1
+            insort(self._queue, waiter, key=_rank)
 
     def _leave(self, waiter: _Waiter, arrived: bool) -> None:
         if waiter in self._queue:

@@ -4,7 +4,8 @@ Owns one frozen record for each kind of fault, and ``Faults``: the list of those
 the exchange runs. Times of faults are the exchange's own clock. Refuses to touch a reply (see ``trouble``, ``damage``).
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Literal, TypeVar
 
@@ -12,13 +13,15 @@ from marketd.clock import Clock
 from marketd.rehearsal.market import Change, Overlay
 from marketd.rehearsal.stats import Asked
 
+JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30})?([eE][-+]?[0-9]{1,2})?")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """What all kinds share: from ``at_s`` seconds of exchange time after it was set, for ``for_s`` seconds.
 
-    It strikes only asks of the named ``asks``, ``symbols`` and ``timeframes`` (exchange's spelling; none named: all),
-    only the ``share`` of them, and ends after ``count`` strikes.
+    It strikes only asks of the named ``asks``, ``symbols`` (as listed: ``BTCUSD``) and ``timeframes`` (the exchange's
+    spelling: ``1D``), none named meaning all; only the ``share`` of them; and it ends after ``count`` strikes.
     """
 
     at_s: float = 0.0
@@ -48,7 +51,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Spanned(Fault):
-    """Candles that open in ``[start_ms, end_ms)``."""
+    """Candles that open in ``[start_ms, end_ms)``; longer timeframes are aggregated from what is left."""
 
     start_ms: int
     end_ms: int
@@ -137,8 +140,8 @@ class Revised(_Spanned):
     def mistakes(self) -> Iterator[str]:
         if self.start_ms >= self.end_ms:
             yield "start must be before end"
-        if len(self.values) not in (0, 5):
-            yield "values must be five texts: open, close, high, low, volume"
+        if len(self.values) not in (0, 5) or not all(map(JSON_NUMBER.fullmatch, self.values)):
+            yield "values must be the texts of five JSON numbers: open, close, high, low, volume"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,29 +298,33 @@ class Faults:
         """Take back all faults, or those of the given kinds."""
         self._set = [item for item in self._set if kinds and not isinstance(item.fault, kinds)]
 
-    def take(self, kind: type[Kind], asked: Asked) -> Kind | None:
-        """The first fault of ``kind`` that strikes this ask, counted against its ``count`` and ``share``."""
+    def take(self, kind: type[Kind], asked: Asked, where: Callable[[Kind], bool] = lambda _: True) -> Kind | None:
+        """The first fault of ``kind`` that strikes this ask, counted against its ``count`` and ``share``.
+
+        Those for which ``where`` is false do not concern this ask, and are not counted.
+        """
         for item in self._active(kind):
-            if isinstance(item.fault, kind) and item.fault.concerns(asked) and item.strikes():
-                return item.fault
+            fault = item.fault
+            if isinstance(fault, kind) and fault.concerns(asked) and where(fault) and item.strikes():
+                return fault
         return None
 
     def standing(self, kind: type[Kind]) -> list[Kind]:
         """Faults of ``kind`` that hold at this moment; nothing is counted."""
         return [item.fault for item in self._active(kind) if isinstance(item.fault, kind)]
 
-    def overlay(self, symbol: str) -> Overlay:
-        """What the exchange has lost and revised of ``symbol`` at this moment."""
+    def overlay(self, symbol: str, timeframe: str) -> Overlay:
+        """What the exchange has lost and revised of a series at this moment."""
         now_ms = self._clock.now_ms()
         lost = [
             (fault.start_ms, fault.end_ms)
             for fault in self.standing(Lost)
-            if _names(fault, symbol) and (fault.restored_at_ms is None or now_ms < fault.restored_at_ms)
+            if _names(fault, symbol, timeframe) and (fault.restored_at_ms is None or now_ms < fault.restored_at_ms)
         ]
         changes = [
             Change(fault.start_ms, fault.end_ms, fault.values or None)
             for fault in self.standing(Revised)
-            if _names(fault, symbol) and (fault.from_ms is None or now_ms >= fault.from_ms)
+            if _names(fault, symbol, timeframe) and (fault.from_ms is None or now_ms >= fault.from_ms)
         ]
         return Overlay(tuple(lost), tuple(changes))
 
@@ -331,8 +338,8 @@ class Faults:
         return (item for item in self._set if isinstance(item.fault, kind) and item.state(now_ms) == "active")
 
 
-def _names(fault: Fault, symbol: str) -> bool:
-    return not fault.symbols or symbol in fault.symbols
+def _names(fault: Fault, symbol: str, timeframe: str) -> bool:
+    return (not fault.symbols or symbol in fault.symbols) and (not fault.timeframes or timeframe in fault.timeframes)
 
 
 def _out_of_range(fault: Fault) -> Iterator[str]:
@@ -344,5 +351,7 @@ def _out_of_range(fault: Fault) -> Iterator[str]:
             yield f"{item.name} must lie between 0 and 1"
         elif item.name in ("count", "per_minute", "rows", "megabytes") and value < 1:
             yield f"{item.name} must be at least 1"
+        elif item.name == "status" and not 200 <= value <= 599:
+            yield "status must be a status of HTTP"
         elif value < 0:
             yield f"{item.name} must not be negative"

@@ -93,9 +93,7 @@ class Market:
                 break
         return rows[: window.limit]
 
-    def _parts(
-        self, symbol: str, frame: Timeframe, window: Window, now_ms: int, overlay: Overlay
-    ) -> Iterator[Chunk]:
+    def _parts(self, symbol: str, frame: Timeframe, window: Window, now_ms: int, overlay: Overlay) -> Iterator[Chunk]:
         """Blocks (a day, or one candle of a longer timeframe) in the order asked for."""
         first_ms, last_ms = self._bounds_ms(symbol, overlay)
         start_ms = 0 if window.start_ms is None else window.start_ms
@@ -172,9 +170,7 @@ def recorded(directory: Path, exchange: str = "bitfinex") -> Market:
     return Market(Recorded(directory / exchange))
 
 
-def synthetic(
-    seed: int, symbols: Sequence[str], start_ms: int, end_ms: int, no_trade_share: float = 0.1
-) -> Market:
+def synthetic(seed: int, symbols: Sequence[str], start_ms: int, end_ms: int, no_trade_share: float = 0.1) -> Market:
     """A random market over ``[start_ms, end_ms)`` in which ``no_trade_share`` of the minutes have no candle."""
     return Market(Synthetic(seed, symbols, start_ms, end_ms, no_trade_share))
 

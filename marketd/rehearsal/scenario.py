@@ -6,7 +6,7 @@ with the number and kind of its fault.
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, fields
+from dataclasses import MISSING, Field, fields
 from datetime import datetime
 from pathlib import Path
 from types import NoneType
@@ -15,6 +15,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from marketd.clock import at, ms_of
 from marketd.errors import ConfigError
 from marketd.rehearsal.faults import KIND_NAMES, KINDS, Fault
+
+MOST = 1e10
+YEAR_9999_MS = 253_370_764_800_000
+
+
+class _MistakeError(ValueError):
+    """What the writer of a scenario has to correct."""
 
 
 def load_scenario(path: Path) -> tuple[Fault, ...]:
@@ -57,20 +64,20 @@ def fault_table(fault: Fault) -> dict[str, object]:
 
 def _read_fault(table: object) -> Fault:
     if not isinstance(table, Mapping):
-        raise ValueError("must be a table")  # noqa: TRY004  a mistake of the writer, reported with the others
+        raise _MistakeError("must be a table")
     kind = table.get("kind")
     record = KINDS.get(kind) if isinstance(kind, str) else None
     if record is None:
-        raise ValueError(f"unknown kind {kind!r}; known are {' '.join(KINDS)}")
+        raise _MistakeError(f"unknown kind {kind!r}; known are {' '.join(KINDS)}")
     values, mistakes = _read_values(record, table)
     if mistakes:
-        raise ValueError("\n".join(f"({kind}) {mistake}" for mistake in mistakes))
+        raise _MistakeError("\n".join(f"({kind}) {mistake}" for mistake in mistakes))
     try:
         return record(**values)
     except TypeError:
-        raise ValueError(f"({kind}) must have {' and '.join(_required(record))}") from None
+        raise _MistakeError(f"({kind}) must have {' and '.join(_required(record))}") from None
     except ValueError as error:
-        raise ValueError(f"({kind}) {error}") from None
+        raise _MistakeError(f"({kind}) {error}") from None
 
 
 def _read_values(record: type[Fault], table: Mapping[str, object]) -> tuple[dict[str, Any], list[str]]:
@@ -97,7 +104,7 @@ def _key(item: "Field[Any]") -> str:
 
 
 def _required(record: type[Fault]) -> Sequence[str]:
-    return [_key(item) for item in fields(record) if item.default is not None and type(item.default).__name__ == "_MISSING_TYPE"]
+    return [_key(item) for item in fields(record) if item.default is MISSING]
 
 
 def _read_value(name: str, hint: Any, value: object) -> object:
@@ -110,23 +117,25 @@ def _read_value(name: str, hint: Any, value: object) -> object:
 
 def _read_list(hint: Any, value: object) -> tuple[object, ...]:
     if not isinstance(value, list):
-        raise ValueError("must be a list")  # noqa: TRY004
+        raise _MistakeError("must be a list")
     return tuple(_read_plain(hint, item) for item in value)
 
 
 def _read_plain(hint: Any, value: object) -> object:
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
-            raise ValueError(f"{value!r} must be one of {' '.join(get_args(hint))}")
+            raise _MistakeError(f"{value!r} must be one of {' '.join(get_args(hint))}")
         return value
     accepted = [kind for kind in (get_args(hint) or (hint,)) if kind is not NoneType]
     if isinstance(value, bool) and bool not in accepted:
-        raise ValueError(f"{value!r} must be {_named(accepted)}")
-    if float in accepted and isinstance(value, int):
-        return float(value)
-    if not isinstance(value, tuple(accepted)):
-        raise ValueError(f"{value!r} must be {_named(accepted)}")
-    return value
+        raise _MistakeError(f"{value!r} must be {_named(accepted)}")
+    if not isinstance(value, (*accepted, int) if float in accepted else tuple(accepted)):
+        raise _MistakeError(f"{value!r} must be {_named(accepted)}")
+    if isinstance(value, str) and not value.isprintable():
+        raise _MistakeError(f"{value!r} must be printable")  # it may become a header
+    if isinstance(value, int | float) and not abs(value) < MOST:
+        raise _MistakeError(f"{value!r} is no number of this world")
+    return float(value) if float in accepted and isinstance(value, int) else value
 
 
 def _named(accepted: Sequence[type]) -> str:
@@ -137,9 +146,11 @@ def _named(accepted: Sequence[type]) -> str:
 def _read_moment(value: object) -> int:
     """Milliseconds of a TOML date-time, an ISO text or a whole number of ms; a time zone is required."""
     if isinstance(value, int) and not isinstance(value, bool):
+        if not 0 <= value < YEAR_9999_MS:
+            raise _MistakeError(f"{value!r} must be milliseconds since the epoch")
         return value
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     except ValueError:
-        raise ValueError(f"{value!r} must be a date-time with offset, or milliseconds since the epoch") from None
+        raise _MistakeError(f"{value!r} must be a date-time with offset, or milliseconds since the epoch") from None
     return ms_of(moment)

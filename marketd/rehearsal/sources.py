@@ -11,6 +11,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Protocol
@@ -93,7 +94,7 @@ def read_years(paths: Sequence[Path]) -> Chunk:
             raise ConfigError(f"{path} is not a file of recorded candles: {error}") from error
         opens.extend(years)
         rows.extend(b"[%b]" % line for line in lines)
-        if any(later <= earlier for earlier, later in zip(opens, opens[1:], strict=False)):
+        if any(later <= earlier for earlier, later in pairwise(opens)):
             raise ConfigError(f"{path}: candles must be ascending, within the file and after the year before")
     if not rows:
         raise ConfigError(f"{', '.join(path.name for path in paths)}: no candles in it")
@@ -102,10 +103,11 @@ def read_years(paths: Sequence[Path]) -> Chunk:
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """How one synthetic pair is drawn: its price level in ticks, and the digits of a tick."""
+    """How one synthetic pair is drawn: its price level in ticks, ``unit`` ticks being 1, and the texts of fractions."""
 
     base: int
-    decimals: int
+    unit: int
+    tails: tuple[str, ...]
     phase: int
 
 
@@ -134,36 +136,46 @@ class Synthetic:
     def day(self, symbol: str, day: int) -> Chunk:
         opens = array("q")
         rows: list[bytes] = []
-        for open_ms, row in self._minutes(symbol, day):
+        for open_ms, text in self._minutes(symbol, day):
             opens.append(open_ms)
-            rows.append(row)
+            rows.append(text.encode())
         start_ms, end_ms = self._bounds
         return Chunk(opens, rows).between(start_ms, end_ms - 1)
 
-    def _minutes(self, symbol: str, day: int) -> Iterator[tuple[int, bytes]]:
+    def _minutes(self, symbol: str, day: int) -> Iterator[tuple[int, str]]:
+        """Open times and row texts; written out rather than in small functions, because every minute passes here."""
         pair = self._pairs[symbol]
-        price_text = _Texts(pair.decimals)
         level, drift = _level(pair, day), _level(pair, day + 1) - _level(pair, day)
-        silent, jitter = self._silent, max(pair.base // 1000, 4)
+        silent, jitter, unit, tails = self._silent, max(pair.base // 1000, 4), pair.unit, pair.tails
+        swing, open_ms = 2 * jitter + 1, day * DAY_MS - MINUTE_MS
         last, away = level, 0
-        bits = struct.iter_unpack("<QQ", Random(f"{self._seed}:{symbol}:{day}").randbytes(16 * MINUTES_A_DAY))
-        for minute, (shape, size) in enumerate(bits):
-            away = away * 15 // 16 + (shape >> 16 & 0xFFFF) % (2 * jitter + 1) - jitter
-            if shape & 0xFFFF < silent:
+        last_text = f"{last // unit}{tails[last % unit]}"
+        dice = Random(f"{self._seed}:{symbol}:{day}")  # noqa: S311  no secret: the same seed must give the same day
+        bits = struct.iter_unpack("<HHHHQ", dice.randbytes(16 * MINUTES_A_DAY))
+        for minute, (silence, move, up, down, size) in enumerate(bits):
+            open_ms += MINUTE_MS
+            away = away * 15 // 16 + move % swing - jitter
+            if silence < silent:
                 continue
             close = max(level + drift * minute // MINUTES_A_DAY + away, 1)
-            high = max(last, close) + ((shape >> 32 & 0xFF) * jitter >> 9)
-            low = max(min(last, close) - ((shape >> 40 & 0xFF) * jitter >> 9), 1)
-            open_ms = day * DAY_MS + minute * MINUTE_MS
-            values = price_text(last), price_text(close), price_text(high), price_text(low), _volume(size)
-            yield open_ms, f"[{open_ms},{','.join(values)}]".encode()
-            last = close
+            high, low = (last, close) if last > close else (close, last)
+            high += up * jitter >> 17
+            low = max(low - (down * jitter >> 17), 1)
+            text = f"{close // unit}{tails[close % unit]}"
+            yield (
+                open_ms,
+                f"[{open_ms},{last_text},{text},{high // unit}{tails[high % unit]},{low // unit}{tails[low % unit]},"
+                f"{_volume(size)}]",
+            )
+            last, last_text = close, text
 
 
 def _pair(seed: int, symbol: str) -> _Pair:
     digest = hashlib.sha256(f"{seed}:{symbol}".encode()).digest()
     base = 20_000 + int.from_bytes(digest[:4], "big") % 4_000_000
-    return _Pair(base, 2 + digest[4] % 4, int.from_bytes(digest[5:8], "big"))
+    decimals = 2 + digest[4] % 3
+    tails = tuple(f".{part:0{decimals}d}".rstrip("0").rstrip(".") for part in range(10**decimals))
+    return _Pair(base, 10**decimals, tails, int.from_bytes(digest[5:8], "big"))
 
 
 def _level(pair: _Pair, day: int) -> int:
@@ -176,18 +188,6 @@ def _wave(at: int, period: int) -> int:
     return 2000 * abs(2 * (at % period) - period) // period - 1000
 
 
-class _Texts:
-    """Ticks as the texts of JSON numbers: 12345 -> ``123.45``, 12300 -> ``123``."""
-
-    def __init__(self, decimals: int) -> None:
-        self._unit = 10**decimals
-        self._format = f"%d.%0{decimals}d"
-
-    def __call__(self, ticks: int) -> str:
-        whole, part = divmod(ticks, self._unit)
-        return (self._format % (whole, part)).rstrip("0") if part else str(whole)
-
-
 def _volume(bits: int) -> str:
     """Volumes with a heavy tail, in units of 1e-8: some whole, one in a thousand so small that it has an exponent."""
     if bits & 0x3FF == 0:
@@ -195,8 +195,9 @@ def _volume(bits: int) -> str:
     units = ((bits >> 32) + 1) >> (bits >> 10 & 15)
     if bits >> 14 & 15 == 0:
         return str(units // 100_000_000 + 1)
-    whole, part = divmod(max(units, 1_000), 100_000_000)
-    return ("%d.%08d" % (whole, part)).rstrip("0") if part else str(whole)
+    if units < 100_000_000:
+        return f"0.{units | 1024:08d}".rstrip("0")
+    return f"{units // 100_000_000}.{units % 100_000_000 | 1:08d}"
 
 
 def _tiny(units: int) -> str:

@@ -18,7 +18,7 @@ WINDOW_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request as it came; ``first`` is a candle ask for the oldest row only. Spellings are the exchange's."""
+    """One request as it came; ``first`` is a candle ask for the oldest row only. Symbols as listed."""
 
     at_ms: int
     kind: AskKind

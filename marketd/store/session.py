@@ -14,7 +14,7 @@ from typing import Self, TypeAlias, TypeVar
 import asyncpg
 
 from marketd.errors import DatabaseUnavailable, DiskFull, PrivilegeError, SchemaError, StoreError
-from marketd.secret import mask_dsn
+from marketd.secret import masked_dsn
 from marketd.text import clean
 
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -40,10 +40,12 @@ class Database:
     """A pool of connections to ``dsn``; open it with ``async with``.
 
     The pool connects lazily, so opening succeeds while the server is away; ``session`` then raises
-    DatabaseUnavailable.
+    DatabaseUnavailable. ``prepare`` is a statement that every new connection runs first.
     """
 
-    def __init__(self, dsn: str, *, size: int = 8, application: str = "marketd", statement_s: float = 25) -> None:
+    def __init__(
+        self, dsn: str, *, size: int = 8, application: str = "marketd", statement_s: float = 25, prepare: str | None = None
+    ) -> None:
         self._dsn = dsn
         self._size = size
         self._settings = _SETTINGS | {
@@ -51,12 +53,13 @@ class Database:
             "statement_timeout": str(int(statement_s * 1000)),
         }
         self._command_s = statement_s + 5
+        self._prepare = prepare
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
     @property
     def where(self) -> str:
         """The address without its password, for messages."""
-        return mask_dsn(self._dsn)
+        return masked_dsn(self._dsn)
 
     async def __aenter__(self) -> Self:
         try:
@@ -67,7 +70,7 @@ class Database:
                 timeout=_ACQUIRE_S,
                 command_timeout=self._command_s,
                 max_inactive_connection_lifetime=300,
-                init=_prepare,
+                init=self._init,
                 server_settings=self._settings,
             )
             await self._pool
@@ -113,6 +116,11 @@ class Database:
             with suppress(asyncpg.InterfaceError):
                 connection.terminate()
 
+    async def _init(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        _keep_alive(connection)
+        if self._prepare is not None:
+            await connection.execute(self._prepare)
+
     async def retrying(self, work: Callable[[], Awaitable[T]], sleep: Callable[[float], Awaitable[None]]) -> T:
         """Run ``work`` until the database is there, waiting 1 s to 15 s between tries."""
         delay_s = 1.0
@@ -124,7 +132,7 @@ class Database:
                 delay_s = min(delay_s * 2, 15)
 
 
-async def _prepare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+def _keep_alive(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     """Let the kernel notice a dead link within seconds; off by default."""
     transport = getattr(connection, "_transport", None)
     sock = transport.get_extra_info("socket") if transport is not None else None

@@ -1,0 +1,53 @@
+# All that is needed: python3 (>= 3.11) with venv, git, make. Everything else comes into .venv, pinned by hash.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+export PYTHONDONTWRITEBYTECODE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format check bench lock clean
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z.]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.venv/.installed: pyproject.toml requirements.lock
+	@echo "installing into .venv"
+	@$(PYTHON) -m venv .venv
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: .venv/.installed ## a rehearsal exchange, a private PostgreSQL and marketd between them
+	@$(BIN)/marketd demo
+
+test: .venv/.installed ## unit and integration tests, on a private PostgreSQL
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/.installed ## format, lint, types, floors, spelling, migrations
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy --no-error-summary
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/squawk --quiet sql/migrations/*.sql
+
+format: .venv/.installed ## rewrite the code in the house format
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix .
+
+check: lint test ## what has to pass before a commit
+
+bench: .venv/.installed ## measure pages, plans and queries
+	@$(BIN)/python -m bench
+
+lock: ## pin the newest versions that fit pyproject.toml (uv comes into a scratch environment)
+	@rm -rf build/lock && $(PYTHON) -m venv build/lock
+	@build/lock/bin/python -m pip --disable-pip-version-check --quiet install uv
+	@build/lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+		--extra embedded --group test --group lint --group build --upgrade --no-annotate --no-header \
+		--no-emit-index-url --no-emit-find-links --no-sources --output-file requirements.lock
+	@rm -rf build/lock
+
+clean: ## forget everything that can be made again
+	@rm -rf .venv build dist .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

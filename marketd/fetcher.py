@@ -1,0 +1,252 @@
+"""Asking one exchange.
+
+Owns what stands between an ask and its answer: the turn at the budget, tries with growing delays, the silence an
+exchange asks for, the circuit that opens when it is out of reach, its page size and its time. Refuses to decide what
+to ask, and to store.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import stamina
+
+from marketd import page
+from marketd.clock import Clock
+from marketd.errors import BadReply, ExchangeError, LimitRefused, Throttled, Unreachable
+from marketd.exchanges.facts import Exchange, Reply, Request
+from marketd.model import Answer, Ask, Claim, Series
+from marketd.ports import Events, Gate, Transport
+
+log = logging.getLogger(__name__)
+
+_TRIES = 5
+_FIRST_WAIT_S = 1.0
+_LONGEST_WAIT_S = 30.0
+_LONGEST_SILENCE_S = 7 * 86_400  # Binance bans for three days; nothing sane is longer
+_SLOWED_FOR_S = 600.0
+_CIRCUIT_FAILURES = 8
+_CIRCUIT_FIRST_MS = 30_000
+_CIRCUIT_LONGEST_MS = 600_000
+
+
+@dataclass(slots=True)
+class ExchangeTime:
+    """The exchange's time: the earlier of the host's clock and the time in its replies."""
+
+    offset_ms: int | None = None
+
+    def learn(self, host_ms: int, date_ms: int) -> None:
+        self.offset_ms = date_ms - host_ms
+
+    @property
+    def known(self) -> bool:
+        return self.offset_ms is not None
+
+    def now(self, host_ms: int) -> int:
+        if self.offset_ms is None:
+            raise Unreachable("the exchange has not told its time yet")
+        return min(host_ms, host_ms + self.offset_ms)
+
+
+@dataclass(slots=True)
+class Circuit:
+    """Open after repeated failures: nothing is sent until ``open_until_ms``, then one try decides."""
+
+    failures: int = 0
+    openings: int = 0
+    open_until_ms: int | None = None
+
+    def failed(self, now_ms: int) -> bool:
+        """Count a failure; True when it opens the circuit."""
+        self.failures += 1
+        if self.failures < _CIRCUIT_FAILURES:
+            return False
+        self.open_until_ms = now_ms + min(_CIRCUIT_FIRST_MS * 2**self.openings, _CIRCUIT_LONGEST_MS)
+        self.openings += 1
+        self.failures = _CIRCUIT_FAILURES - 1  # the next failure opens it again
+        return True
+
+    def succeeded(self) -> None:
+        self.failures, self.openings, self.open_until_ms = 0, 0, None
+
+
+@dataclass(slots=True)
+class Fetcher:
+    """One exchange, asked on behalf of all runs; ``on_silence`` hears for how many seconds it wants no request."""
+
+    exchange: Exchange
+    base_url: str
+    transport: Transport
+    gate: Gate
+    clock: Clock
+    events: Events
+    on_silence: Callable[[float], None]
+    proxy: str | None = None
+    page: int = 0
+    time: ExchangeTime = field(default_factory=ExchangeTime)
+    circuit: Circuit = field(default_factory=Circuit)
+    _symbols: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        self.page = min(self.page or self.exchange.page_limits[0], self.exchange.page_limits[0])
+
+    def now_ms(self) -> int:
+        """The exchange's time; Unreachable while it is not known (see ``learn``)."""
+        return self.time.now(self.clock.now_ms())
+
+    def closed_end(self, series: Series) -> int:
+        """End of the intervals that are closed at the exchange, its grace included."""
+        return series.frame.closed_end(self.now_ms() - int(self.exchange.grace_s * 1000))
+
+    async def symbols(self, asking: "Asking") -> frozenset[str]:
+        """The exchange's symbols; asked for once, which also teaches its time."""
+        if not self._symbols:
+            reply, _ = await self.send(self.exchange.symbols_request(), asking)
+            self._symbols = self.exchange.read_symbols(reply.body)
+        return self._symbols
+
+    async def learn(self, asking: "Asking") -> None:
+        """Make sure that the exchange's time is known before anything is planned."""
+        if not self.time.known:
+            await self.symbols(asking)
+
+    async def send(self, request: Request, asking: "Asking") -> tuple[Reply, int]:
+        """The reply to ``request`` and the exchange's time of it; tried again while that may help."""
+        async for attempt in stamina.retry_context(
+            on=_wait_before_retry,
+            attempts=_TRIES,
+            timeout=None,
+            wait_initial=_FIRST_WAIT_S,
+            wait_max=_LONGEST_WAIT_S,
+            wait_jitter=_FIRST_WAIT_S,
+        ):
+            with attempt:
+                return await self._send_once(request, asking)
+        raise AssertionError("unreachable: the last attempt raises")
+
+    async def _send_once(self, request: Request, asking: "Asking") -> tuple[Reply, int]:
+        self._refuse_while_open()
+        waiting_ms = self.clock.now_ms()
+        await self.gate.acquire(asking.claim)
+        began_ms = self.clock.now_ms()
+        self.events.gate_waited(self.exchange.name, asking.claim, (began_ms - waiting_ms) / 1000)
+        asking.requests += 1
+        outcome = "failed"
+        try:
+            reply = await self.transport.get(self.base_url, request, self.proxy)
+            failure = self.exchange.failure(reply)
+            if failure is not None:
+                raise failure
+            outcome = "ok"
+        except Throttled as error:
+            outcome = "throttled"
+            self._be_silent(error)
+            raise
+        except Unreachable:
+            outcome = "unreachable"
+            self._count_failure()
+            raise
+        except ExchangeError:
+            outcome = "refused"
+            raise
+        finally:
+            self.events.request_done(self.exchange.name, outcome, (self.clock.now_ms() - began_ms) / 1000)
+        self._count_success()
+        return reply, self._time_of(reply)
+
+    def _time_of(self, reply: Reply) -> int:
+        """The exchange's time of a reply: the earlier of both clocks, less the age of a cached one."""
+        host_ms = self.clock.now_ms()
+        if reply.date_ms is not None:
+            self.time.learn(host_ms, reply.date_ms)
+        return self.time.now(host_ms) - int(reply.age_s * 1000)
+
+    def _refuse_while_open(self) -> None:
+        until = self.circuit.open_until_ms
+        if until is not None and self.clock.now_ms() < until:
+            left_s = (until - self.clock.now_ms()) // 1000 + 1
+            raise CircuitOpen(f"{self.exchange.name} has failed repeatedly; it is asked again in {left_s} s")
+
+    def _count_failure(self) -> None:
+        if self.circuit.failed(self.clock.now_ms()):
+            self.events.circuit(self.exchange.name, True)
+            log.warning("circuit open", extra={"fields": {"exchange": self.exchange.name}})
+
+    def _count_success(self) -> None:
+        if self.circuit.open_until_ms is not None:
+            self.events.circuit(self.exchange.name, False)
+            log.info("circuit closed", extra={"fields": {"exchange": self.exchange.name}})
+        self.circuit.succeeded()
+
+    def _be_silent(self, error: Throttled) -> None:
+        """The whole exchange stops, and goes on at half the rate for a while."""
+        silence_s = self.exchange.blocked_s if error.retry_after_s is None else error.retry_after_s
+        silence_s = min(max(silence_s, 1.0), _LONGEST_SILENCE_S)
+        error.retry_after_s = silence_s
+        self.gate.block(silence_s)
+        self.gate.slow_down(0.5, silence_s + _SLOWED_FOR_S)
+        self.on_silence(silence_s)
+        log.warning("exchange wants silence", extra={"fields": {"exchange": self.exchange.name, "seconds": silence_s}})
+
+    def smaller_page(self) -> bool:
+        """Ask for smaller pages from now on; False where there is no smaller size."""
+        smaller = [limit for limit in self.exchange.page_limits if limit < self.page]
+        if not smaller:
+            return False
+        self.page = smaller[0]
+        return True
+
+
+class CircuitOpen(Unreachable):
+    """Not sent: the circuit is open."""
+
+
+def _wait_before_retry(error: Exception) -> bool | timedelta:
+    """Whether to try again: always after what may pass; the exchange's own word where it named a time."""
+    if isinstance(error, Throttled):
+        return timedelta(seconds=error.retry_after_s or 0)
+    return isinstance(error, Unreachable) and not isinstance(error, CircuitOpen)
+
+
+@dataclass(slots=True)
+class Asking:
+    """The asks of one run: its claim on the budget, and how many requests it has sent."""
+
+    fetcher: Fetcher
+    claim: Claim
+    requests: int = 0
+
+    async def answer(self, ask: Ask) -> Answer:
+        """The checked answer to ``ask``. Raises BadReply when it cannot be used, other ExchangeErrors as they are."""
+        fetcher, exchange, frame = self.fetcher, self.fetcher.exchange, ask.series.frame
+        while True:
+            request = exchange.candles_request(
+                ask.series.symbol,
+                ask.series.timeframe,
+                frame.open_ms(ask.start),
+                frame.open_ms(ask.end),
+                ask.newest_first,
+                fetcher.page,
+            )
+            try:
+                reply, at_ms = await fetcher.send(request, self)
+            except LimitRefused:
+                if not fetcher.smaller_page():
+                    raise
+                continue
+            rows = exchange.read_candles(reply.body)
+            return page.check(ask, rows, at_ms=at_ms, columns=exchange.columns, grace_s=exchange.grace_s)
+
+    async def first_candle(self, series: Series) -> tuple[int | None, int]:
+        """Interval of the oldest candle the exchange has (None: it sent none), and the exchange's time."""
+        exchange = self.fetcher.exchange
+        reply, at_ms = await self.fetcher.send(exchange.first_candle_request(series.symbol, series.timeframe), self)
+        opens = exchange.read_candles(reply.body).open_ms
+        if not opens:
+            return None, at_ms
+        first_ms = min(opens)
+        if not 0 < first_ms <= at_ms:
+            raise BadReply(f"{series}: the first candle is said to open at {first_ms}")
+        return series.frame.number(first_ms), at_ms

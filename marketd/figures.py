@@ -1,0 +1,224 @@
+"""The figures that readers are shown, as records.
+
+Owns their names and units, so that the store and the edges that show them agree without knowing each other: times are
+``_ms`` since the epoch, UTC; counts are intervals unless they say otherwise. Refuses to fetch or to shape them.
+"""
+
+from dataclasses import dataclass
+
+from marketd.model import Cause, JobType, Resolution, RunStatus, Series
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Whether the table of candles is there, and which tables of ours are not."""
+
+    candles: bool
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    stored: int
+    open_gaps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Everything before ``until_ms`` has been asked for and answered, or is an open gap."""
+
+    series: Series
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunFigures:
+    """One run; ``last_open_ms`` is the open time of the last interval it worked on."""
+
+    id: int
+    job_id: int
+    exchange: str
+    symbol: str | None
+    timeframe: str | None
+    job_type: JobType
+    scheduled_ms: int
+    started_ms: int | None
+    completed_ms: int | None
+    status: RunStatus
+    requests: int
+    fetched: int
+    inserted: int
+    updated: int
+    empties: int
+    gaps_opened: int
+    gaps_closed: int
+    last_open_ms: int | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Intervals owed by open gaps, by cause."""
+
+    not_asked: int = 0
+    failed: int = 0
+    late: int = 0
+    lost: int = 0
+    suspect: int = 0
+
+    def by_cause(self) -> dict[Cause, int]:
+        return {cause: getattr(self, cause.value) for cause in Cause}
+
+    @property
+    def total(self) -> int:
+        return self.not_asked + self.failed + self.late + self.lost + self.suspect
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesFigures:
+    """What is known of a series.
+
+    ``first_ms`` is the first candle the exchange has, ``oldest_ms`` and ``latest_ms`` the first and last one stored.
+    ``wanted`` is how many intervals its wanted history holds up to the newest answer; ``unknown``, ``wanted_missing``
+    and ``wanted_gaps`` count within it. ``history_known`` is False while nobody knows where the wanted history begins.
+    Suspect intervals are in ``missing``, not in ``empty_once``.
+    """
+
+    series: Series
+    derived_from: str | None
+    known_since_ms: int | None
+    first_ms: int | None
+    oldest_ms: int | None
+    latest_ms: int | None
+    answered_from_ms: int | None
+    answered_until_ms: int | None
+    wanted_from_ms: int | None
+    history_known: bool
+    wanted: int
+    stored: int
+    empty_once: int
+    empty_confirmed: int
+    unknown: int
+    wanted_missing: int
+    wanted_gaps: int
+    open_gaps: int
+    missing: Missing
+    next_attempt_ms: int | None
+    next_look_ms: int | None
+    last_run: RunFigures | None
+    last_success_ms: int | None
+
+    @property
+    def empty(self) -> int:
+        return self.empty_once + self.empty_confirmed
+
+    @property
+    def complete(self) -> bool:
+        """No unknown interval and no open gap in the wanted history; whether it is fresh is asked elsewhere."""
+        return self.history_known and self.unknown == 0 and self.wanted_gaps == 0
+
+    @property
+    def completeness(self) -> float | None:
+        """Share of the wanted history that is stored or answered empty, 0 to 1; None where nothing is wanted yet."""
+        if self.wanted == 0:
+            return None
+        return max(0, self.wanted - self.unknown - self.wanted_missing) / self.wanted
+
+
+@dataclass(frozen=True, slots=True)
+class DayFigures:
+    """Runs started in the last 24 hours, by status; ``running`` counts those that run now, whenever they started."""
+
+    total: int
+    success: int
+    partial: int
+    failed: int
+    interrupted: int
+    skipped: int
+    running: int
+    candles: int
+    last_run_ms: int | None
+    last_success_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobFigures:
+    """``paused_until_ms`` is None where a pause has no end."""
+
+    id: int
+    exchange: str
+    symbol: str | None
+    timeframe: str | None
+    job_type: JobType
+    schedule: str | None
+    enabled: bool
+    origin: str
+    owner: str | None
+    start_ms: int | None
+    end_ms: int | None
+    status: str | None
+    last_error: str | None
+    paused: bool
+    paused_until_ms: int | None
+    running: bool
+    last_run: RunFigures | None
+
+
+@dataclass(frozen=True, slots=True)
+class GapFigures:
+    """``missing`` of ``owed`` intervals are still to be proven; start and end are the hull of what was owed."""
+
+    id: int
+    series: Series
+    start_ms: int
+    end_ms: int
+    missing: int
+    owed: int
+    detected_ms: int
+    repaired_ms: int | None
+    cause: Cause
+    resolution: Resolution | None
+    filled: int
+    emptied: int
+    attempts: int
+    next_attempt_ms: int | None
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class GapPage:
+    """A page of gaps; ``total`` counts all open ones that match, on every page."""
+
+    gaps: tuple[GapFigures, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class GapSummary:
+    open_gaps: int
+    repaired_24h: int
+    oldest_open_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The states of the intervals that open in ``[start_ms, end_ms)``; each is in exactly one."""
+
+    start_ms: int
+    end_ms: int
+    stored: int
+    empty: int
+    gap: int
+    unknown: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseFigures:
+    exchange: str
+    holder: str
+    kind: str
+    epoch: int
+    alive: bool
+    expires_ms: int
+    last_request_ms: int | None
+    blocked_until_ms: int | None

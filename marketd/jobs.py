@@ -1,0 +1,223 @@
+"""Which series each job works on.
+
+Owns the reading of a job's row, what is tracked, who of several jobs works a series, and whether the budget can carry
+what is asked of it. Refuses rows that cannot be understood: whoever may write the table is not trusted to write it
+well. Pure: rows in, values out.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+from marketd.cron import Crons
+from marketd.errors import ConfigError, UsageError
+from marketd.jobfields import CATCH_UP, facts_of, flag, instant, offered, one_of, seconds, spelled, text, typed
+from marketd.model import Job, JobType, Series
+from marketd.text import clean
+
+ORDER: Final = "order"
+ORIGINS: Final = ("file", "sql", "cli", "auto", ORDER)
+FRESHNESS: Final = "freshness_s"
+Derive = Mapping[str, Mapping[str, str]]
+"""Exchange to child timeframe to parent."""
+Slot = tuple[str, str | None, str | None, JobType]
+NO_DERIVE: Final[Derive] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Feasibility:
+    """What the enabled continuous jobs ask of an exchange, in requests a minute, against what it allows."""
+
+    exchange: str
+    series: int
+    needed_per_minute: float
+    budget_per_minute: float
+
+    @property
+    def feasible(self) -> bool:
+        return self.needed_per_minute <= self.budget_per_minute
+
+    def __str__(self) -> str:
+        return (
+            f"{self.exchange}: {self.series} series need {self.needed_per_minute:.1f} requests a minute, "
+            f"{self.budget_per_minute:.1f} are allowed"
+        )
+
+
+def job_from_row(row: Mapping[str, Any], crons: Crons | None = None, derive: Derive = NO_DERIVE) -> Job:
+    """A row of ``market_data_jobs`` as a Job; ConfigError names the row and everything that is wrong with it.
+
+    ``crons`` remembers parsed expressions over many rows. ``freshness_s`` is kept in the job's ``extra``.
+    """
+    crons = Crons() if crons is None else crons
+    mistakes: list[str] = []
+
+    def read(key: str, convert: Any, default: Any = None) -> Any:
+        value = row.get(key)
+        if value is None:
+            return default
+        try:
+            return convert(value)
+        except (UsageError, ValueError, OverflowError) as error:
+            mistakes.append(f"{key}: {clean(str(error))}")
+            return default
+
+    facts = read("exchange", facts_of)
+    if facts is not None:
+        own = {**facts.derived, **derive.get(facts.name, {})}
+        symbol = read("symbol", lambda value: spelled(facts, value))
+        timeframe = read("timeframe", lambda value: offered(facts, value, own))
+    else:
+        symbol = timeframe = None
+    job = {
+        "job_type": read("job_type", typed),
+        "schedule": read("schedule", lambda value: crons[text(value)].expression),
+        "enabled": read("enabled", flag),
+        "start_ms": read("start_time", instant),
+        "end_ms": read("end_time", instant),
+        "catch_up": read("catch_up", lambda value: one_of(value, CATCH_UP), "one"),
+        "timeout_s": read("timeout_s", seconds),
+        "origin": read("origin", lambda value: one_of(value, ORIGINS), "sql"),
+        "created_ms": read("created_at", instant, 0),
+        "paused_until_ms": read("paused_until", instant),
+    }
+    freshness_s = read(FRESHNESS, seconds)
+    mistakes += [f"{key}: must not be empty" for key in ("exchange", "job_type", "enabled") if row.get(key) is None]
+    if job["start_ms"] is not None and job["end_ms"] is not None and job["end_ms"] <= job["start_ms"]:
+        mistakes.append("end_time: must be later than start_time")
+    if facts is None or mistakes:
+        raise ConfigError(f"job {clean(str(row.get('id')), 20)} is not usable: {'; '.join(mistakes)}")
+    extra = {} if freshness_s is None else {FRESHNESS: str(freshness_s)}
+    return Job(id=int(row["id"]), exchange=facts.name, symbol=symbol, timeframe=timeframe, extra=extra, **job)
+
+
+def freshness_s(job: Job) -> float | None:
+    """The freshness objective that the job sets itself, None where it follows from its schedule."""
+    return float(job.extra[FRESHNESS]) if FRESHNESS in job.extra else None
+
+
+def tracked_series(jobs: Iterable[Job], timeframes: Sequence[str], derive: Derive = NO_DERIVE) -> set[Series]:
+    """Every series named by an enabled job with a symbol, and the parents of the derived ones among them.
+
+    A symbol without a timeframe means all of ``timeframes``. Orders track nothing.
+    """
+    tracked: set[Series] = set()
+    for job in jobs:
+        if job.enabled and job.origin != ORDER:
+            tracked.update(_named(job, timeframes))
+    for series in tuple(tracked):
+        parents = derive.get(series.exchange, {})
+        parent = parents.get(series.timeframe)
+        while parent is not None:
+            tracked.add(Series(series.exchange, series.symbol, parent))
+            parent = parents.get(parent)
+    return tracked
+
+
+def _named(job: Job, timeframes: Sequence[str]) -> tuple[Series, ...]:
+    if job.symbol is None:
+        return ()
+    names = tuple(timeframes) if job.timeframe is None else (job.timeframe,)
+    return tuple(Series(job.exchange, job.symbol, name) for name in names)
+
+
+def working_rows(jobs: Iterable[Job]) -> dict[Slot, Job]:
+    """Of the enabled rows with the same exchange, symbol, timeframe and type the one with the lowest id: it works."""
+    rows: dict[Slot, Job] = {}
+    for job in jobs:
+        if job.enabled and job.origin != ORDER:
+            slot = (job.exchange, job.symbol, job.timeframe, job.job_type)
+            if slot not in rows or job.id < rows[slot].id:
+                rows[slot] = job
+    return rows
+
+
+def duplicates(jobs: Sequence[Job]) -> tuple[tuple[Job, Job], ...]:
+    """Pairs of an enabled row that does not work, and the row that works in its place."""
+    rows = working_rows(jobs)
+    pairs = [
+        (job, rows[job.exchange, job.symbol, job.timeframe, job.job_type])
+        for job in jobs
+        if job.enabled and job.origin != ORDER
+    ]
+    return tuple((job, works) for job, works in pairs if job.id != works.id)
+
+
+def expand(job: Job, tracked: Collection[Series], timeframes: Sequence[str], jobs: Iterable[Job]) -> tuple[Series, ...]:
+    """The series that a firing of ``job`` works on, in order; an order works on what it names, whoever else does."""
+    if job.origin == ORDER:
+        return tuple(sorted(_named(job, timeframes) or _matching(job, tracked)))
+    return assigned([job], tracked, timeframes, working_rows(jobs))[job.id]
+
+
+def assigned(
+    jobs: Iterable[Job], tracked: Collection[Series], timeframes: Sequence[str], rows: Mapping[Slot, Job]
+) -> dict[int, tuple[Series, ...]]:
+    """The series of each of ``jobs``, where ``rows`` are all working rows; no series has two jobs of one type.
+
+    A row that names more of a series beats one that names less: symbol and timeframe, symbol, timeframe, neither.
+    """
+    return {
+        job.id: tuple(
+            sorted(
+                series
+                for series in (_named(job, timeframes) or _matching(job, tracked))
+                if _worker(series, job.job_type, timeframes, rows) == job.id
+            )
+        )
+        for job in jobs
+    }
+
+
+def _matching(job: Job, tracked: Collection[Series]) -> tuple[Series, ...]:
+    if job.symbol is not None:
+        return ()
+    return tuple(
+        series
+        for series in tracked
+        if series.exchange == job.exchange and (job.timeframe is None or series.timeframe == job.timeframe)
+    )
+
+
+def _worker(series: Series, job_type: JobType, timeframes: Sequence[str], rows: Mapping[Slot, Job]) -> int | None:
+    exchange, symbol, timeframe = series
+    slots: list[Slot] = [(exchange, symbol, timeframe, job_type)]
+    if timeframe in timeframes:
+        slots.append((exchange, symbol, None, job_type))
+    slots += [(exchange, None, timeframe, job_type), (exchange, None, None, job_type)]
+    return next((rows[slot].id for slot in slots if slot in rows), None)
+
+
+def feasibility(
+    jobs: Sequence[Job],
+    timeframes: Sequence[str],
+    budgets: Mapping[str, float],
+    derive: Derive = NO_DERIVE,
+    crons: Crons | None = None,
+) -> tuple[Feasibility, ...]:
+    """What the enabled continuous jobs need of each exchange in ``budgets`` (requests a minute).
+
+    A series costs a request a firing, but no more than two an interval: one for the closed candle, one for its second
+    reading. Derived series cost nothing.
+    """
+    crons = Crons() if crons is None else crons
+    tracked, rows = tracked_series(jobs, timeframes, derive), working_rows(jobs)
+    continuous = [job for job in rows.values() if job.job_type is JobType.CONTINUOUS and job.schedule is not None]
+    needed = dict.fromkeys(budgets, 0.0)
+    counts = dict.fromkeys(budgets, 0)
+    asked: set[Series] = set()
+    for job in continuous:
+        for series in assigned([job], tracked, timeframes, rows)[job.id]:
+            asked_for = _asked_for(series, derive)
+            if series.exchange in budgets and asked_for not in asked:
+                asked.add(asked_for)
+                counts[series.exchange] += 1
+                needed[series.exchange] += min(crons[job.schedule or ""].per_minute, 2 * 60 / asked_for.frame.typical_s)
+    return tuple(Feasibility(name, counts[name], needed[name], budgets[name]) for name in budgets)
+
+
+def _asked_for(series: Series, derive: Derive) -> Series:
+    """The series that is asked for at the exchange for the sake of this one."""
+    parent = derive.get(series.exchange, {}).get(series.timeframe)
+    return series if parent is None else _asked_for(series._replace(timeframe=parent), derive)

@@ -1,0 +1,196 @@
+"""The planner: from what is wanted and what is known to the next ask.
+
+Owns what the three job types want, in which order, and how an ask is framed so that its answer proves as much as it
+can. Pure; asked again after every answer, since only the answer says how far a page reached. Refuses to send.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from marketd.ledger import BLOCK
+from marketd.model import Answer, Ask, Gap, Series
+from marketd.ranges import NOTHING, Ranges, Span
+
+ANCHORS = 2
+"""Rows of a page that known candles on both sides may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """The nearest known candles outside a stretch: ``left`` below its start, ``right`` at or above its end."""
+
+    left: int | None = None
+    right: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """What is left to ask of a series, and how.
+
+    ``todo`` shrinks by what answers cover. ``page`` is the number of candles the exchange sends at most. ``flipped``:
+    the last page was not full, so what is left has few candles, and is asked from its other side.
+    """
+
+    series: Series
+    todo: Ranges
+    page: int
+    newest_first: bool = True
+    first: int | None = None
+    flipped: bool = False
+
+    @property
+    def current(self) -> Span | None:
+        """The stretch that is asked next."""
+        if not self.todo:
+            return None
+        return self.todo.spans[-1] if self.newest_first else self.todo.spans[0]
+
+
+def next_ask(walk: Walk, edges: Edges) -> Ask | None:
+    """The next ask of ``walk``, framed by the candles that are known next to it; None when nothing is left.
+
+    Known candles on both sides are part of the ask: their absence from the answer shows that the exchange did not
+    heed its bounds. Where the stretch fits a page, the known candle stands on the cut side, so that one answer speaks
+    for the whole stretch.
+    """
+    span = walk.current
+    if span is None:
+        return None
+    left, right = _near(edges.left, span[0], walk.page), _near(edges.right, span[1], walk.page)
+    start = span[0] if left is None else left
+    end = span[1] if right is None else right + 1
+    known = _numbers(left, right, walk.first if walk.first is not None and start <= walk.first < end else None)
+    return Ask(walk.series, start, end, _newest_first(walk, start, end, known), known)
+
+
+def _newest_first(walk: Walk, start: int, end: int, known: Ranges) -> bool:
+    at_start, at_end = start in known, end - 1 in known
+    if end - start <= walk.page:
+        if at_start != at_end:
+            return at_start
+        return walk.newest_first
+    if walk.flipped and at_start != at_end:
+        return at_start
+    return walk.newest_first
+
+
+def _near(candle: int | None, edge: int, page: int) -> int | None:
+    """A known candle further away than a page would only make the ask longer."""
+    return candle if candle is not None and abs(candle - edge) <= page else None
+
+
+def _numbers(*numbers: int | None) -> Ranges:
+    return Ranges.of(*((number, number + 1) for number in numbers if number is not None))
+
+
+def after(walk: Walk, answer: Answer) -> Walk:
+    """The walk after ``answer``: what it covers is done."""
+    span = walk.current
+    todo = walk.todo - answer.covered
+    still_here = bool(span and Ranges.of(span) & todo)
+    return replace(walk, todo=todo, flipped=still_here and answer.fetched < walk.page)
+
+
+def edges_after(edges: Edges, answer: Answer, walk: Walk) -> Edges | None:
+    """Edges of the stretch that is left after ``answer``; None where they must be looked up."""
+    span = walk.current
+    if span is None or not answer.rows:
+        return None
+    if answer.covered and span[1] == answer.covered.start:
+        return Edges(edges.left, answer.rows.at_or_after(span[1]))
+    if answer.covered and span[0] == answer.covered.end:
+        return Edges(answer.rows.at_or_before(span[0]), edges.right)
+    return None
+
+
+def continuous(
+    *, closed_end: int, answered_end: int | None, unsettled: Ranges, first: int | None, end: int | None, page: int
+) -> Ranges:
+    """What keeps a series fresh: from the oldest unanswered or unsettled recent interval to the last closed one.
+
+    A series without any coverage gets its newest page only; the rest belongs to backfill.
+    """
+    closed_end = closed_end if end is None else min(closed_end, end)
+    if answered_end is None:
+        start = closed_end - page
+    else:
+        start = min(answered_end, unsettled.start) if unsettled else answered_end
+    return Ranges.of((start if first is None else max(start, first), closed_end))
+
+
+def backfill(*, wanted: Ranges, answered: Ranges, gaps: Ranges, refetch: bool = False) -> Ranges:
+    """The unknown part of the wanted history; all of it when it is to be fetched again."""
+    return wanted if refetch else wanted - answered - gaps
+
+
+def wanted(*, start: int | None, end: int | None, first: int | None, closed_end: int) -> Ranges:
+    """The wanted history: from ``start`` or the first candle, whichever is later, to ``end`` or the last closed one."""
+    begin = start if first is None else first if start is None else max(start, first)
+    if begin is None:
+        return NOTHING
+    return Ranges.of((begin, closed_end if end is None else min(end, closed_end)))
+
+
+def repairs(series: Series, targets: Sequence[Ranges], empties: Mapping[int, int], page: int) -> tuple[Walk, ...]:
+    """Walks that cover all ``targets``, as few as pages can hold; neighbours are merged as long as their rows fit.
+
+    ``empties`` is how many intervals of each block are known to be empty, which bounds the candles in between;
+    blocks that are not named count as full.
+    """
+    walks: list[Walk] = []
+    for target in sorted(targets, key=lambda ranges: ranges.start):
+        start, end = target.start, target.end
+        if walks:
+            last = walks[-1].todo
+            if rows_at_most((last.start, max(end, last.end)), empties) <= page - ANCHORS:
+                walks[-1] = replace(walks[-1], todo=Ranges.of((last.start, max(end, last.end))))
+                continue
+        walks.append(Walk(series, Ranges.of((start, end)), page, newest_first=False))
+    return tuple(walks)
+
+
+def rows_at_most(span: Span, empties: Mapping[int, int]) -> int:
+    """The most candles that ``span`` can hold, given how many intervals of each block are empty."""
+    rows = 0
+    for number in range(span[0] // BLOCK, (span[1] - 1) // BLOCK + 1):
+        overlap = min(span[1], (number + 1) * BLOCK) - max(span[0], number * BLOCK)
+        rows += min(overlap, BLOCK - empties.get(number, 0))
+    return rows
+
+
+def due_gaps(gaps: Sequence[Gap], now_ms: int, *, by_hand: bool = False, most: int | None = None) -> tuple[Gap, ...]:
+    """Open gaps that are due for a try, oldest first; by hand, due or not."""
+    due = [gap for gap in gaps if by_hand or gap.next_attempt_ms is None or gap.next_attempt_ms <= now_ms]
+    due.sort(key=lambda gap: gap.missing.start)
+    return tuple(due if most is None else due[:most])
+
+
+def halves(ask: Ask) -> tuple[Ask, Ask]:
+    """``ask``, refused twice, in two parts; only for an ask of two intervals and more."""
+    middle = (ask.start + ask.end) // 2
+    low, high = Ranges.of((ask.start, middle)), Ranges.of((middle, ask.end))
+    return (
+        replace(ask, end=middle, known=ask.known & low),
+        replace(ask, start=middle, known=ask.known & high),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What an order would cost before it is given: intervals, requests at most, seconds at the budget, bytes."""
+
+    series: Series
+    intervals: int
+    requests: int
+    seconds: float
+    disk_bytes: int
+
+
+BYTES_A_CANDLE = 165
+"""Measured: row and its one index, with its share of the ledger."""
+
+
+def estimate(series: Series, todo: Ranges, *, page: int, per_minute: float) -> Estimate:
+    """An upper bound: a market with holes needs fewer requests and less disk."""
+    requests = sum(-(-(end - start) // page) for start, end in todo) + (1 if todo else 0)
+    return Estimate(series, todo.size, requests, max(0, requests - 1) * 60 / per_minute, todo.size * BYTES_A_CANDLE)

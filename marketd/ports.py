@@ -1,0 +1,188 @@
+"""What the engine needs of the edges.
+
+Owns the protocols by which engine and edges meet without knowing each other, and the records that pass between
+them. The daemon and the commands introduce the real ones; tests may introduce others.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from marketd.exchanges.facts import Reply, Request
+from marketd.ledger import Change
+from marketd.model import Answer, Claim, Gap, JobType, RunStatus, Series, Tally
+from marketd.planner import Edges
+from marketd.ranges import Ranges, Span
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """On whose account a page is written: the run, its counters so far, and the lease that must still hold."""
+
+    epoch: int
+    run_id: int
+    tally: Tally
+    settle_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What came of a write: the change of the ledger, and the run's counters after it."""
+
+    change: Change
+    tally: Tally
+    inserted: int = 0
+    updated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the database knows of a series.
+
+    ``first`` is the first candle the exchange has, None while unknown; ``first_asked_ms`` when it was looked up;
+    ``answered_start`` and ``answered_end`` the outer edges of its coverage.
+    """
+
+    derived_from: str | None = None
+    first: int | None = None
+    first_asked_ms: int | None = None
+    answered_start: int | None = None
+    answered_end: int | None = None
+
+
+class Transport(Protocol):
+    async def get(self, base_url: str, request: Request, proxy: str | None = None) -> Reply: ...
+
+
+class Gate(Protocol):
+    """The budget of an exchange."""
+
+    async def acquire(self, claim: Claim, weight: int = 1) -> None: ...
+
+    def block(self, delay_s: float) -> None: ...
+
+    def slow_down(self, factor: float, for_s: float) -> None: ...
+
+
+class Pages(Protocol):
+    """Writes of the engine; each is one transaction, fenced by the lease."""
+
+    async def record(self, answer: Answer, writing: Writing, *, owe: Ranges, first: int | None) -> Stored: ...
+
+    async def record_failure(
+        self, series: Series, span: Ranges, writing: Writing, *, at_ms: int, error: str
+    ) -> Stored: ...
+
+    async def audit(self, series: Series, blocks: Sequence[int], writing: Writing, *, at_ms: int) -> Stored: ...
+
+    async def doubt(self, series: Series, runs: Sequence[Ranges], writing: Writing, *, at_ms: int) -> Stored: ...
+
+    async def narrow(self, series: Series, wanted: Ranges, writing: Writing, *, at_ms: int) -> Stored: ...
+
+    async def rederive(self, series: Series, span: Ranges, writing: Writing, *, at_ms: int) -> None: ...
+
+
+class SeriesReader(Protocol):
+    """Reads of the engine, and the facts of a series."""
+
+    async def know(self, series: Series, derived_from: str | None) -> None: ...
+
+    async def facts(self, series: Series) -> Facts | None: ...
+
+    async def note_first(self, series: Series, first: int | None, at_ms: int) -> None: ...
+
+    async def answered(self, series: Series, span: Span) -> Ranges: ...
+
+    async def unsettled(self, series: Series) -> Ranges: ...
+
+    async def open_gaps(self, series: Series, span: Span | None = None) -> tuple[Gap, ...]: ...
+
+    async def edges(self, series: Series, span: Span) -> Edges: ...
+
+    async def empties(self, series: Series, span: Span) -> Mapping[int, int]: ...
+
+    async def due_looks(self, series: Series, now_ms: int) -> Sequence[Span]: ...
+
+    async def audit_plan(self, series: Series, most: int | None) -> Sequence[int]: ...
+
+    async def disagreeing(self, series: Series, blocks: Sequence[int], at_ms: int) -> Sequence[int]: ...
+
+    async def empty_runs(self, series: Series, span: Span, least: int) -> Sequence[Span]: ...
+
+    async def settled_suspects(self, series: Series, span: Span) -> Ranges: ...
+
+
+class Events(Protocol):
+    """What is worth counting; metrics listen."""
+
+    def request_done(self, exchange: str, outcome: str, duration_s: float) -> None: ...
+
+    def gate_waited(self, exchange: str, claim: Claim, wait_s: float) -> None: ...
+
+    def page_stored(
+        self, series: Series, inserted: int, updated: int, revised: int, empties: int, dropped: int, duration_s: float
+    ) -> None: ...
+
+    def gaps_changed(self, series: Series, opened: int, closed: int) -> None: ...
+
+    def run_finished(self, job_type: JobType, status: RunStatus, duration_s: float) -> None: ...
+
+    def fired(self, job_type: JobType, outcome: str, delay_s: float) -> None: ...
+
+    def circuit(self, exchange: str, is_open: bool) -> None: ...
+
+    def store_failed(self, kind: str) -> None: ...
+
+    def answered_until(self, series: Series, at_ms: int) -> None: ...
+
+    def tick(self, at_ms: int) -> None: ...
+
+    def lease(self, exchange: str, held: bool) -> None: ...
+
+
+class Silence:
+    """Events that nobody counts: for commands."""
+
+    def request_done(self, exchange: str, outcome: str, duration_s: float) -> None: ...
+
+    def gate_waited(self, exchange: str, claim: Claim, wait_s: float) -> None: ...
+
+    def page_stored(
+        self, series: Series, inserted: int, updated: int, revised: int, empties: int, dropped: int, duration_s: float
+    ) -> None: ...
+
+    def gaps_changed(self, series: Series, opened: int, closed: int) -> None: ...
+
+    def run_finished(self, job_type: JobType, status: RunStatus, duration_s: float) -> None: ...
+
+    def fired(self, job_type: JobType, outcome: str, delay_s: float) -> None: ...
+
+    def circuit(self, exchange: str, is_open: bool) -> None: ...
+
+    def store_failed(self, kind: str) -> None: ...
+
+    def answered_until(self, series: Series, at_ms: int) -> None: ...
+
+    def tick(self, at_ms: int) -> None: ...
+
+    def lease(self, exchange: str, held: bool) -> None: ...
+
+
+class Progress(Protocol):
+    """Who watches a run: told after every page."""
+
+    def began(self, series: Series, intervals: int, requests: int) -> None: ...
+
+    def advanced(self, series: Series, left: int, tally: Tally) -> None: ...
+
+    def ended(self, series: Series, tally: Tally) -> None: ...
+
+
+class Unwatched:
+    """Nobody watches."""
+
+    def began(self, series: Series, intervals: int, requests: int) -> None: ...
+
+    def advanced(self, series: Series, left: int, tally: Tally) -> None: ...
+
+    def ended(self, series: Series, tally: Tally) -> None: ...

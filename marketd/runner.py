@@ -1,0 +1,305 @@
+"""Runs: one execution of a job for its series.
+
+Owns what each job type does with a series: continuous keeps it fresh, backfill fills its wanted history, gap repair
+tries what is owed and looks at empties again. Derived series are worked by way of their parents. Refuses to know
+cron, and who gave the order.
+"""
+
+import difflib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from marketd import derive, ledger, planner, suspects
+from marketd.clock import Clock
+from marketd.errors import ExchangeError, MarketdError, UnknownSymbol, UnknownTimeframe
+from marketd.fetcher import Asking, Fetcher
+from marketd.model import Claim, JobType, RunStatus, Series, Tally
+from marketd.planner import Walk
+from marketd.ports import Events, Facts, Pages, Progress, SeriesReader
+from marketd.ranges import NOTHING, Ranges, Span
+from marketd.walker import Account, Stopped, Walker
+
+log = logging.getLogger(__name__)
+
+_AUDIT_CHUNK = 50
+_ROUTINE_AUDIT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a run shall do. ``start_ms`` and ``end_ms`` bound the wanted history; ``by_hand`` tries gaps due or not."""
+
+    job_type: JobType
+    series: tuple[Series, ...]
+    claim: Claim
+    start_ms: int | None = None
+    end_ms: int | None = None
+    by_hand: bool = False
+    refetch: bool = False
+    newest_first: bool = True
+    most_gaps: int | None = None
+    page_allowance: int = 10
+    audit: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended; ``errors`` names each series that failed and why."""
+
+    status: RunStatus
+    tally: Tally
+    errors: tuple[tuple[Series, MarketdError], ...] = ()
+
+    @property
+    def error(self) -> str | None:
+        return "; ".join(f"{series}: {error}" for series, error in self.errors) or None
+
+
+@dataclass(slots=True)
+class Runner:
+    """Runs for one exchange. ``derived`` maps timeframes to the finer one that they are built from."""
+
+    fetcher: Fetcher
+    pages: Pages
+    reader: SeriesReader
+    clock: Clock
+    events: Events
+    progress: Progress
+    derived: Mapping[str, str] = field(default_factory=dict)
+
+    async def run(self, order: Order, account: Account) -> Outcome:
+        """Work through the series of ``order``; one that fails does not keep the others from their turn."""
+        errors: list[tuple[Series, MarketdError]] = []
+        done = 0
+        for series in order.series:
+            if account.stop.is_set():
+                errors.append((series, Stopped("stopped at a page border")))
+                continue
+            try:
+                await self._series(series, order, account)
+                done += 1
+            except (ExchangeError, Stopped) as error:
+                errors.append((series, error))
+        return Outcome(_status(errors, done, account.tally), account.tally, tuple(errors))
+
+    async def _series(self, series: Series, order: Order, account: Account) -> None:
+        asking = Asking(self.fetcher, order.claim, account.tally.requests)
+        walker = Walker(asking, self.pages, self.reader, self.clock, self.events, self.progress, account)
+        try:
+            root, facts = await self.prepare(series, asking)
+            account.tally = replace(account.tally, requests=asking.requests)
+            if root != series:
+                await self._derive_all(root, account)
+            await self._work(root, facts, order, walker)
+        finally:
+            account.tally = replace(account.tally, requests=asking.requests)
+            self.progress.ended(series, account.tally)
+
+    async def prepare(self, series: Series, asking: Asking) -> tuple[Series, Facts]:
+        """The native series that ``series`` is fed by, and what is known of it; registers both and looks up the first
+        candle where it is not known yet. UnknownSymbol when the exchange has no such symbol.
+        """
+        await self.fetcher.learn(asking)
+        links = await self._links(series)
+        root = await self._register(series, links)
+        facts = await self.reader.facts(root) or Facts()
+        if facts.first is not None:
+            return root, facts
+        try:
+            return root, await self._look_up_first(root, facts, asking)
+        except UnknownTimeframe:
+            parent = self.fetcher.exchange.fallback.get(root.timeframe)
+            if parent is None:
+                raise
+            log.info("timeframe is built", extra={"fields": {"series": str(root), "from": parent}})
+            await self.reader.know(root, parent)
+            return await self.prepare(series, asking)
+
+    async def _links(self, series: Series) -> dict[str, str]:
+        """Which timeframe each is built from: configured, always derived, or found to be refused by the exchange."""
+        links = dict(self.derived)
+        timeframe = series.timeframe
+        while timeframe in self.fetcher.exchange.fallback and timeframe not in links:
+            facts = await self.reader.facts(series._replace(timeframe=timeframe))
+            if facts is None or facts.derived_from is None:
+                break
+            links[timeframe] = timeframe = facts.derived_from
+        return links
+
+    async def _register(self, series: Series, links: Mapping[str, str]) -> Series:
+        chain = [series.timeframe, *derive.parents_of(series.timeframe, links)]
+        for timeframe, parent in zip(chain, [*chain[1:], None], strict=True):
+            await self.reader.know(series._replace(timeframe=timeframe), parent)
+        root = series._replace(timeframe=chain[-1])
+        if root.timeframe not in self.fetcher.exchange.timeframes:
+            known = " ".join([*self.fetcher.exchange.timeframes, *self.derived])
+            raise UnknownTimeframe(f"{root.exchange} has no timeframe {root.timeframe}; it has {known}")
+        return root
+
+    async def _look_up_first(self, root: Series, facts: Facts, asking: Asking) -> Facts:
+        try:
+            first, at_ms = await asking.first_candle(root)
+        except UnknownSymbol:
+            first, at_ms = None, self.fetcher.now_ms()
+        if first is None and facts.answered_end is None:
+            symbols = await self.fetcher.symbols(asking)
+            if root.symbol not in symbols:
+                raise UnknownSymbol(_unknown(root, symbols))
+        await self.reader.note_first(root, first, at_ms)
+        return replace(facts, first=first)
+
+    async def _derive_all(self, root: Series, account: Account) -> None:
+        """What is stored already serves a series that is derived from now on."""
+        blocks = await self.reader.audit_plan(root, None)
+        for at in range(0, len(blocks), _AUDIT_CHUNK):
+            chunk = blocks[at : at + _AUDIT_CHUNK]
+            span = Ranges.of((chunk[0] * ledger.BLOCK, (chunk[-1] + 1) * ledger.BLOCK))
+            await self.pages.rederive(root, span, account.writing(), at_ms=self.fetcher.now_ms())
+
+    async def _work(self, root: Series, facts: Facts, order: Order, walker: Walker) -> None:
+        if order.job_type is JobType.CONTINUOUS:
+            await self._continuous(root, facts, order, walker)
+        elif order.job_type is JobType.BACKFILL:
+            await self._backfill(root, facts, order, walker)
+        else:
+            await self._repair(root, facts, order, walker)
+
+    async def _continuous(self, series: Series, facts: Facts, order: Order, walker: Walker) -> None:
+        page = self.fetcher.page - planner.ANCHORS
+        todo = planner.continuous(
+            closed_end=self.fetcher.closed_end(series),
+            answered_end=facts.answered_end,
+            unsettled=await self.reader.unsettled(series),
+            first=facts.first,
+            end=_number(series, order.end_ms),
+            page=page,
+        )
+        if todo:
+            self.progress.began(series, todo.size, _requests(todo, page))
+            walk = Walk(series, todo, page, first=facts.first)
+            allowance = 1 if facts.answered_end is None else order.page_allowance
+            await walker.walk(walk, most_pages=allowance, owe_from=facts.answered_end)
+            await self._doubt(series, (todo.start, todo.end), walker.account)
+        await self._tell_freshness(series)
+
+    async def _tell_freshness(self, series: Series) -> None:
+        facts = await self.reader.facts(series)
+        if facts is not None and facts.answered_end is not None:
+            self.events.answered_until(series, series.frame.open_ms(facts.answered_end))
+
+    async def _backfill(self, series: Series, facts: Facts, order: Order, walker: Walker) -> None:
+        todo = await self.unknown(series, facts, order)
+        if not todo:
+            return
+        page = self.fetcher.page - planner.ANCHORS
+        self.progress.began(series, todo.size, _requests(todo, page))
+        walk = Walk(series, todo, page, newest_first=order.newest_first, first=facts.first)
+        await walker.walk(walk)
+        await self._doubt(series, (todo.start, todo.end), walker.account)
+        await self._tell_freshness(series)
+
+    async def unknown(self, series: Series, facts: Facts, order: Order) -> Ranges:
+        """The intervals that a backfill of ``order`` has to ask for."""
+        wanted = self.wanted(series, facts, order)
+        if not wanted:
+            return NOTHING
+        span = (wanted.start, wanted.end)
+        gaps = ledger.union(gap.missing for gap in await self.reader.open_gaps(series, span))
+        answered = await self.reader.answered(series, span)
+        return planner.backfill(wanted=wanted, answered=answered, gaps=gaps, refetch=order.refetch)
+
+    def wanted(self, series: Series, facts: Facts, order: Order) -> Ranges:
+        start = None if order.start_ms is None else series.frame.ceiling(order.start_ms)
+        if start is None and facts.first is None:
+            start = facts.answered_start
+        return planner.wanted(
+            start=start,
+            end=_number(series, order.end_ms),
+            first=facts.first,
+            closed_end=self.fetcher.closed_end(series),
+        )
+
+    async def _repair(self, series: Series, facts: Facts, order: Order, walker: Walker) -> None:
+        account = walker.account
+        if order.audit:
+            await self._audit(series, account, everything=order.by_hand)
+        if facts.answered_start is not None and facts.answered_end is not None:
+            await self._doubt(series, (facts.answered_start, facts.answered_end), account)
+        page = self.fetcher.page - planner.ANCHORS
+        await self._walk_all(series, facts, await self._gap_walks(series, order, page), walker)
+        if not order.by_hand:
+            walker.asking.claim = Claim.RECHECK
+            await self._walk_all(series, facts, await self._look_walks(series, page), walker)
+
+    async def _walk_all(self, series: Series, facts: Facts, walks: Sequence[Walk], walker: Walker) -> None:
+        if walks:
+            self.progress.began(series, sum(walk.todo.size for walk in walks), len(walks))
+        for walk in walks:
+            await walker.walk(replace(walk, first=facts.first))
+
+    async def _gap_walks(self, series: Series, order: Order, page: int) -> Sequence[Walk]:
+        now_ms = self.fetcher.now_ms()
+        gaps = planner.due_gaps(
+            await self.reader.open_gaps(series), now_ms, by_hand=order.by_hand, most=order.most_gaps
+        )
+        closed = Ranges.of((-(2**31), self.fetcher.closed_end(series)))
+        targets = [Ranges.of(span) for gap in gaps for span in gap.missing & closed]
+        if not targets:
+            return ()
+        hull = (min(target.start for target in targets), max(target.end for target in targets))
+        return planner.repairs(series, targets, await self.reader.empties(series, hull), page)
+
+    async def _look_walks(self, series: Series, page: int) -> Sequence[Walk]:
+        """Looks count intervals, not candles: a look must find what the exchange has restored."""
+        spans = await self.reader.due_looks(series, self.fetcher.now_ms())
+        return planner.repairs(series, [Ranges.of(span) for span in spans], {}, page)
+
+    async def _audit(self, series: Series, account: Account, *, everything: bool) -> None:
+        blocks = await self.reader.audit_plan(series, None if everything else _ROUTINE_AUDIT)
+        at_ms = self.fetcher.now_ms()
+        for at in range(0, len(blocks), _AUDIT_CHUNK):
+            wrong = await self.reader.disagreeing(series, blocks[at : at + _AUDIT_CHUNK], at_ms)
+            if wrong:
+                before = account.tally
+                stored = await self.pages.audit(series, wrong, account.writing(), at_ms=at_ms)
+                account.tally = stored.tally
+                self.events.gaps_changed(series, stored.tally.gaps_opened - before.gaps_opened, 0)
+
+    async def _doubt(self, series: Series, span: Span, account: Account) -> None:
+        """Open suspect gaps for runs of empties that look wrong in and around ``span``."""
+        facts = await self.reader.facts(series)
+        reach = suspects.near(series.frame)
+        runs = await self.reader.empty_runs(series, (span[0] - reach, span[1] + reach), 1)
+        found = [run for run in suspects.unusual(runs, series.frame) if run[0] < span[1] and span[0] < run[1]]
+        if not found:
+            return
+        settled = await self.reader.settled_suspects(series, (found[0][0], found[-1][1]))
+        first = None if facts is None else facts.first
+        doubtful = [rest for run in found if (rest := suspects.doubtful(run, settled, first))]
+        if doubtful:
+            stored = await self.pages.doubt(series, doubtful, account.writing(), at_ms=self.fetcher.now_ms())
+            account.tally = stored.tally
+
+
+def _requests(todo: Ranges, page: int) -> int:
+    return sum(-(-(end - start) // page) for start, end in todo)
+
+
+def _number(series: Series, ms: int | None) -> int | None:
+    """End of the intervals that are closed at ``ms``."""
+    return None if ms is None else series.frame.closed_end(ms)
+
+
+def _status(errors: Sequence[tuple[Series, MarketdError]], done: int, tally: Tally) -> RunStatus:
+    if not errors:
+        return RunStatus.SUCCESS
+    if all(isinstance(error, Stopped) for _, error in errors):
+        return RunStatus.INTERRUPTED
+    return RunStatus.PARTIAL if done or tally.fetched else RunStatus.FAILED
+
+
+def _unknown(series: Series, symbols: frozenset[str]) -> str:
+    close = difflib.get_close_matches(series.symbol, symbols, n=3)
+    hint = f"; did you mean {', '.join(close)}?" if close else ""
+    return f"{series.exchange} does not list {series.symbol}{hint}"

@@ -1,0 +1,259 @@
+"""One transaction a page.
+
+Owns the writing of an answer: candles, ledger, gaps, derived candles and the run's counters change together or not
+at all, and only while this process still holds the exchange. What changes is decided by ``ledger`` and ``derive``;
+here it is read and written.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from io import BytesIO
+
+import asyncpg
+
+from marketd import derive, ledger
+from marketd.errors import LeaseLost
+from marketd.ledger import Block, Change, Held, blocks_of
+from marketd.model import Answer, Gap, Series, Tally
+from marketd.ports import Stored, Writing
+from marketd.ranges import NOTHING, Ranges
+from marketd.store import codec
+from marketd.store.queries import sql
+from marketd.store.session import Connection, Database
+
+_EDGE_ROWS = 4  # known candles at the edges of a page for a range never asked before
+
+
+class Pages:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def record(self, answer: Answer, writing: Writing, *, owe: Ranges, first: int | None) -> Stored:
+        """Store ``answer`` and what it proves; see ``ledger.apply`` for ``owe``.
+
+        Raises LeaseLost when another process has taken the exchange over, and then nothing is written.
+        """
+        series = answer.ask.series
+        async with self._database.session() as connection, connection.transaction():
+            held = await _held(connection, series, answer.covered.hull | owe, first)
+            change, counts = await _store_rows(connection, answer, held, writing, owe)
+            await write_change(connection, series, change)
+            before = next((block.answered_ms for block in held.blocks.values() if block.answered_ms), None)
+            await _note_vanished(connection, series, change.vanished, answer.at_ms, before)
+            await follow(connection, series, change.covered, answer.at_ms)
+            tally = _counted(writing.tally, answer, change, counts)
+            await _finish(connection, series, writing, tally)
+        return Stored(change, tally, *counts)
+
+    async def record_failure(
+        self, series: Series, span: Ranges, writing: Writing, *, at_ms: int, error: str
+    ) -> Stored:
+        """Note that ``span`` was asked and not usably answered after all tries."""
+        return await self._decide(series, span, writing, at_ms, lambda held: ledger.fail(held, span, at_ms=at_ms, error=error))
+
+    async def audit(self, series: Series, blocks: Sequence[int], writing: Writing, *, at_ms: int) -> Stored:
+        """Hold the ledger of ``blocks`` against the rows that are there; what has disappeared becomes a gap."""
+        span = Ranges.of(*((number * ledger.BLOCK, (number + 1) * ledger.BLOCK) for number in blocks))
+        return await self._decide(series, span, writing, at_ms, lambda held: ledger.audit(held, span, at_ms=at_ms), rows=True)
+
+    async def doubt(self, series: Series, runs: Sequence[Ranges], writing: Writing, *, at_ms: int) -> Stored:
+        """Open suspect gaps for ``runs`` of empty intervals."""
+        span = ledger.union(runs)
+        return await self._decide(series, span, writing, at_ms, lambda held: ledger.doubt(held, runs, at_ms=at_ms))
+
+    async def narrow(self, series: Series, wanted: Ranges, writing: Writing, *, at_ms: int) -> Stored:
+        """Close what open gaps owe outside ``wanted``."""
+        everything = Ranges.of((-(2**31), 2**31 - 1))
+        return await self._decide(
+            series, everything, writing, at_ms,
+            lambda held: Change(gaps=ledger.narrow(held.gaps, wanted, at_ms=at_ms)), blocks=False,
+        )  # fmt: skip
+
+    async def rederive(self, series: Series, span: Ranges, writing: Writing, *, at_ms: int) -> None:
+        """Build whatever can be built from ``span`` of ``series`` for the series derived from it."""
+        async with self._database.session() as connection, connection.transaction():
+            await follow(connection, series, span, at_ms)
+            await _finish(connection, series, writing, writing.tally)
+
+    async def _decide(
+        self, series: Series, span: Ranges, writing: Writing, at_ms: int, decide: Callable[[Held], Change],
+        *, rows: bool = False, blocks: bool = True,
+    ) -> Stored:  # fmt: skip
+        async with self._database.session() as connection, connection.transaction():
+            held = await _held(connection, series, span, None, blocks=blocks)
+            if rows:
+                held = replace(held, present=await _present(connection, series, span.hull))
+            change = decide(held)
+            await write_change(connection, series, change)
+            touched = ledger.union(Ranges.of(block.span) for block in change.blocks) & span.hull
+            await follow(connection, series, touched, at_ms)
+            tally = _gaps_counted(writing.tally, change)
+            await _finish(connection, series, writing, tally)
+        return Stored(change, tally)
+
+
+async def _held(
+    connection: Connection, series: Series, span: Ranges, first: int | None, *, blocks: bool = True
+) -> Held:
+    gaps = await connection.fetch(sql("read_open_gaps"), *series, codec.multirange(span))
+    return Held(
+        blocks=await _blocks(connection, series, span) if blocks else {},
+        gaps=tuple(map(codec.gap, gaps)),
+        first=first,
+    )
+
+
+async def _blocks(connection: Connection, series: Series, span: Ranges) -> dict[int, Block]:
+    touched = blocks_of(span)
+    if not touched:
+        return {}
+    rows = await connection.fetch(sql("read_blocks"), *series, touched.start, touched.stop - 1)
+    return {row["block"]: codec.block(row) for row in rows}
+
+
+async def _present(connection: Connection, series: Series, span: Ranges) -> Ranges:
+    if not span:
+        return NOTHING
+    start, end = codec.opens(series, span.start), codec.opens(series, span.end)
+    return codec.seconds_to_ranges(series, await connection.fetchval(sql("present_opens"), *series, start, end))
+
+
+async def _store_rows(
+    connection: Connection, answer: Answer, held: Held, writing: Writing, owe: Ranges
+) -> tuple[Change, tuple[int, int]]:
+    """Write the candles: plainly where the range was never asked, compare first elsewhere."""
+    series = answer.ask.series
+    touched = ledger.union(block.answered for block in held.blocks.values()) & answer.covered
+    asked_before = bool(touched - answer.rows) or touched.size > _EDGE_ROWS or any(gap.missing & answer.covered for gap in held.gaps)
+    if not asked_before:
+        change = ledger.apply(held, answer, settle_ms=writing.settle_ms, owe=owe)
+        if not change.contradicted:
+            try:
+                async with connection.transaction():
+                    inserted = await _insert(connection, answer, touched)
+                return change, (inserted, 0)
+            except asyncpg.UniqueViolationError:
+                pass  # rows by others: compare first
+    held = replace(held, present=await _present(connection, series, answer.covered.hull))
+    change = ledger.apply(held, answer, settle_ms=writing.settle_ms, owe=owe)
+    before = min((block.answered_ms for block in held.blocks.values() if block.answered_ms), default=None)
+    await _copy(connection, answer)
+    row = await connection.fetchrow(
+        sql("merge_page"), *series, codec.step(series), codec.moment(answer.at_ms), codec.moment(before)
+    )
+    assert row is not None  # noqa: S101  (an aggregate without GROUP BY always has one row)
+    return change, (row["inserted"], row["updated"])
+
+
+async def _insert(connection: Connection, answer: Answer, known: Ranges) -> int:
+    series = answer.ask.series
+    await _copy(connection, answer)
+    edges = [series.frame.open_ms(number) for number in (known & answer.rows).numbers()]
+    tag = await connection.execute(sql("insert_page"), *series, codec.step(series), edges)
+    return int(tag.rpartition(" ")[2])
+
+
+async def _copy(connection: Connection, answer: Answer) -> None:
+    if answer.csv:
+        await connection.copy_to_table(
+            "marketd_page", source=BytesIO(answer.csv), columns=list(answer.columns), format="csv"
+        )
+
+
+async def write_change(connection: Connection, series: Series, change: Change) -> None:
+    """Ledger rows and gaps of a change. Gaps that shrink are written before new ones claim what they left."""
+    if change.blocks:
+        await connection.execute(sql("write_blocks"), *series, *codec.block_columns(change.blocks))
+    for gap in sorted(change.gaps, key=lambda gap: gap.id is None):
+        await _write_gap(connection, series, gap)
+
+
+async def _write_gap(connection: Connection, series: Series, gap: Gap) -> None:
+    missing, due = codec.multirange(gap.missing), codec.moment(gap.next_attempt_ms)
+    if gap.id is None:
+        await connection.execute(
+            sql("insert_gap"), *series, gap.cause, missing, codec.moment(gap.detected_ms), gap.attempts, due, gap.last_error
+        )
+        return
+    await connection.execute(
+        sql("update_gap"), gap.id, missing, gap.filled, gap.emptied, gap.attempts, due, gap.last_error,
+        codec.moment(gap.repaired_ms), gap.resolution,
+    )  # fmt: skip
+
+
+async def _note_vanished(
+    connection: Connection, series: Series, vanished: Ranges, at_ms: int, before_ms: int | None
+) -> None:
+    if vanished:
+        opens = [codec.opens(series, number) for number in vanished.numbers()]
+        await connection.execute(
+            sql("note_vanished"), *series, opens, codec.moment(at_ms), codec.moment(before_ms)
+        )
+
+
+async def follow(connection: Connection, parent: Series, changed: Ranges, at_ms: int) -> None:
+    """Bring the series derived from ``parent`` up to date where ``changed``; and theirs in turn."""
+    if not changed:
+        return
+    rows = await connection.fetch(sql("derived_series"), parent.exchange, parent.symbol, parent.timeframe)
+    for row in rows:
+        child = Series(parent.exchange, parent.symbol, row["timeframe"])
+        span = derive.child_span(changed, parent.frame, child.frame)
+        await _build(connection, parent, child, Ranges.of(span), at_ms)
+        await follow(connection, child, Ranges.of(span), at_ms)
+
+
+async def _build(connection: Connection, parent: Series, child: Series, span: Ranges, at_ms: int) -> None:
+    children = (span.start, span.end)
+    known = await _parent(connection, parent, Ranges.of(derive.parent_span(children, parent.frame, child.frame)))
+    built = derive.build(known, children, parent.frame, child.frame)
+    if built.stored:
+        numbers = list(built.stored.numbers())
+        await connection.execute(
+            sql("derive_candles"), parent.exchange, parent.symbol, parent.timeframe, child.timeframe,
+            [codec.opens(child, number) for number in numbers],
+            [codec.opens(child, number + 1) for number in numbers], codec.moment(at_ms),
+        )  # fmt: skip
+    before = await _blocks(connection, child, span)
+    blocks = derive.ledger(before, children, built, at_ms)
+    changed = tuple(block for block in blocks if block.answered or block.number in before)
+    await write_change(connection, child, Change(blocks=changed))
+
+
+async def _parent(connection: Connection, parent: Series, span: Ranges) -> derive.Parent:
+    blocks = (await _blocks(connection, parent, span)).values()
+    row = await connection.fetchrow(sql("read_series"), *parent)
+    return derive.Parent(
+        stored=ledger.union(block.stored for block in blocks) & span,
+        confirmed=ledger.union(block.empty_confirmed & block.answered for block in blocks) & span,
+        first=None if row is None else codec.number(parent, row["first_open_time"]),
+    )
+
+
+async def _finish(connection: Connection, series: Series, writing: Writing, tally: Tally) -> None:
+    """The run's counters, and the fence as the last statement before COMMIT."""
+    await connection.execute(
+        sql("count_run"), writing.run_id, tally.requests, tally.fetched, tally.inserted, tally.updated, tally.empties,
+        tally.gaps_opened, tally.gaps_closed, codec.moment(tally.last_open_ms),
+    )  # fmt: skip
+    if await connection.fetchval(sql("fence"), series.exchange, writing.epoch) is None:
+        raise LeaseLost(f"another process has taken {series.exchange} over; nothing of this page was written")
+
+
+def _counted(tally: Tally, answer: Answer, change: Change, counts: tuple[int, int]) -> Tally:
+    newest = answer.ask.series.frame.open_ms(answer.rows.end - 1) if answer.rows else None
+    return replace(
+        _gaps_counted(tally, change),
+        fetched=tally.fetched + answer.fetched,
+        inserted=tally.inserted + counts[0],
+        updated=tally.updated + counts[1],
+        empties=tally.empties + change.emptied,
+        dropped=tally.dropped + answer.dropped.size,
+        last_open_ms=max(filter(None, (tally.last_open_ms, newest)), default=None),
+    )
+
+
+def _gaps_counted(tally: Tally, change: Change) -> Tally:
+    opened = sum(1 for gap in change.gaps if gap.id is None)
+    closed = sum(1 for gap in change.gaps if not gap.open)
+    return replace(tally, gaps_opened=tally.gaps_opened + opened, gaps_closed=tally.gaps_closed + closed)

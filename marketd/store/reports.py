@@ -1,0 +1,298 @@
+"""Read-only figures for HTTP, ``status``, ``runs``, ``gaps`` and ``coverage``.
+
+Owns the reads behind every page and report. Counts come from the ledger: no query here counts candles, so that a
+reader who polls costs the same with a thousand and with a billion of them. Refuses to write.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import asyncpg
+
+from marketd.clock import ms_of
+from marketd.model import Cause, JobType, Resolution, RunStatus, Series
+from marketd.ranges import Span
+from marketd.store.codec import millis
+from marketd.figures import (
+    Answered,
+    Bucket,
+    DayFigures,
+    GapFigures,
+    GapPage,
+    GapSummary,
+    JobFigures,
+    LeaseFigures,
+    Missing,
+    RunFigures,
+    SeriesFigures,
+    Tables,
+    Totals,
+)
+from marketd.store.queries import sql
+from marketd.store.session import Connection, Database
+
+PAGE = 100
+"""Rows a page where the reader does not say."""
+
+
+class Reports:
+    """Every method raises DatabaseUnavailable while the database is away, SchemaError where tables are missing."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def ping(self) -> float:
+        """Milliseconds that the database took to answer, a new connection included."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await self._value("report_ping")
+        return (loop.time() - began) * 1000
+
+    async def tables(self) -> Tables:
+        row = await self._one("report_tables")
+        return Tables(row["candles"], tuple(row["missing"]))
+
+    async def totals(self) -> Totals:
+        return Totals(**await self._one("report_totals"))
+
+    async def answered(self) -> tuple[Answered, ...]:
+        """How far every series with an answer is answered; cheap, for freshness."""
+        rows = await self._all("report_answered")
+        return tuple(Answered(_series(row), ms_of(row["answered_until"])) for row in rows)
+
+    async def series_figures(
+        self,
+        exchange: str | None = None,
+        symbol: str | None = None,
+        timeframe: str | None = None,
+        *,
+        limit: int = PAGE,
+        cursor: Series | None = None,
+    ) -> tuple[SeriesFigures, ...]:
+        """Series that are known, ordered by their key, the first after ``cursor``."""
+        after = cursor or (None, None, None)
+        async with self._database.session() as connection:
+            rows = await connection.fetch(sql("report_series"), exchange, symbol, timeframe, *after, limit)
+            runs = await _runs_named(connection, (row["last_run"] for row in rows))
+        return tuple(_series_figures(row, runs.get(row["last_run"])) for row in rows)
+
+    async def runs(
+        self, job_id: int | None = None, *, limit: int = PAGE, cursor: int | None = None
+    ) -> tuple[RunFigures, ...]:
+        """Runs of one job or of all, newest first, those before the run ``cursor``."""
+        if job_id is None:
+            rows = await self._all("report_runs", cursor, limit)
+        else:
+            rows = await self._all("report_job_runs", job_id, cursor, limit)
+        return tuple(_run(row) for row in rows)
+
+    async def runs_24h(self, exchange: str | None = None) -> DayFigures:
+        row = await self._one("report_day", exchange)
+        counts = {name: row[name] for name in _DAY_COUNTS}
+        return DayFigures(**counts, last_run_ms=millis(row["last_run"]), last_success_ms=millis(row["last_success"]))
+
+    async def jobs(
+        self, exchange: str | None = None, *, limit: int = 1000, cursor: int | None = None
+    ) -> tuple[JobFigures, ...]:
+        """Jobs with their last run, by id, those after the job ``cursor``; orders for a week."""
+        async with self._database.session() as connection:
+            rows = await connection.fetch(sql("report_jobs"), exchange, cursor, limit)
+            runs = await _runs_named(connection, (row["last_run"] for row in rows))
+        return tuple(_job(row, runs.get(row["last_run"])) for row in rows)
+
+    async def job_exists(self, job_id: int) -> bool:
+        return bool(await self._value("report_job_exists", job_id))
+
+    async def gaps(
+        self,
+        exchange: str | None = None,
+        symbol: str | None = None,
+        timeframe: str | None = None,
+        cause: Cause | None = None,
+        *,
+        closed: bool = False,
+        limit: int = PAGE,
+        cursor: int | None = None,
+    ) -> GapPage:
+        """Open gaps (with ``closed``, the closed ones too), by id, those after the gap ``cursor``."""
+        which = (exchange, symbol, timeframe, cause)
+        async with self._database.session() as connection:
+            rows = await connection.fetch(sql("report_gaps"), *which, closed, cursor, limit)
+            total = await connection.fetchval(sql("report_gap_count"), *which)
+        return GapPage(tuple(_gap(row) for row in rows), total)
+
+    async def gaps_summary(self, exchange: str | None = None) -> GapSummary:
+        row = await self._one("report_gap_summary", exchange)
+        return GapSummary(row["open_gaps"], row["repaired_24h"], millis(row["oldest_open_gap"]))
+
+    async def coverage_buckets(
+        self, series: Series, start_ms: int, end_ms: int, buckets: int
+    ) -> tuple[Bucket, ...]:
+        """States of the intervals that open in ``[start_ms, end_ms)``, in at most ``buckets`` equal stretches."""
+        frame = series.frame
+        spans = stretches(max(frame.ceiling(start_ms), 0), frame.ceiling(end_ms), buckets)
+        if not spans:
+            return ()
+        starts, ends = [span[0] for span in spans], [span[1] for span in spans]
+        rows = await self._all("report_buckets", *series, starts, ends)
+        return tuple(_bucket(series, span, row) for span, row in zip(spans, rows, strict=True))
+
+    async def leases(self) -> tuple[LeaseFigures, ...]:
+        """Who works on which exchange."""
+        return tuple(_lease(row) for row in await self._all("report_leases"))
+
+    async def _all(self, name: str, *values: object) -> list[asyncpg.Record]:
+        async with self._database.session() as connection:
+            return await connection.fetch(sql(name), *values)
+
+    async def _one(self, name: str, *values: object) -> asyncpg.Record:
+        return (await self._all(name, *values))[0]
+
+    async def _value(self, name: str, *values: object) -> Any:
+        return (await self._one(name, *values))[0]
+
+
+_DAY_COUNTS = ("total", "success", "partial", "failed", "interrupted", "skipped", "running", "candles")
+
+
+def stretches(start: int, end: int, count: int) -> tuple[Span, ...]:
+    """``[start, end)`` in at most ``count`` parts whose sizes differ by one at most; none is empty."""
+    size = end - start
+    count = min(count, size)
+    if count <= 0:
+        return ()
+    edges = [start + size * at // count for at in range(count + 1)]
+    return tuple(zip(edges, edges[1:], strict=False))
+
+
+async def _runs_named(connection: Connection, ids: Iterable[int | None]) -> dict[int | None, RunFigures]:
+    wanted = sorted({number for number in ids if number is not None})
+    if not wanted:
+        return {}
+    return {row["id"]: _run(row) for row in await connection.fetch(sql("report_runs_named"), wanted)}
+
+
+def _series(row: asyncpg.Record) -> Series:
+    return Series(row["exchange"], row["symbol"], row["timeframe"])
+
+
+def _series_figures(row: asyncpg.Record, last_run: RunFigures | None) -> SeriesFigures:
+    once = max(0, row["empty_once"] - row["suspect"])
+    return SeriesFigures(
+        series=_series(row),
+        derived_from=row["derived_from"],
+        known_since_ms=millis(row["known_since"]),
+        first_ms=millis(row["first_open_time"]),
+        oldest_ms=millis(row["oldest_open_time"]),
+        latest_ms=millis(row["latest_open_time"]),
+        answered_from_ms=millis(row["answered_from"]),
+        answered_until_ms=millis(row["answered_until"]),
+        wanted_from_ms=millis(row["wanted_from"]),
+        history_known=row["history_known"],
+        wanted=row["wanted"] or 0,
+        stored=row["stored"],
+        empty_once=once,
+        empty_confirmed=max(0, row["empties"] - row["empty_once"]),
+        unknown=row["unknown"],
+        wanted_missing=row["wanted_missing"],
+        wanted_gaps=row["wanted_gaps"],
+        open_gaps=row["open_gaps"],
+        missing=Missing(**{cause.value: row[cause.value] for cause in Cause}),
+        next_attempt_ms=millis(row["next_attempt_at"]),
+        next_look_ms=millis(row["next_look_at"]),
+        last_run=last_run,
+        last_success_ms=millis(row["last_success"]),
+    )
+
+
+def _run(row: asyncpg.Record) -> RunFigures:
+    return RunFigures(
+        id=row["id"],
+        job_id=row["job_id"],
+        exchange=row["exchange"],
+        symbol=row["symbol"],
+        timeframe=row["timeframe"],
+        job_type=JobType(row["job_type"]),
+        scheduled_ms=ms_of(row["scheduled_for"]),
+        started_ms=millis(row["started_at"]),
+        completed_ms=millis(row["completed_at"]),
+        status=RunStatus(row["status"]),
+        requests=row["requests"],
+        fetched=row["candles_fetched"],
+        inserted=row["candles_inserted"],
+        updated=row["candles_updated"],
+        empties=row["empties"],
+        gaps_opened=row["gaps_opened"],
+        gaps_closed=row["gaps_closed"],
+        last_open_ms=millis(row["last_open_time"]),
+        error=row["error_message"],
+    )
+
+
+def _job(row: asyncpg.Record, last_run: RunFigures | None) -> JobFigures:
+    return JobFigures(
+        id=row["id"],
+        exchange=row["exchange"],
+        symbol=row["symbol"],
+        timeframe=row["timeframe"],
+        job_type=JobType(row["job_type"]),
+        schedule=row["schedule"],
+        enabled=row["enabled"],
+        origin=row["origin"],
+        owner=row["owner"],
+        start_ms=millis(row["start_time"]),
+        end_ms=millis(row["end_time"]),
+        status=row["status"],
+        last_error=row["last_error"],
+        paused=row["paused"],
+        paused_until_ms=millis(row["paused_until"]),
+        running=row["running"],
+        last_run=last_run,
+    )
+
+
+def _gap(row: asyncpg.Record) -> GapFigures:
+    return GapFigures(
+        id=row["id"],
+        series=_series(row),
+        start_ms=ms_of(row["gap_start"]),
+        end_ms=ms_of(row["gap_end"]),
+        missing=row["missing"],
+        owed=row["owed"],
+        detected_ms=ms_of(row["detected_at"]),
+        repaired_ms=millis(row["repaired_at"]),
+        cause=Cause(row["cause"]),
+        resolution=None if row["resolution"] is None else Resolution(row["resolution"]),
+        filled=row["filled"],
+        emptied=row["emptied"],
+        attempts=row["attempts"],
+        next_attempt_ms=millis(row["next_attempt_at"]),
+        last_error=row["last_error"],
+    )
+
+
+def _bucket(series: Series, span: Span, row: asyncpg.Record) -> Bucket:
+    """Suspect intervals are answered and empty in the ledger, and gaps to a reader."""
+    frame = series.frame
+    return Bucket(
+        start_ms=frame.open_ms(span[0]),
+        end_ms=frame.open_ms(span[1]),
+        stored=row["answered"] - row["empties"],
+        empty=max(0, row["empties"] - row["suspect"]),
+        gap=row["owed"] + row["suspect"],
+        unknown=max(0, span[1] - span[0] - row["answered"] - row["owed"]),
+    )
+
+
+def _lease(row: asyncpg.Record) -> LeaseFigures:
+    return LeaseFigures(
+        exchange=row["exchange"],
+        holder=row["holder"],
+        kind=row["kind"],
+        epoch=row["epoch"],
+        alive=row["alive"],
+        expires_ms=ms_of(row["expires_at"]),
+        last_request_ms=millis(row["last_request_at"]),
+        blocked_until_ms=millis(row["blocked_until"]),
+    )

@@ -1,0 +1,112 @@
+"""Jobs and their runs.
+
+Owns the rows of ``market_data_jobs`` and ``market_data_job_runs``: a firing is recorded before it starts and runs
+once; an order by hand is a job row of its own; rows from a job file follow the file.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from marketd.clock import at
+from marketd.model import JobType, RunStatus, Series, Tally
+from marketd.store import codec
+from marketd.store.queries import sql
+from marketd.store.session import Database
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """What is written for a new job; see the table for the meaning of each."""
+
+    exchange: str
+    symbol: str | None
+    timeframe: str | None
+    job_type: JobType
+    schedule: str | None = None
+    enabled: bool = True
+    start_ms: int | None = None
+    end_ms: int | None = None
+    origin: str = "cli"
+    owner: str | None = None
+    catch_up: str = "one"
+    timeout_s: float | None = None
+    freshness_s: float | None = None
+
+
+class Runs:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def enabled_jobs(self) -> Sequence[asyncpg.Record]:
+        """Rows of all enabled jobs but orders, lowest id first; not validated."""
+        async with self._database.session() as connection:
+            return await connection.fetch(sql("enabled_jobs"))
+
+    async def file_jobs(self, owner: str) -> Sequence[asyncpg.Record]:
+        async with self._database.session() as connection:
+            return await connection.fetch(sql("file_jobs"), owner)
+
+    async def add_job(self, job: JobRow) -> int:
+        """Write a job; returns its id."""
+        async with self._database.session() as connection:
+            found: int = await connection.fetchval(
+                sql("insert_job"), job.exchange, job.symbol, job.timeframe, job.job_type, job.schedule, job.enabled,
+                codec.moment(job.start_ms), codec.moment(job.end_ms), job.origin, job.owner, job.catch_up,
+                job.timeout_s, job.freshness_s,
+            )  # fmt: skip
+        return found
+
+    async def follow_file(
+        self, added: Sequence[JobRow], changed: Mapping[int, JobRow], removed: Sequence[int]
+    ) -> None:
+        """Bring the rows of a job file up to date, in one transaction; entries that left it are disabled."""
+        async with self._database.session() as connection, connection.transaction():
+            for job in added:
+                await connection.execute(
+                    sql("insert_job"), job.exchange, job.symbol, job.timeframe, job.job_type, job.schedule, job.enabled,
+                    codec.moment(job.start_ms), codec.moment(job.end_ms), job.origin, job.owner, job.catch_up,
+                    job.timeout_s, job.freshness_s,
+                )  # fmt: skip
+            for number, job in changed.items():
+                await connection.execute(
+                    sql("update_file_job"), number, job.schedule, job.enabled, codec.moment(job.start_ms),
+                    codec.moment(job.end_ms), job.catch_up, job.timeout_s, job.freshness_s,
+                )  # fmt: skip
+            await connection.execute(sql("disable_jobs"), list(removed))
+
+    async def order(self, series: Series, job_type: JobType, start_ms: int | None, end_ms: int | None) -> int:
+        """A job row for one order by hand."""
+        return await self.add_job(
+            JobRow(*series, job_type, start_ms=start_ms, end_ms=end_ms, origin="order")
+        )
+
+    async def last_firings(self) -> dict[int, int]:
+        """The newest recorded ``scheduled_for`` of each job, in ms."""
+        async with self._database.session() as connection:
+            rows = await connection.fetch(sql("last_firings"))
+        return {row["job_id"]: codec.millis(row["scheduled_for"]) or 0 for row in rows}
+
+    async def begin(self, firings: Sequence[tuple[int, int]], epoch: int) -> dict[int, int]:
+        """Record (job id, scheduled ms) firings as running; job id -> run id of those that may start."""
+        jobs = [job for job, _ in firings]
+        times = [at(ms) for _, ms in firings]
+        async with self._database.session() as connection:
+            rows = await connection.fetch(sql("begin_runs"), jobs, times, epoch)
+        return {row["job_id"]: row["id"] for row in rows}
+
+    async def skip(self, job: int, scheduled_ms: int, epoch: int, reason: str) -> None:
+        async with self._database.session() as connection:
+            await connection.execute(sql("skip_run"), job, at(scheduled_ms), epoch, reason)
+
+    async def finish(self, run: int, status: RunStatus, error: str | None, tally: Tally) -> None:
+        async with self._database.session() as connection:
+            await connection.execute(
+                sql("finish_run"), run, status, error, tally.requests, tally.fetched, tally.inserted, tally.updated,
+                tally.empties, tally.gaps_opened, tally.gaps_closed,
+            )  # fmt: skip
+
+    async def note_job(self, job: int, status: str, error: str | None) -> None:
+        async with self._database.session() as connection:
+            await connection.execute(sql("note_job"), job, status, error)

@@ -1,0 +1,115 @@
+"""What the database knows of a series, for the planner.
+
+Owns the reads between pages: facts, coverage, gaps, looks, neighbours. Writes only the facts of a series.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from marketd.ledger import BLOCK
+from marketd.model import Gap, Series
+from marketd.planner import Edges
+from marketd.ports import Facts
+from marketd.ranges import Ranges, Span
+from marketd.store import codec
+from marketd.store.queries import sql
+from marketd.store.session import Database
+
+_RECENT_BLOCKS = 3
+_LOOKS_A_RUN = 5000
+
+
+class SeriesReader:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def know(self, series: Series, derived_from: str | None) -> None:
+        """Register the series, or note that it is built from another timeframe now."""
+        async with self._database.session() as connection:
+            await connection.execute(sql("know_series"), *series, derived_from)
+
+    async def facts(self, series: Series) -> Facts | None:
+        async with self._database.session() as connection:
+            row = await connection.fetchrow(sql("read_series"), *series)
+        if row is None:
+            return None
+        return Facts(
+            derived_from=row["derived_from"],
+            first=codec.number(series, row["first_open_time"]),
+            first_asked_ms=codec.millis(row["first_asked_at"]),
+            answered_start=row["answered_start"],
+            answered_end=row["answered_end"],
+        )
+
+    async def note_first(self, series: Series, first: int | None, at_ms: int) -> None:
+        """Keep the first candle the exchange has (None: it sent none)."""
+        opened = None if first is None else codec.opens(series, first)
+        async with self._database.session() as connection:
+            await connection.execute(sql("note_first"), *series, opened, codec.moment(at_ms))
+
+    async def answered(self, series: Series, span: Span) -> Ranges:
+        async with self._database.session() as connection:
+            return codec.ranges(await connection.fetchval(sql("answered_within"), *series, *span))
+
+    async def unsettled(self, series: Series) -> Ranges:
+        """Unsettled intervals of the newest blocks."""
+        async with self._database.session() as connection:
+            return codec.ranges(await connection.fetchval(sql("unsettled_recent"), *series, _RECENT_BLOCKS))
+
+    async def open_gaps(self, series: Series, span: Span | None = None) -> tuple[Gap, ...]:
+        within = codec.EVERYTHING if span is None else codec.multirange(Ranges.of(span))
+        async with self._database.session() as connection:
+            rows = await connection.fetch(sql("read_open_gaps"), *series, within)
+        return tuple(map(codec.gap, rows))
+
+    async def edges(self, series: Series, span: Span) -> Edges:
+        start, end = codec.opens(series, span[0]), codec.opens(series, span[1])
+        async with self._database.session() as connection:
+            row = await connection.fetchrow(sql("edges"), *series, start, end)
+        if row is None:
+            return Edges()
+        return Edges(codec.number(series, row["left_open"]), codec.number(series, row["right_open"]))
+
+    async def empties(self, series: Series, span: Span) -> Mapping[int, int]:
+        """How many intervals of each block around ``span`` are known to be empty."""
+        async with self._database.session() as connection:
+            rows = await connection.fetch(
+                sql("empties_within"), *series, span[0] // BLOCK, (span[1] - 1) // BLOCK
+            )
+        return {row["block"]: row["empties"] for row in rows}
+
+    async def due_looks(self, series: Series, now_ms: int) -> Sequence[Span]:
+        """The answered parts of blocks whose empties are due for another look, ascending."""
+        async with self._database.session() as connection:
+            rows = await connection.fetch(sql("due_looks"), *series, codec.moment(now_ms), _LOOKS_A_RUN)
+        return [(row["first"], row["last"]) for row in rows]
+
+    async def due_series(self, exchange: str, now_ms: int) -> Sequence[Series]:
+        """Series of the exchange with a gap or a look that is due."""
+        async with self._database.session() as connection:
+            rows = await connection.fetch(sql("due_series"), exchange, codec.moment(now_ms))
+        return [Series(exchange, row["symbol"], row["timeframe"]) for row in rows]
+
+    async def audit_plan(self, series: Series, most: int | None) -> Sequence[int]:
+        """Blocks to audit next; all of them where ``most`` is None."""
+        async with self._database.session() as connection:
+            rows = await connection.fetch(sql("audit_plan"), *series, most)
+        return [row["block"] for row in rows]
+
+    async def disagreeing(self, series: Series, blocks: Sequence[int], at_ms: int) -> Sequence[int]:
+        """Those of ``blocks`` whose ledger count is not the count of rows; all of them are noted as audited."""
+        async with self._database.session() as connection:
+            rows = await connection.fetch(sql("audit_counts"), *series, list(blocks))
+            await connection.execute(sql("note_audited"), *series, list(blocks), codec.moment(at_ms))
+        return [row["block"] for row in rows]
+
+    async def empty_runs(self, series: Series, span: Span, least: int) -> Sequence[Span]:
+        """Runs of at least ``least`` empty intervals in the blocks around ``span``, joined over blocks."""
+        async with self._database.session() as connection:
+            rows = await connection.fetch(sql("empty_runs"), *series, *span, least)
+        return [(row["start"], row["end"]) for row in rows]
+
+    async def settled_suspects(self, series: Series, span: Span) -> Ranges:
+        """What closed suspect gaps have settled within ``span``."""
+        async with self._database.session() as connection:
+            within = codec.multirange(Ranges.of(span))
+            return codec.ranges(await connection.fetchval(sql("settled_suspects"), *series, within))

@@ -1,0 +1,234 @@
+"""Walking a series, page by page.
+
+Owns the pipeline: while one page is stored the next one is fetched, each page is one transaction, and a walk stops
+only at a page border. Deals with answers that prove nothing: tried three times, refused pages asked in halves.
+What to walk is decided by ``planner``, what an answer changes by ``ledger``.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+
+from marketd import planner
+from marketd.clock import Clock
+from marketd.errors import BadReply, DatabaseUnavailable, ExchangeError, MarketdError
+from marketd.fetcher import Asking
+from marketd.model import Answer, Ask, Series, Tally
+from marketd.page import TooManyDropped
+from marketd.planner import Edges, Walk
+from marketd.ports import Events, Pages, Progress, SeriesReader, Stored, Writing
+from marketd.ranges import NOTHING, Ranges
+
+_TRIES = 3
+_HOPELESS = 4  # single intervals that cannot be answered, in one walk: then it is the exchange, not the interval
+_STORE_TRIES = 4
+
+
+class Stopped(MarketdError):
+    """The walk was asked to stop and did so at a page border."""
+
+
+@dataclass(slots=True)
+class Account:
+    """One run's own: where its pages are counted, and whether it shall stop."""
+
+    run_id: int
+    epoch: int
+    settle_ms: int
+    tally: Tally = Tally()
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def writing(self) -> Writing:
+        return Writing(self.epoch, self.run_id, self.tally, self.settle_ms)
+
+
+@dataclass(slots=True)
+class Walker:
+    asking: Asking
+    pages: Pages
+    reader: SeriesReader
+    clock: Clock
+    events: Events
+    progress: Progress
+    account: Account
+    _tries: dict[Ranges, int] = field(default_factory=dict)
+    _hopeless: int = 0
+    _stalled: int = 0
+
+    async def walk(
+        self, walk: Walk, *, most_pages: int | None = None, owe_from: int | None = None, edges: Edges | None = None
+    ) -> Walk:
+        """Ask until nothing is left or ``most_pages`` are used up; returns what is left.
+
+        ``owe_from``: the end of what was answered before; the first page opens a gap for what it leaves out from
+        there. Raises Stopped at a page border, and the ExchangeError or StoreError that ended it.
+        """
+        self._tries.clear()
+        self._stalled = pages = 0
+        fetched: Answer | None = None
+        while True:
+            ask = None
+            if walk.todo and (most_pages is None or pages < most_pages) and not self.account.stop.is_set():
+                edges = edges or await self.reader.edges(walk.series, _current(walk))
+                ask = planner.next_ask(walk, edges)
+            if ask is None and fetched is None:
+                break
+            stored, outcome = await self._step(fetched, ask, walk, owe_from if pages == 1 else None)
+            if stored is not None and fetched is not None:
+                settled = await self._settle(walk, fetched, stored)
+                if settled is not walk:
+                    walk, edges = settled, None
+            fetched = None
+            if isinstance(outcome, Answer):
+                pages += 1
+                moved = planner.after(walk, outcome)
+                edges = None if edges is None else planner.edges_after(edges, outcome, moved)
+                self._refuse_to_stall(walk, moved)
+                walk, fetched = moved, outcome
+            elif isinstance(outcome, BadReply) and ask is not None:
+                walk, edges = await self._refused(walk, ask, outcome), None
+            elif outcome is not None:
+                raise outcome
+            self.progress.advanced(walk.series, walk.todo.size, self.account.tally)
+        if walk.todo and self.account.stop.is_set():
+            raise Stopped(f"{walk.series}: stopped at a page border")
+        return walk
+
+    def _refuse_to_stall(self, before: Walk, after: Walk) -> None:
+        """Answers that speak for nothing new would be asked for without end."""
+        self._stalled = self._stalled + 1 if after.todo == before.todo else 0
+        if self._stalled >= _TRIES:
+            raise BadReply(f"{before.series}: {_TRIES} answers in a row spoke for nothing that was asked")
+
+    async def _step(
+        self, fetched: Answer | None, ask: Ask | None, walk: Walk, owe_from: int | None
+    ) -> tuple[Stored | None, Answer | ExchangeError | None]:
+        """Store one page and fetch the next at the same time; a failed fetch does not undo the store."""
+        if fetched is None:
+            return None, await self._fetch(ask)
+        if ask is None:
+            return await self._store(fetched, walk, owe_from), None
+        return await _both(self._store(fetched, walk, owe_from), self._fetch(ask))
+
+    async def _fetch(self, ask: Ask | None) -> Answer | ExchangeError | None:
+        if ask is None:
+            return None
+        try:
+            return await self.asking.answer(ask)
+        except ExchangeError as error:
+            return error
+
+    async def _store(self, answer: Answer, walk: Walk, owe_from: int | None = None) -> Stored:
+        owe = NOTHING
+        if owe_from is not None and answer.covered:
+            owe = Ranges.of((owe_from, answer.covered.start))
+        began_ms = self.clock.now_ms()
+        self.account.tally = replace(self.account.tally, requests=self.asking.requests)
+        stored = await self._written(lambda: self.pages.record(answer, self.account.writing(), owe=owe, first=walk.first))
+        before, self.account.tally = self.account.tally, stored.tally
+        series = answer.ask.series
+        self.events.page_stored(
+            series, stored.inserted, stored.updated, stored.updated, stored.change.emptied, answer.dropped.size,
+            (self.clock.now_ms() - began_ms) / 1000,
+        )  # fmt: skip
+        self._tell_gaps(series, before, stored.tally)
+        return stored
+
+    async def _written(self, write: Callable[[], Awaitable[Stored]]) -> Stored:
+        """A page in hand is not thrown away because the server restarts: storing it again is harmless."""
+        for attempt in range(1, _STORE_TRIES + 1):
+            try:
+                return await write()
+            except DatabaseUnavailable:
+                self.events.store_failed("unavailable")
+                if attempt == _STORE_TRIES:
+                    raise
+                await self.clock.sleep(2.0**attempt)
+        raise AssertionError("unreachable: the last attempt raises")
+
+    async def _settle(self, walk: Walk, answer: Answer, stored: Stored) -> Walk:
+        """What the answer claimed to cover but could not prove goes back into the walk, three times at most."""
+        unproven = answer.covered - stored.change.covered
+        if not answer.covered:
+            unproven = Ranges.of(answer.ask.span) & walk.todo
+        if not unproven:
+            return walk
+        asked = Ranges.of(answer.ask.span)
+        self._tries[asked] = self._tries.get(asked, 0) + 1
+        if self._tries[asked] < _TRIES:
+            return replace(walk, todo=walk.todo | unproven)
+        error = "the exchange's answer lacks candles that are known to be there"
+        await self._give_up(walk.series, unproven, error)
+        return replace(walk, todo=walk.todo - unproven)
+
+    async def _give_up(self, series: Series, span: Ranges, error: str) -> None:
+        at_ms = self.asking.fetcher.now_ms()
+        before = self.account.tally
+        stored = await self._written(
+            lambda: self.pages.record_failure(series, span, self.account.writing(), at_ms=at_ms, error=error)
+        )
+        self.account.tally = stored.tally
+        self._tell_gaps(series, before, stored.tally)
+
+    def _tell_gaps(self, series: Series, before: Tally, after: Tally) -> None:
+        opened, closed = after.gaps_opened - before.gaps_opened, after.gaps_closed - before.gaps_closed
+        if opened or closed:
+            self.events.gaps_changed(series, opened, closed)
+
+    async def _refused(self, walk: Walk, ask: Ask, error: BadReply) -> Walk:
+        """A page refused once is asked again; refused twice, in halves; what fails alone becomes a failed gap."""
+        if isinstance(error, TooManyDropped):
+            raise error
+        try:
+            answer = await self.asking.answer(ask)
+        except BadReply as again:
+            if ask.end - ask.start > 1:
+                for half in planner.halves(ask):
+                    walk = await self._half(walk, half)
+                return walk
+            return await self._hopeless_interval(walk, ask, again)
+        return planner.after(await self._settle(walk, answer, await self._store(answer, walk)), answer)
+
+    async def _half(self, walk: Walk, ask: Ask) -> Walk:
+        if not Ranges.of(ask.span) & walk.todo:
+            return walk
+        if self.account.stop.is_set():
+            raise Stopped(f"{walk.series}: stopped at a page border")
+        try:
+            answer = await self.asking.answer(ask)
+        except BadReply as error:
+            return await self._refused(walk, ask, error)
+        return planner.after(await self._settle(walk, answer, await self._store(answer, walk)), answer)
+
+    async def _hopeless_interval(self, walk: Walk, ask: Ask, error: BadReply) -> Walk:
+        self._hopeless += 1
+        if self._hopeless >= _HOPELESS:
+            raise error
+        span = Ranges.of(ask.span)
+        await self._give_up(walk.series, span, str(error))
+        return replace(walk, todo=walk.todo - span)
+
+
+def _current(walk: Walk) -> tuple[int, int]:
+    span = walk.current
+    assert span is not None  # noqa: S101  (asked only while something is left)
+    return span
+
+
+async def _both(
+    store: Awaitable[Stored], fetch: Awaitable[Answer | ExchangeError | None]
+) -> tuple[Stored, Answer | ExchangeError | None]:
+    """Both at once. A failed store ends the fetch; its error comes out as itself, not as a group."""
+
+    async def run_store() -> Stored:
+        return await store
+
+    async def run_fetch() -> Answer | ExchangeError | None:
+        return await fetch
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            storing, fetching = group.create_task(run_store()), group.create_task(run_fetch())
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+    return storing.result(), fetching.result()

@@ -1,0 +1,111 @@
+-- Jobs, their runs, and who works on an exchange.
+
+-- name: enabled_jobs
+-- params:
+SELECT id, exchange, symbol, timeframe, job_type, schedule, enabled, start_time, end_time, status, last_error, created_at, origin, owner,
+       catch_up, timeout_s, freshness_s, paused_until
+FROM market_data_jobs WHERE enabled AND origin <> 'order' ORDER BY id
+
+-- name: file_jobs
+-- params: owner text
+SELECT id, exchange, symbol, timeframe, job_type, schedule, enabled, start_time, end_time, catch_up, timeout_s, freshness_s
+FROM market_data_jobs WHERE origin = 'file' AND owner = $1::text ORDER BY id
+
+-- name: insert_job
+-- params: exchange text, symbol text, timeframe text, job_type text, schedule text, enabled boolean, start_time timestamptz, end_time timestamptz, origin text, owner text, catch_up text, timeout_s double precision, freshness_s double precision
+INSERT INTO market_data_jobs (exchange, symbol, timeframe, job_type, schedule, enabled, start_time, end_time, origin, owner, catch_up,
+                              timeout_s, freshness_s)
+VALUES ($1::text, $2::text, $3::text, $4::text, $5::text, $6::boolean, $7::timestamptz, $8::timestamptz, $9::text, $10::text, $11::text,
+        $12::double precision, $13::double precision)
+RETURNING id
+
+-- name: update_file_job
+-- params: id bigint, schedule text, enabled boolean, start_time timestamptz, end_time timestamptz, catch_up text, timeout_s double precision, freshness_s double precision
+UPDATE market_data_jobs SET schedule = $2::text, enabled = $3::boolean, start_time = $4::timestamptz, end_time = $5::timestamptz,
+    catch_up = $6::text, timeout_s = $7::double precision, freshness_s = $8::double precision, updated_at = now()
+WHERE id = $1::bigint
+
+-- name: disable_jobs
+-- params: ids bigint[]
+UPDATE market_data_jobs SET enabled = false, updated_at = now() WHERE id = ANY ($1::bigint[]) AND enabled
+
+-- name: note_job
+-- params: id bigint, status text, error text
+SELECT marketd_note_job($1::bigint, $2::text, $3::text)
+
+-- name: last_firings
+-- params:
+SELECT job_id, max(scheduled_for) AS scheduled_for FROM market_data_job_runs GROUP BY job_id
+
+-- name: begin_runs
+-- params: job_ids bigint[], scheduled_for timestamptz[], epoch bigint
+-- Each (job, time) once, whatever restarts or second daemons do; a job that still runs gets no second run.
+INSERT INTO market_data_job_runs (job_id, scheduled_for, started_at, status, epoch)
+SELECT f.job_id, f.scheduled_for, clock_timestamp(), 'running', $3::bigint
+FROM unnest($1::bigint[], $2::timestamptz[]) AS f (job_id, scheduled_for)
+WHERE NOT EXISTS (SELECT FROM market_data_job_runs r WHERE r.job_id = f.job_id AND r.status = 'running')
+ON CONFLICT DO NOTHING
+RETURNING id, job_id
+
+-- name: skip_run
+-- params: job_id bigint, scheduled_for timestamptz, epoch bigint, reason text
+INSERT INTO market_data_job_runs (job_id, scheduled_for, started_at, completed_at, status, epoch, error_message)
+VALUES ($1::bigint, $2::timestamptz, now(), now(), 'skipped', $3::bigint, $4::text)
+ON CONFLICT DO NOTHING
+
+-- name: finish_run
+-- params: id bigint, status text, error text, requests integer, fetched bigint, inserted bigint, updated bigint, empties bigint, gaps_opened integer, gaps_closed integer
+UPDATE market_data_job_runs SET status = $2::text, error_message = $3::text, completed_at = clock_timestamp(), requests = $4::integer,
+    candles_fetched = $5::bigint, candles_inserted = $6::bigint, candles_updated = $7::bigint, empties = $8::bigint,
+    gaps_opened = $9::integer, gaps_closed = $10::integer
+WHERE id = $1::bigint AND status = 'running'
+
+-- name: interrupt_runs
+-- params: exchange text, epoch bigint
+-- Runs of holders that are gone: closed by whoever takes the exchange over.
+UPDATE market_data_job_runs r SET status = 'interrupted', completed_at = greatest(clock_timestamp(), r.started_at),
+    error_message = coalesce(r.error_message, 'the process that ran it is gone')
+FROM market_data_jobs j
+WHERE j.id = r.job_id AND j.exchange = $1::text AND r.status = 'running' AND r.epoch < $2::bigint
+
+-- name: lock_lease
+-- params: exchange text
+-- Waits for page transactions of the holder (they hold it FOR KEY SHARE) before it is taken over.
+SELECT holder, kind, epoch, expires_at > clock_timestamp() AS alive, blocked_until, last_request_at
+FROM exchange_leases WHERE exchange = $1::text FOR UPDATE
+
+-- name: create_lease
+-- params: exchange text, holder text, kind text, seconds double precision
+INSERT INTO exchange_leases (exchange, holder, kind, epoch, expires_at)
+VALUES ($1::text, $2::text, $3::text, 1, clock_timestamp() + make_interval(secs => $4::double precision))
+ON CONFLICT DO NOTHING
+RETURNING epoch
+
+-- name: take_lease
+-- params: exchange text, holder text, kind text, seconds double precision
+UPDATE exchange_leases SET holder = $2::text, kind = $3::text, epoch = epoch + 1,
+    expires_at = clock_timestamp() + make_interval(secs => $4::double precision)
+WHERE exchange = $1::text
+RETURNING epoch
+
+-- name: renew_lease
+-- params: exchange text, epoch bigint, seconds double precision
+UPDATE exchange_leases SET expires_at = clock_timestamp() + make_interval(secs => $3::double precision)
+WHERE exchange = $1::text AND epoch = $2::bigint
+RETURNING epoch
+
+-- name: release_lease
+-- params: exchange text, epoch bigint
+UPDATE exchange_leases SET expires_at = clock_timestamp() WHERE exchange = $1::text AND epoch = $2::bigint
+
+-- name: block_lease
+-- params: exchange text, epoch bigint, seconds double precision
+-- A ban outlives its holder: whoever takes the exchange over waits for it too.
+UPDATE exchange_leases SET last_request_at = clock_timestamp(),
+    blocked_until = greatest(blocked_until, clock_timestamp() + make_interval(secs => $3::double precision))
+WHERE exchange = $1::text AND epoch = $2::bigint
+
+-- name: blocked_for
+-- params: exchange text
+SELECT greatest(0, extract(epoch FROM blocked_until - clock_timestamp()))::double precision AS seconds
+FROM exchange_leases WHERE exchange = $1::text AND blocked_until IS NOT NULL

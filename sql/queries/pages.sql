@@ -1,0 +1,157 @@
+-- What one page transaction does. Every statement is set-based; the page itself arrives by COPY.
+
+-- name: page_table
+-- params:
+-- The page of this session, as text in the exchange's own digits; emptied by every COMMIT.
+CREATE TEMPORARY TABLE IF NOT EXISTS marketd_page (
+    open_ms bigint, open numeric, high numeric, low numeric, close numeric, volume numeric
+) ON COMMIT DELETE ROWS
+
+-- name: insert_page
+-- params: exchange text, symbol text, timeframe text, step interval, known bigint[]
+-- For a range never asked before: no candle of it but the known ones at its edges can be there.
+INSERT INTO candles (open_time, close_time, exchange, symbol, timeframe, open, high, low, close, volume)
+SELECT p.open_time, p.open_time + $4::interval, $1::text, $2::text, $3::text, p.open, p.high, p.low, p.close, p.volume
+FROM (SELECT timestamptz 'epoch' + open_ms * interval '1 millisecond' AS open_time, open, high, low, close, volume
+      FROM marketd_page WHERE open_ms <> ALL ($5::bigint[])) AS p
+
+-- name: merge_page
+-- params: exchange text, symbol text, timeframe text, step interval, at timestamptz, before timestamptz
+-- Compare first: unchanged rows are not touched, changed ones keep their old values as a revision.
+WITH page AS (
+    SELECT timestamptz 'epoch' + open_ms * interval '1 millisecond' AS open_time, open, high, low, close, volume FROM marketd_page
+), compared AS (
+    SELECT p.*, c.open_time IS NULL AS absent, c.open AS old_open, c.high AS old_high, c.low AS old_low, c.close AS old_close,
+           c.volume AS old_volume
+    FROM page p
+    LEFT JOIN candles c ON c.exchange = $1::text AND c.symbol = $2::text AND c.timeframe = $3::text AND c.open_time = p.open_time
+), changed AS (
+    SELECT * FROM compared
+    WHERE NOT absent AND (open, high, low, close, volume) IS DISTINCT FROM (old_open, old_high, old_low, old_close, old_volume)
+), revised AS (
+    INSERT INTO candle_revisions (exchange, symbol, timeframe, open_time, kind, old_open, old_high, old_low, old_close, old_volume,
+                                  new_open, new_high, new_low, new_close, new_volume, old_answered_at, new_answered_at)
+    SELECT $1::text, $2::text, $3::text, open_time, 'revised', old_open, old_high, old_low, old_close, old_volume,
+           open, high, low, close, volume, $6::timestamptz, $5::timestamptz
+    FROM changed
+), updated AS (
+    UPDATE candles c SET open = n.open, high = n.high, low = n.low, close = n.close, volume = n.volume
+    FROM changed n
+    WHERE c.exchange = $1::text AND c.symbol = $2::text AND c.timeframe = $3::text AND c.open_time = n.open_time
+    RETURNING 1
+), inserted AS (
+    INSERT INTO candles (open_time, close_time, exchange, symbol, timeframe, open, high, low, close, volume)
+    SELECT open_time, open_time + $4::interval, $1::text, $2::text, $3::text, open, high, low, close, volume FROM compared WHERE absent
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM inserted) AS inserted, (SELECT count(*) FROM updated) AS updated
+
+-- name: note_vanished
+-- params: exchange text, symbol text, timeframe text, opens timestamptz[], at timestamptz, before timestamptz
+-- Stored candles that the exchange no longer sends: kept, and noted once.
+INSERT INTO candle_revisions (exchange, symbol, timeframe, open_time, kind, old_open, old_high, old_low, old_close, old_volume,
+                              old_answered_at, new_answered_at)
+SELECT c.exchange, c.symbol, c.timeframe, c.open_time, 'vanished', c.open, c.high, c.low, c.close, c.volume, $6::timestamptz, $5::timestamptz
+FROM candles c
+WHERE c.exchange = $1::text AND c.symbol = $2::text AND c.timeframe = $3::text AND c.open_time = ANY ($4::timestamptz[])
+  AND NOT EXISTS (SELECT FROM candle_revisions r WHERE r.exchange = c.exchange AND r.symbol = c.symbol AND r.timeframe = c.timeframe
+                  AND r.open_time = c.open_time AND r.kind = 'vanished')
+
+-- name: present_opens
+-- params: exchange text, symbol text, timeframe text, start timestamptz, end timestamptz
+-- Open times, in seconds since the epoch, of the candles that are really there.
+SELECT coalesce(array_agg(extract(epoch FROM open_time)::bigint ORDER BY open_time), '{}') AS opens
+FROM candles
+WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND open_time >= $4::timestamptz AND open_time < $5::timestamptz
+
+-- name: read_blocks
+-- params: exchange text, symbol text, timeframe text, first integer, last integer
+SELECT block, answered, empty_once, empty_confirmed, unsettled, pending, answered_at, look_at, look_step
+FROM candle_coverage
+WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND block BETWEEN $4::integer AND $5::integer
+ORDER BY block
+
+-- name: write_blocks
+-- params: exchange text, symbol text, timeframe text, blocks integer[], answered text[], empty_once text[], empty_confirmed text[], unsettled text[], pending text[], stored integer[], answered_at timestamptz[], look_at timestamptz[], look_step smallint[]
+INSERT INTO candle_coverage AS c (exchange, symbol, timeframe, block, answered, empty_once, empty_confirmed, unsettled, pending, stored,
+                                  answered_at, look_at, look_step)
+SELECT $1::text, $2::text, $3::text, n.block, n.answered::int4multirange, n.empty_once::int4multirange, n.empty_confirmed::int4multirange,
+       n.unsettled::int4multirange, n.pending::jsonb, n.stored, n.answered_at, n.look_at, n.look_step
+FROM unnest($4::integer[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::integer[], $11::timestamptz[],
+            $12::timestamptz[], $13::smallint[])
+    AS n (block, answered, empty_once, empty_confirmed, unsettled, pending, stored, answered_at, look_at, look_step)
+ON CONFLICT (exchange, symbol, timeframe, block) DO UPDATE SET
+    answered = excluded.answered, empty_once = excluded.empty_once, empty_confirmed = excluded.empty_confirmed,
+    unsettled = excluded.unsettled, pending = excluded.pending, stored = excluded.stored, answered_at = excluded.answered_at,
+    look_at = excluded.look_at, look_step = excluded.look_step
+
+-- name: read_open_gaps
+-- params: exchange text, symbol text, timeframe text, within text
+-- Open gaps that owe an interval of the set given (all of them for the whole range).
+SELECT id, cause, missing, detected_at, filled, emptied, attempts, next_attempt_at, last_error
+FROM candle_gaps
+WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND repaired_at IS NULL AND missing && $4::text::int4multirange
+ORDER BY lower(missing), id
+
+-- name: insert_gap
+-- params: exchange text, symbol text, timeframe text, cause text, missing text, detected_at timestamptz, attempts integer, next_attempt_at timestamptz, last_error text
+INSERT INTO candle_gaps (exchange, symbol, timeframe, gap_start, gap_end, owed, missing, cause, detected_at, attempts, next_attempt_at, last_error)
+SELECT $1::text, $2::text, $3::text, marketd_open_time($3::text, lower(m.owed)), marketd_open_time($3::text, upper(m.owed)), m.owed, m.owed,
+       $4::text, $6::timestamptz, $7::integer, $8::timestamptz, $9::text
+FROM (SELECT $5::text::int4multirange AS owed) AS m
+
+-- name: update_gap
+-- params: id bigint, missing text, filled integer, emptied integer, attempts integer, next_attempt_at timestamptz, last_error text, repaired_at timestamptz, resolution text
+UPDATE candle_gaps SET missing = $2::text::int4multirange, filled = $3::integer, emptied = $4::integer, attempts = $5::integer,
+    next_attempt_at = $6::timestamptz, last_error = $7::text, repaired_at = $8::timestamptz, resolution = $9::text
+WHERE id = $1::bigint
+
+-- name: count_run
+-- params: id bigint, requests integer, fetched bigint, inserted bigint, updated bigint, empties bigint, gaps_opened integer, gaps_closed integer, last_open_time timestamptz
+-- Absolute figures, so that a page stored twice (a lost answer to COMMIT) is counted once.
+UPDATE market_data_job_runs SET requests = $2::integer, candles_fetched = $3::bigint, candles_inserted = $4::bigint, candles_updated = $5::bigint,
+    empties = $6::bigint, gaps_opened = $7::integer, gaps_closed = $8::integer, last_open_time = $9::timestamptz
+WHERE id = $1::bigint AND status = 'running'
+
+-- name: fence
+-- params: exchange text, epoch bigint
+-- The last statement of every page transaction: no row means that another process has taken the exchange over.
+SELECT epoch FROM exchange_leases WHERE exchange = $1::text AND epoch = $2::bigint FOR KEY SHARE
+
+-- name: derive_candles
+-- params: exchange text, symbol text, parent text, child text, opens timestamptz[], closes timestamptz[], at timestamptz
+-- Build the candles of a coarser timeframe from complete parents, compare first.
+WITH wanted AS (
+    SELECT * FROM unnest($5::timestamptz[], $6::timestamptz[]) AS w (open_time, close_time)
+), built AS (
+    SELECT w.open_time, w.close_time, (array_agg(c.open ORDER BY c.open_time))[1] AS open, max(c.high) AS high, min(c.low) AS low,
+           (array_agg(c.close ORDER BY c.open_time DESC))[1] AS close, sum(c.volume) AS volume
+    FROM wanted w
+    JOIN candles c ON c.exchange = $1::text AND c.symbol = $2::text AND c.timeframe = $3::text
+                  AND c.open_time >= w.open_time AND c.open_time < w.close_time
+    GROUP BY w.open_time, w.close_time
+), compared AS (
+    SELECT b.*, c.open_time IS NULL AS absent, c.open AS old_open, c.high AS old_high, c.low AS old_low, c.close AS old_close,
+           c.volume AS old_volume
+    FROM built b
+    LEFT JOIN candles c ON c.exchange = $1::text AND c.symbol = $2::text AND c.timeframe = $4::text AND c.open_time = b.open_time
+), changed AS (
+    SELECT * FROM compared
+    WHERE NOT absent AND (open, high, low, close, volume) IS DISTINCT FROM (old_open, old_high, old_low, old_close, old_volume)
+), revised AS (
+    INSERT INTO candle_revisions (exchange, symbol, timeframe, open_time, kind, old_open, old_high, old_low, old_close, old_volume,
+                                  new_open, new_high, new_low, new_close, new_volume, new_answered_at)
+    SELECT $1::text, $2::text, $4::text, open_time, 'revised', old_open, old_high, old_low, old_close, old_volume,
+           open, high, low, close, volume, $7::timestamptz
+    FROM changed
+), updated AS (
+    UPDATE candles c SET open = n.open, high = n.high, low = n.low, close = n.close, volume = n.volume
+    FROM changed n
+    WHERE c.exchange = $1::text AND c.symbol = $2::text AND c.timeframe = $4::text AND c.open_time = n.open_time
+    RETURNING 1
+), inserted AS (
+    INSERT INTO candles (open_time, close_time, exchange, symbol, timeframe, open, high, low, close, volume)
+    SELECT open_time, close_time, $1::text, $2::text, $4::text, open, high, low, close, volume FROM compared WHERE absent
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM inserted) AS inserted, (SELECT count(*) FROM updated) AS updated

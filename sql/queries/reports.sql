@@ -1,0 +1,281 @@
+-- What readers are shown: HTTP, status, runs, gaps, coverage. Counts come from the ledger, never from the candle table,
+-- which is only asked for its oldest and newest row of a series, by its index.
+
+-- name: report_ping
+-- params:
+SELECT 1
+
+-- name: report_tables
+-- params:
+-- Which of our tables are there, on the search path of the session.
+SELECT to_regclass('candles') IS NOT NULL AS candles,
+       ARRAY(
+           SELECT name FROM unnest(ARRAY['candles', 'candle_revisions', 'candle_coverage', 'candle_gaps', 'market_series', 'market_data_jobs',
+                                         'market_data_job_runs', 'exchange_leases']) AS name
+           WHERE to_regclass(name) IS NULL
+       ) AS missing
+
+-- name: report_totals
+-- params:
+SELECT (SELECT coalesce(sum(stored), 0)::bigint FROM candle_coverage) AS stored,
+       (SELECT count(*) FROM candle_gaps WHERE repaired_at IS NULL) AS open_gaps
+
+-- name: report_answered
+-- params:
+-- How far each series is answered: one index probe a series. The newest block may hold open gaps only, and counts for nothing then.
+WITH RECURSIVE covered AS (
+    (SELECT exchange, symbol, timeframe FROM candle_coverage ORDER BY exchange, symbol, timeframe LIMIT 1)
+    UNION ALL
+    SELECT n.exchange, n.symbol, n.timeframe
+    FROM covered c
+    CROSS JOIN LATERAL (
+        SELECT k.exchange, k.symbol, k.timeframe FROM candle_coverage k
+        WHERE (k.exchange, k.symbol, k.timeframe) > (c.exchange, c.symbol, c.timeframe)
+        ORDER BY k.exchange, k.symbol, k.timeframe LIMIT 1
+    ) n
+)
+SELECT c.exchange, c.symbol, c.timeframe, marketd_open_time(c.timeframe, n.until) AS answered_until
+FROM covered c
+CROSS JOIN LATERAL (
+    SELECT upper(k.answered) AS until FROM candle_coverage k
+    WHERE k.exchange = c.exchange AND k.symbol = c.symbol AND k.timeframe = c.timeframe AND NOT isempty(k.answered)
+    ORDER BY k.block DESC LIMIT 1
+) n
+
+-- name: report_series
+-- params: exchange text, symbol text, timeframe text, after_exchange text, after_symbol text, after_timeframe text, most integer
+-- A page of series with their figures. Wanted is the design's wanted history up to the newest answer: it begins at the start of the
+-- backfill row that works on the series (else the first candle), or where coverage began if there is no such row.
+-- A full block without gaps is 1440 answered intervals, so that the sizes of large sets are rarely computed.
+WITH RECURSIVE covered AS (
+    (SELECT exchange, symbol, timeframe FROM candle_coverage ORDER BY exchange, symbol, timeframe LIMIT 1)
+    UNION ALL
+    SELECT n.exchange, n.symbol, n.timeframe
+    FROM covered c
+    CROSS JOIN LATERAL (
+        SELECT k.exchange, k.symbol, k.timeframe FROM candle_coverage k
+        WHERE (k.exchange, k.symbol, k.timeframe) > (c.exchange, c.symbol, c.timeframe)
+        ORDER BY k.exchange, k.symbol, k.timeframe LIMIT 1
+    ) n
+), known AS (
+    SELECT exchange, symbol, timeframe FROM covered
+    UNION
+    SELECT exchange, symbol, timeframe FROM market_series
+    UNION
+    SELECT exchange, symbol, timeframe FROM market_data_jobs
+    WHERE enabled AND origin <> 'order' AND symbol IS NOT NULL AND timeframe IS NOT NULL AND marketd_step_s(timeframe) IS NOT NULL
+), page AS (
+    SELECT exchange, symbol, timeframe FROM known
+    WHERE ($1::text IS NULL OR exchange = $1::text) AND ($2::text IS NULL OR symbol = $2::text)
+      AND ($3::text IS NULL OR timeframe = $3::text)
+      AND ($4::text IS NULL OR (exchange, symbol, timeframe) > ($4::text, $5::text, $6::text))
+    ORDER BY exchange, symbol, timeframe LIMIT $7::integer
+)
+SELECT p.exchange, p.symbol, p.timeframe, s.derived_from, s.known_since, s.first_open_time,
+       (SELECT k.open_time FROM candles k WHERE k.exchange = p.exchange AND k.symbol = p.symbol AND k.timeframe = p.timeframe
+        ORDER BY k.open_time LIMIT 1) AS oldest_open_time,
+       (SELECT k.open_time FROM candles k WHERE k.exchange = p.exchange AND k.symbol = p.symbol AND k.timeframe = p.timeframe
+        ORDER BY k.open_time DESC LIMIT 1) AS latest_open_time,
+       marketd_open_time(p.timeframe, a.start) AS answered_from, marketd_open_time(p.timeframe, z.until) AS answered_until,
+       marketd_open_time(p.timeframe, w.start) AS wanted_from, w.history_known,
+       greatest(w.until - w.start, 0) AS wanted, c.stored, c.empty_once, greatest(c.answered - c.stored, 0) AS empties,
+       greatest(coalesce(w.until - w.start, 0) - c.proven - g.unproven, 0) AS unknown, g.wanted_missing, g.wanted_gaps, g.open_gaps,
+       g.not_asked, g.failed, g.late, g.lost, g.suspect, g.next_attempt_at, c.next_look_at, r.last_run, r.last_success
+FROM page p
+LEFT JOIN market_series s ON (s.exchange, s.symbol, s.timeframe) = (p.exchange, p.symbol, p.timeframe)
+LEFT JOIN market_series parent ON (parent.exchange, parent.symbol, parent.timeframe) = (p.exchange, p.symbol, s.derived_from)
+LEFT JOIN LATERAL (
+    SELECT lower(k.answered) AS start FROM candle_coverage k
+    WHERE k.exchange = p.exchange AND k.symbol = p.symbol AND k.timeframe = p.timeframe AND NOT isempty(k.answered)
+    ORDER BY k.block LIMIT 1
+) a ON true
+LEFT JOIN LATERAL (
+    SELECT upper(k.answered) AS until FROM candle_coverage k
+    WHERE k.exchange = p.exchange AND k.symbol = p.symbol AND k.timeframe = p.timeframe AND NOT isempty(k.answered)
+    ORDER BY k.block DESC LIMIT 1
+) z ON true
+LEFT JOIN LATERAL (
+    SELECT j.id, marketd_number(p.timeframe, j.start_time - interval '1 microsecond') + 1 AS start,
+           marketd_number(p.timeframe, j.end_time - interval '1 microsecond') + 1 AS until
+    FROM market_data_jobs j
+    WHERE j.enabled AND j.job_type = 'backfill' AND j.origin <> 'order' AND j.exchange = p.exchange
+      AND (j.symbol IS NULL OR j.symbol = p.symbol) AND (j.timeframe IS NULL OR j.timeframe = p.timeframe)
+    ORDER BY j.symbol IS NULL, j.timeframe IS NULL, j.id LIMIT 1
+) j ON true
+CROSS JOIN LATERAL (
+    SELECT coalesce(marketd_number(p.timeframe, s.first_open_time), marketd_number(p.timeframe, parent.first_open_time)) AS number
+) f
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN j.id IS NULL THEN a.start ELSE coalesce(greatest(j.start, f.number), a.start) END AS start,
+           least(z.until, j.until) AS until,
+           z.until IS NOT NULL AND (j.id IS NULL OR j.start IS NOT NULL OR f.number IS NOT NULL) AS history_known
+) w
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN w.start < w.until THEN int4multirange(int4range(w.start, w.until)) ELSE '{}' END AS span
+) h
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(k.stored), 0)::bigint AS stored, coalesce(sum(o.answered), 0)::bigint AS answered,
+           coalesce(sum(CASE WHEN isempty(k.empty_once) THEN 0 ELSE marketd_size(k.empty_once * k.answered) END), 0)::bigint AS empty_once,
+           coalesce(sum(CASE WHEN h.span @> o.whole THEN o.answered WHEN h.span && o.whole THEN marketd_size(k.answered * h.span) ELSE 0 END),
+                    0)::bigint AS proven,
+           min(k.look_at) AS next_look_at
+    FROM candle_coverage k
+    CROSS JOIN LATERAL (
+        SELECT int4range(k.block * 1440, (k.block + 1) * 1440) AS whole,
+               CASE WHEN k.answered @> int4range(k.block * 1440, (k.block + 1) * 1440) THEN 1440 ELSE marketd_size(k.answered) END AS answered
+    ) o
+    WHERE k.exchange = p.exchange AND k.symbol = p.symbol AND k.timeframe = p.timeframe
+) c
+CROSS JOIN LATERAL (
+    SELECT count(*) AS open_gaps, count(*) FILTER (WHERE k.missing && h.span) AS wanted_gaps,
+           coalesce(sum(marketd_size(k.missing * h.span)), 0)::bigint AS wanted_missing,
+           coalesce(sum(marketd_size(k.missing * h.span)) FILTER (WHERE k.cause <> 'suspect'), 0)::bigint AS unproven,
+           coalesce(sum(marketd_size(k.missing)) FILTER (WHERE k.cause = 'not_asked'), 0)::bigint AS not_asked,
+           coalesce(sum(marketd_size(k.missing)) FILTER (WHERE k.cause = 'failed'), 0)::bigint AS failed,
+           coalesce(sum(marketd_size(k.missing)) FILTER (WHERE k.cause = 'late'), 0)::bigint AS late,
+           coalesce(sum(marketd_size(k.missing)) FILTER (WHERE k.cause = 'lost'), 0)::bigint AS lost,
+           coalesce(sum(marketd_size(k.missing)) FILTER (WHERE k.cause = 'suspect'), 0)::bigint AS suspect,
+           min(k.next_attempt_at) AS next_attempt_at
+    FROM candle_gaps k
+    WHERE k.exchange = p.exchange AND k.symbol = p.symbol AND k.timeframe = p.timeframe AND k.repaired_at IS NULL
+) g
+CROSS JOIN LATERAL (
+    SELECT (array_agg(n.id ORDER BY n.started_at DESC) FILTER (WHERE n.id IS NOT NULL))[1] AS last_run, max(o.completed_at) AS last_success
+    FROM (
+        SELECT DISTINCT ON (k.job_type) k.id FROM market_data_jobs k
+        WHERE k.origin <> 'order' AND k.exchange = p.exchange
+          AND (k.symbol IS NULL OR k.symbol = p.symbol) AND (k.timeframe IS NULL OR k.timeframe = p.timeframe)
+        ORDER BY k.job_type, NOT k.enabled, k.symbol IS NULL, k.timeframe IS NULL, k.id
+    ) own
+    LEFT JOIN LATERAL (
+        SELECT k.id, k.started_at FROM market_data_job_runs k
+        WHERE k.job_id = own.id AND k.started_at IS NOT NULL ORDER BY k.scheduled_for DESC LIMIT 1
+    ) n ON true
+    LEFT JOIN LATERAL (
+        SELECT k.completed_at FROM market_data_job_runs k
+        WHERE k.job_id = own.id AND k.status = 'success' ORDER BY k.scheduled_for DESC LIMIT 1
+    ) o ON true
+) r
+ORDER BY p.exchange, p.symbol, p.timeframe
+
+-- name: report_runs
+-- params: before bigint, most integer
+-- Runs of all jobs, newest first.
+SELECT r.id, r.job_id, j.exchange, j.symbol, j.timeframe, j.job_type, r.scheduled_for, r.started_at, r.completed_at, r.status, r.requests,
+       r.candles_fetched, r.candles_inserted, r.candles_updated, r.empties, r.gaps_opened, r.gaps_closed, r.last_open_time, r.error_message
+FROM market_data_job_runs r JOIN market_data_jobs j ON j.id = r.job_id
+WHERE $1::bigint IS NULL OR r.id < $1::bigint
+ORDER BY r.id DESC LIMIT $2::integer
+
+-- name: report_job_runs
+-- params: job_id bigint, before bigint, most integer
+-- Runs of one job, newest first, by the index of (job_id, scheduled_for).
+SELECT r.id, r.job_id, j.exchange, j.symbol, j.timeframe, j.job_type, r.scheduled_for, r.started_at, r.completed_at, r.status, r.requests,
+       r.candles_fetched, r.candles_inserted, r.candles_updated, r.empties, r.gaps_opened, r.gaps_closed, r.last_open_time, r.error_message
+FROM market_data_job_runs r JOIN market_data_jobs j ON j.id = r.job_id
+WHERE r.job_id = $1::bigint
+  AND ($2::bigint IS NULL OR r.scheduled_for < (SELECT k.scheduled_for FROM market_data_job_runs k WHERE k.id = $2::bigint))
+ORDER BY r.scheduled_for DESC LIMIT $3::integer
+
+-- name: report_runs_named
+-- params: ids bigint[]
+SELECT r.id, r.job_id, j.exchange, j.symbol, j.timeframe, j.job_type, r.scheduled_for, r.started_at, r.completed_at, r.status, r.requests,
+       r.candles_fetched, r.candles_inserted, r.candles_updated, r.empties, r.gaps_opened, r.gaps_closed, r.last_open_time, r.error_message
+FROM market_data_job_runs r JOIN market_data_jobs j ON j.id = r.job_id
+WHERE r.id = ANY ($1::bigint[])
+
+-- name: report_day
+-- params: exchange text
+-- The runs of the last 24 hours by the database's clock, and the newest ones ever.
+SELECT count(*) FILTER (WHERE r.started_at > now() - interval '24 hours') AS total,
+       count(*) FILTER (WHERE r.started_at > now() - interval '24 hours' AND r.status = 'success') AS success,
+       count(*) FILTER (WHERE r.started_at > now() - interval '24 hours' AND r.status = 'partial') AS partial,
+       count(*) FILTER (WHERE r.started_at > now() - interval '24 hours' AND r.status = 'failed') AS failed,
+       count(*) FILTER (WHERE r.started_at > now() - interval '24 hours' AND r.status = 'interrupted') AS interrupted,
+       count(*) FILTER (WHERE r.started_at > now() - interval '24 hours' AND r.status = 'skipped') AS skipped,
+       count(*) FILTER (WHERE r.status = 'running') AS running,
+       coalesce(sum(r.candles_inserted) FILTER (WHERE r.started_at > now() - interval '24 hours'), 0)::bigint AS candles,
+       (SELECT k.started_at FROM market_data_job_runs k JOIN market_data_jobs j ON j.id = k.job_id
+        WHERE k.started_at IS NOT NULL AND ($1::text IS NULL OR j.exchange = $1::text)
+        ORDER BY k.started_at DESC LIMIT 1) AS last_run,
+       (SELECT k.completed_at FROM market_data_job_runs k JOIN market_data_jobs j ON j.id = k.job_id
+        WHERE k.started_at IS NOT NULL AND k.status = 'success' AND ($1::text IS NULL OR j.exchange = $1::text)
+        ORDER BY k.started_at DESC LIMIT 1) AS last_success
+FROM market_data_job_runs r JOIN market_data_jobs j ON j.id = r.job_id
+WHERE (r.started_at > now() - interval '24 hours' OR r.status = 'running') AND ($1::text IS NULL OR j.exchange = $1::text)
+
+-- name: report_jobs
+-- params: exchange text, after bigint, most integer
+-- Orders by hand are left out a week after they were given.
+SELECT j.id, j.exchange, j.symbol, j.timeframe, j.job_type, j.schedule, j.enabled, j.origin, j.owner, j.start_time, j.end_time, j.status,
+       j.last_error, coalesce(j.paused_until > now(), false) AS paused,
+       CASE WHEN isfinite(j.paused_until) THEN j.paused_until END AS paused_until,
+       (SELECT k.id FROM market_data_job_runs k WHERE k.job_id = j.id ORDER BY k.scheduled_for DESC LIMIT 1) AS last_run,
+       EXISTS (SELECT FROM market_data_job_runs k WHERE k.job_id = j.id AND k.status = 'running') AS running
+FROM market_data_jobs j
+WHERE ($1::text IS NULL OR j.exchange = $1::text) AND ($2::bigint IS NULL OR j.id > $2::bigint)
+  AND (j.origin <> 'order' OR j.created_at > now() - interval '7 days')
+ORDER BY j.id LIMIT $3::integer
+
+-- name: report_job_exists
+-- params: id bigint
+SELECT EXISTS (SELECT FROM market_data_jobs WHERE id = $1::bigint)
+
+-- name: report_gaps
+-- params: exchange text, symbol text, timeframe text, cause text, closed boolean, after bigint, most integer
+SELECT id, exchange, symbol, timeframe, gap_start, gap_end, marketd_size(missing) AS missing, marketd_size(owed) AS owed, detected_at, repaired_at,
+       cause, resolution, filled, emptied, attempts, next_attempt_at, last_error
+FROM candle_gaps
+WHERE (repaired_at IS NULL OR $5::boolean) AND ($1::text IS NULL OR exchange = $1::text) AND ($2::text IS NULL OR symbol = $2::text)
+  AND ($3::text IS NULL OR timeframe = $3::text) AND ($4::text IS NULL OR cause = $4::text) AND ($6::bigint IS NULL OR id > $6::bigint)
+ORDER BY id LIMIT $7::integer
+
+-- name: report_gap_count
+-- params: exchange text, symbol text, timeframe text, cause text
+SELECT count(*) FROM candle_gaps
+WHERE repaired_at IS NULL AND ($1::text IS NULL OR exchange = $1::text) AND ($2::text IS NULL OR symbol = $2::text)
+  AND ($3::text IS NULL OR timeframe = $3::text) AND ($4::text IS NULL OR cause = $4::text)
+
+-- name: report_gap_summary
+-- params: exchange text
+-- A gap that is no longer wanted was not repaired.
+SELECT (SELECT count(*) FROM candle_gaps WHERE repaired_at IS NULL AND ($1::text IS NULL OR exchange = $1::text)) AS open_gaps,
+       (SELECT count(*) FROM candle_gaps WHERE repaired_at > now() - interval '24 hours' AND resolution <> 'not_wanted'
+        AND ($1::text IS NULL OR exchange = $1::text)) AS repaired_24h,
+       (SELECT min(gap_start) FROM candle_gaps WHERE repaired_at IS NULL AND ($1::text IS NULL OR exchange = $1::text)) AS oldest_open_gap
+
+-- name: report_buckets
+-- params: exchange text, symbol text, timeframe text, starts integer[], ends integer[]
+-- Answered, empty and owed intervals in each stretch [start, end) of interval numbers. A block that lies within a stretch counts by its own
+-- figures; only the blocks at the borders are cut.
+SELECT b.number, coalesce(c.answered, 0)::bigint AS answered, coalesce(c.empties, 0)::bigint AS empties, coalesce(g.owed, 0)::bigint AS owed,
+       coalesce(g.suspect, 0)::bigint AS suspect
+FROM unnest($4::integer[], $5::integer[]) WITH ORDINALITY AS b (start, until, number)
+CROSS JOIN LATERAL (SELECT int4multirange(int4range(b.start, b.until)) AS span) h
+CROSS JOIN LATERAL (
+    SELECT sum(CASE WHEN o.within AND o.whole THEN 1440 WHEN o.within THEN marketd_size(k.answered) ELSE marketd_size(k.answered * h.span) END)
+               AS answered,
+           sum(CASE WHEN isempty(k.empty_once) AND isempty(k.empty_confirmed) THEN 0
+                    WHEN o.within AND o.whole THEN 1440 - k.stored
+                    ELSE marketd_size((k.empty_once + k.empty_confirmed) * k.answered * h.span) END) AS empties
+    FROM candle_coverage k
+    CROSS JOIN LATERAL (
+        SELECT h.span @> int4range(k.block * 1440, (k.block + 1) * 1440) AS within,
+               k.answered @> int4range(k.block * 1440, (k.block + 1) * 1440) AS whole
+    ) o
+    WHERE k.exchange = $1::text AND k.symbol = $2::text AND k.timeframe = $3::text
+      AND k.block BETWEEN b.start / 1440 AND (b.until - 1) / 1440
+) c
+CROSS JOIN LATERAL (
+    SELECT sum(marketd_size(k.missing * h.span)) FILTER (WHERE k.cause <> 'suspect') AS owed,
+           sum(marketd_size(k.missing * h.span)) FILTER (WHERE k.cause = 'suspect') AS suspect
+    FROM candle_gaps k
+    WHERE k.exchange = $1::text AND k.symbol = $2::text AND k.timeframe = $3::text AND k.repaired_at IS NULL AND k.missing && h.span
+) g
+ORDER BY b.number
+
+-- name: report_leases
+-- params:
+SELECT exchange, holder, kind, epoch, expires_at, expires_at > clock_timestamp() AS alive, last_request_at,
+       CASE WHEN blocked_until > clock_timestamp() THEN blocked_until END AS blocked_until
+FROM exchange_leases ORDER BY exchange

@@ -1,0 +1,38 @@
+-- The statements of migrations: which ones a database holds, and the row that each leaves.
+
+-- name: schema_facts
+-- params:
+-- What decides whether this database can be used at all; `present` says whether the table of versions exists. It
+-- reads the catalog as a table: to_regclass() may answer from before the lock was waited for.
+SELECT current_setting('server_version_num')::integer AS server_version,
+       current_setting('server_version') AS server_version_text,
+       EXISTS (SELECT FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'marketd_schema') AS present;
+
+-- name: schema_create
+-- params:
+CREATE TABLE marketd_schema (
+    version integer PRIMARY KEY,
+    name text NOT NULL,
+    sha256 text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- name: schema_patience
+-- params:
+-- A migration may take long once it works, but it waits a minute for a lock at most: readers queue behind it.
+SELECT set_config('statement_timeout', '0', true),
+       set_config('lock_timeout', '60s', true),
+       set_config('idle_in_transaction_session_timeout', '0', true);
+
+-- name: schema_lock
+-- params: key bigint
+-- One migrating process at a time, until the end of the transaction.
+SELECT pg_advisory_xact_lock($1);
+
+-- name: schema_applied
+-- params:
+SELECT version, name, sha256, applied_at FROM marketd_schema ORDER BY version;
+
+-- name: schema_record
+-- params: version integer, name text, sha256 text
+INSERT INTO marketd_schema (version, name, sha256) VALUES ($1, $2, $3);

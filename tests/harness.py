@@ -1,0 +1,117 @@
+"""A whole engine for tests: real database, real transport, rehearsal exchange; nothing is mocked."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from marketd.clock import Clock, ScaledClock
+from marketd.exchanges import exchange
+from marketd.fetcher import Fetcher
+from marketd.limiter import Budget
+from marketd.model import Claim, JobType, Series, Tally
+from marketd.ports import Silence, Unwatched
+from marketd.rehearsal.faults import Faults
+from marketd.rehearsal.market import Market
+from marketd.rehearsal.server import RehearsalServer
+from marketd.runner import Order, Outcome, Runner
+from marketd.store.leases import Lease, Leases
+from marketd.store.pages import Pages
+from marketd.store.queries import sql
+from marketd.store.runs import Runs
+from marketd.store.series import SeriesReader
+from marketd.store.session import Database
+from marketd.transport import Transport
+from marketd.walker import Account
+
+FAST = 600_000.0  # requests a minute: the budget is not what these tests are about
+
+
+@dataclass
+class Bench:
+    """One daemon's worth of engine; ``order`` runs one order to its end."""
+
+    database: Database
+    server: RehearsalServer
+    clock: Clock
+    runner: Runner
+    runs: Runs
+    lease: Lease
+    settle_ms: int = 120_000
+    accounts: list[Account] = field(default_factory=list)
+
+    async def order(self, job_type: JobType, *series: Series, **more: Any) -> Outcome:
+        claim = {JobType.CONTINUOUS: Claim.CONTINUOUS, JobType.BACKFILL: Claim.BACKFILL}.get(job_type, Claim.GAP_REPAIR)
+        job = await self.runs.order(series[0], job_type, None, None)
+        begun = await self.runs.begin([(job, 1_000)], self.lease.epoch)
+        account = Account(begun[job], self.lease.epoch, self.settle_ms)
+        self.accounts.append(account)
+        outcome = await self.runner.run(Order(job_type, tuple(series), claim, **more), account)
+        await self.runs.finish(begun[job], outcome.status, outcome.error, outcome.tally)
+        return outcome
+
+    async def backfill(self, *series: Series, **more: Any) -> Outcome:
+        return await self.order(JobType.BACKFILL, *series, **more)
+
+    async def continuous(self, *series: Series, **more: Any) -> Outcome:
+        return await self.order(JobType.CONTINUOUS, *series, **more)
+
+    async def repair(self, *series: Series, **more: Any) -> Outcome:
+        return await self.order(JobType.GAP_REPAIR, *series, **more)
+
+    async def fetch(self, statement: str, *values: object) -> Sequence[asyncpg.Record]:
+        async with self.database.session() as connection:
+            return await connection.fetch(statement, *values)
+
+    async def value(self, statement: str, *values: object) -> Any:
+        async with self.database.session() as connection:
+            return await connection.fetchval(statement, *values)
+
+    async def candles(self, series: Series) -> list[tuple[Any, ...]]:
+        """(open ms, open, close, high, low, volume) of all stored candles, ascending."""
+        rows = await self.fetch(
+            "SELECT (extract(epoch FROM open_time) * 1000)::bigint, open, close, high, low, volume FROM candles "
+            "WHERE exchange = $1 AND symbol = $2 AND timeframe = $3 ORDER BY open_time",
+            *series,
+        )
+        return [tuple(row) for row in rows]
+
+    async def gaps(self, series: Series) -> Sequence[asyncpg.Record]:
+        return await self.fetch(
+            "SELECT * FROM candle_gaps WHERE exchange = $1 AND symbol = $2 AND timeframe = $3 ORDER BY gap_start", *series
+        )
+
+    async def violations(self) -> dict[str, list[asyncpg.Record]]:
+        """What ``marketd verify`` would find, warnings left out."""
+        found = {}
+        from marketd.store.queries import QUERIES
+
+        async with self.database.session() as connection:
+            for query in QUERIES.values():
+                if query.group == "invariants" and (rows := await connection.fetch(query.sql)):
+                    found[query.name] = rows
+        return found
+
+
+@asynccontextmanager
+async def bench(
+    dsn: str, market: Market, clock: Clock, *, faults: Faults | None = None, settle_s: float = 120, page: int = 0,
+    derived: dict[str, str] | None = None,
+) -> AsyncIterator[Bench]:  # fmt: skip
+    facts = exchange("bitfinex")
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(RehearsalServer(market, clock, faults))
+        database = await stack.enter_async_context(Database(dsn, prepare=sql("page_table")))
+        transport = await stack.enter_async_context(Transport(clock))
+        lease = await Leases(database, "test", "command").take("bitfinex")
+        fetcher = Fetcher(
+            facts, server.base_url, transport, Budget(FAST), clock, Silence(), lambda seconds: None, page=page
+        )
+        runner = Runner(
+            fetcher, Pages(database), SeriesReader(database), clock, Silence(), Unwatched(),
+            dict(facts.derived) | (derived or {}),
+        )  # fmt: skip
+        yield Bench(database, server, clock, runner, Runs(database), lease, int(settle_s * 1000))
