@@ -38,7 +38,7 @@ from marketd.text import clean
 PREFIX: Final = "MARKETD_"
 HERE: Final = Path("config/marketd.toml")
 SYSTEM: Final = Path("/etc/marketd/marketd.toml")
-NOT_SETTINGS: Final = frozenset({"MARKETD_CONFIG"})
+NOT_SETTINGS: Final = ("MARKETD_CONFIG", "MARKETD_RECORDED_DATA", "MARKETD_TEST_PG")
 BORROWED: Final = {
     "TIMEFRAMES": ("timeframes",),
     "BITFINEX_API_KEY": ("exchanges", "bitfinex", "api_key"),

@@ -127,7 +127,10 @@ class SeriesFigures:
 
 @dataclass(frozen=True, slots=True)
 class DayFigures:
-    """Runs started in the last 24 hours, by status; ``running`` counts those that run now, whenever they started."""
+    """Runs started in the last 24 hours, by status; ``running`` counts those that run now, whenever they started.
+
+    ``candles`` were stored by them. The last run and success may be older.
+    """
 
     total: int
     success: int
@@ -137,7 +140,7 @@ class DayFigures:
     skipped: int
     running: int
     candles: int
-    last_run_ms: int | None
+    last_run: RunFigures | None
     last_success_ms: int | None
 
 

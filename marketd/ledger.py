@@ -364,18 +364,31 @@ def _stretches(lost: Ranges, present: Ranges) -> list[Ranges]:
 
 
 def doubt(held: Held, runs: Sequence[Ranges], *, at_ms: int) -> Change:
-    """Open a ``suspect`` gap for each run of empties that looks wrong: its intervals go back to ``empty_once``."""
+    """Open a ``suspect`` gap for each run of empties that looks wrong: its intervals go back to ``empty_once``.
+
+    A silence that goes on makes its gap longer instead of opening another one, and its day begins anew.
+    """
     state = _joined(held.blocks.values())
-    already = union(gap.missing for gap in held.gaps if gap.open)
+    others = union(gap.missing for gap in held.gaps if gap.open and gap.cause is not Cause.SUSPECT)
+    open_suspects = [gap for gap in held.gaps if gap.open and gap.cause is Cause.SUSPECT]
     gaps = tuple(
-        Gap(Cause.SUSPECT, run, at_ms, next_attempt_ms=at_ms + DAY_MS)
-        for run in ((run & (state.once | state.confirmed)) - already for run in runs)
-        if run
+        _doubted(run, open_suspects, at_ms)
+        for run in ((run & (state.once | state.confirmed)) - others for run in runs)
+        if run - union(gap.missing for gap in open_suspects)
     )
     doubted = union(gap.missing for gap in gaps)
-    after = replace(state, once=state.once | doubted, confirmed=state.confirmed - doubted)
+    after = replace(state, once=state.once | (doubted & state.confirmed), confirmed=state.confirmed - doubted)
     changed = (_cut(block, after) for block in held.blocks.values())
     return Change(blocks=tuple(block for block in changed if block != held.blocks[block.number]), gaps=gaps)
+
+
+def _doubted(run: Ranges, open_suspects: Sequence[Gap], at_ms: int) -> Gap:
+    wider = Ranges.of((run.start - 1, run.end + 1))
+    grown = next((gap for gap in open_suspects if gap.missing & wider), Gap(Cause.SUSPECT, NOTHING, at_ms))
+    others = union(gap.missing for gap in open_suspects if gap is not grown)
+    return replace(
+        grown, missing=(grown.missing | run) - others, detected_ms=at_ms, next_attempt_ms=at_ms + DAY_MS
+    )
 
 
 def narrow(gaps: Iterable[Gap], wanted: Ranges, *, at_ms: int) -> tuple[Gap, ...]:

@@ -41,7 +41,7 @@ class Metrics:
     """All families of the daemon in a registry of their own; ``registry`` is what ``/metrics`` shows."""
 
     def __init__(self, version: str = marketd.__version__) -> None:
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._exchanges: frozenset[str] = frozenset()

@@ -4,6 +4,7 @@ Owns the pydantic models and the wording of every refusal. Refuses unknown keys,
 that would leak or reach inside, and to show a secret. Where the values come from is ``config``'s business.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -19,6 +20,7 @@ from marketd.text import clean
 from marketd.timeframe import TIMEFRAMES, Timeframe
 
 DEFAULT_TIMEFRAMES: Final = ("1m", "5m", "15m", "1h", "4h", "1d")
+_LISTEN: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})", re.ASCII)
 SECRET_KEYS: Final = frozenset({"url", "proxy", "api_key", "api_secret"})
 
 
@@ -70,11 +72,8 @@ def _proxy(proxy: Secret) -> Secret:
 
 
 def _listen(text: str) -> str:
-    host, colon, port = text.rpartition(":")
-    if not colon or not (port.isascii() and port.isdigit() and int(port) <= 65_535):
-        raise ValueError("accepted is host:port, such as 127.0.0.1:8000 or [::1]:8000")
-    bare = host.removeprefix("[").removesuffix("]")
-    if not bare or (":" in bare) != host.startswith("[") or not bare.isprintable() or set(bare) & set(" /@[]"):
+    found = _LISTEN.fullmatch(text)
+    if found is None or int(found["port"]) > 65_535:
         raise ValueError("accepted is host:port, such as 127.0.0.1:8000 or [::1]:8000")
     return text
 

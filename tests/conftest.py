@@ -31,6 +31,11 @@ CARELESS = {  # nothing here has to survive a power cut
 _numbers = itertools.count(1)
 
 
+def pytest_configure() -> None:
+    """Say that the main thread has no event loop, or pytest-asyncio's look for one makes it and never closes it."""
+    asyncio.set_event_loop(None)
+
+
 class BackgroundLoop:
     """An event loop in a thread of its own, for what outlives the loop of a single test.
 

@@ -57,8 +57,8 @@ class Pages:
         return await self._decide(series, span, writing, at_ms, lambda held: ledger.audit(held, span, at_ms=at_ms), rows=True)
 
     async def doubt(self, series: Series, runs: Sequence[Ranges], writing: Writing, *, at_ms: int) -> Stored:
-        """Open suspect gaps for ``runs`` of empty intervals."""
-        span = ledger.union(runs)
+        """Open suspect gaps for ``runs`` of empty intervals, or make longer those that they border on."""
+        span = ledger.union(Ranges.of((run.start - 1, run.end + 1)) for run in runs)
         return await self._decide(series, span, writing, at_ms, lambda held: ledger.doubt(held, runs, at_ms=at_ms))
 
     async def narrow(self, series: Series, wanted: Ranges, writing: Writing, *, at_ms: int) -> Stored:
@@ -177,7 +177,7 @@ async def _write_gap(connection: Connection, series: Series, gap: Gap) -> None:
         return
     await connection.execute(
         sql("update_gap"), gap.id, missing, gap.filled, gap.emptied, gap.attempts, due, gap.last_error,
-        codec.moment(gap.repaired_ms), gap.resolution,
+        codec.moment(gap.repaired_ms), gap.resolution, codec.moment(gap.detected_ms),
     )  # fmt: skip
 
 

@@ -6,14 +6,12 @@ reader who polls costs the same with a thousand and with a billion of them. Refu
 
 import asyncio
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import asyncpg
 
 from marketd.clock import ms_of
-from marketd.model import Cause, JobType, Resolution, RunStatus, Series
-from marketd.ranges import Span
-from marketd.store.codec import millis
 from marketd.figures import (
     Answered,
     Bucket,
@@ -29,6 +27,9 @@ from marketd.figures import (
     Tables,
     Totals,
 )
+from marketd.model import Cause, JobType, Resolution, RunStatus, Series
+from marketd.ranges import Span
+from marketd.store.codec import millis
 from marketd.store.queries import sql
 from marketd.store.session import Connection, Database
 
@@ -88,9 +89,12 @@ class Reports:
         return tuple(_run(row) for row in rows)
 
     async def runs_24h(self, exchange: str | None = None) -> DayFigures:
-        row = await self._one("report_day", exchange)
-        counts = {name: row[name] for name in _DAY_COUNTS}
-        return DayFigures(**counts, last_run_ms=millis(row["last_run"]), last_success_ms=millis(row["last_success"]))
+        async with self._database.session() as connection:
+            rows = await connection.fetch(sql("report_day"), exchange)
+            runs = await _runs_named(connection, (row["last_run"] for row in rows))
+        counts = {name: rows[0][name] for name in _DAY_COUNTS}
+        last_success_ms = millis(rows[0]["last_success"])
+        return DayFigures(**counts, last_run=runs.get(rows[0]["last_run"]), last_success_ms=last_success_ms)
 
     async def jobs(
         self, exchange: str | None = None, *, limit: int = 1000, cursor: int | None = None
@@ -126,9 +130,7 @@ class Reports:
         row = await self._one("report_gap_summary", exchange)
         return GapSummary(row["open_gaps"], row["repaired_24h"], millis(row["oldest_open_gap"]))
 
-    async def coverage_buckets(
-        self, series: Series, start_ms: int, end_ms: int, buckets: int
-    ) -> tuple[Bucket, ...]:
+    async def coverage_buckets(self, series: Series, start_ms: int, end_ms: int, buckets: int) -> tuple[Bucket, ...]:
         """States of the intervals that open in ``[start_ms, end_ms)``, in at most ``buckets`` equal stretches."""
         frame = series.frame
         spans = stretches(max(frame.ceiling(start_ms), 0), frame.ceiling(end_ms), buckets)
@@ -163,7 +165,7 @@ def stretches(start: int, end: int, count: int) -> tuple[Span, ...]:
     if count <= 0:
         return ()
     edges = [start + size * at // count for at in range(count + 1)]
-    return tuple(zip(edges, edges[1:], strict=False))
+    return tuple(pairwise(edges))
 
 
 async def _runs_named(connection: Connection, ids: Iterable[int | None]) -> dict[int | None, RunFigures]:

@@ -4,7 +4,7 @@
 CREATE EXTENSION IF NOT EXISTS btree_gist;
 
 CREATE FUNCTION marketd_step_s(timeframe text) RETURNS integer
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE timeframe
         WHEN '1m' THEN 60 WHEN '3m' THEN 180 WHEN '5m' THEN 300 WHEN '15m' THEN 900 WHEN '30m' THEN 1800
         WHEN '1h' THEN 3600 WHEN '2h' THEN 7200 WHEN '3h' THEN 10800 WHEN '4h' THEN 14400 WHEN '6h' THEN 21600
@@ -12,25 +12,27 @@ CREATE FUNCTION marketd_step_s(timeframe text) RETURNS integer
         WHEN '1M' THEN 0 END;
 COMMENT ON FUNCTION marketd_step_s IS 'Seconds an interval of the timeframe lasts; 0 for calendar months, NULL for an unknown timeframe.';
 
+-- Only operators that are immutable by themselves, so that the planner can inline both functions.
 CREATE FUNCTION marketd_number(timeframe text, moment timestamptz) RETURNS integer
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE
         WHEN timeframe = '1M' THEN
             ((extract(year FROM moment AT TIME ZONE 'UTC') - 1970) * 12 + extract(month FROM moment AT TIME ZONE 'UTC') - 1)::integer
-        WHEN timeframe IN ('1w', '2w') THEN floor((extract(epoch FROM moment) - 345600) / marketd_step_s(timeframe))::integer
-        ELSE floor(extract(epoch FROM moment) / marketd_step_s(timeframe))::integer END;
+        WHEN timeframe IN ('1w', '2w') THEN
+            floor((date_part('epoch', moment - timestamptz '1970-01-01 00:00:00+00') - 345600) / marketd_step_s(timeframe))::integer
+        ELSE floor(date_part('epoch', moment - timestamptz '1970-01-01 00:00:00+00') / marketd_step_s(timeframe))::integer END;
 COMMENT ON FUNCTION marketd_number IS 'Number of the interval that contains the moment; weeks count from Monday 1970-01-05.';
 
 CREATE FUNCTION marketd_open_time(timeframe text, number integer) RETURNS timestamptz
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE
         WHEN timeframe = '1M' THEN (timestamp '1970-01-01' + make_interval(months => number)) AT TIME ZONE 'UTC'
-        WHEN timeframe IN ('1w', '2w') THEN to_timestamp(345600 + number::bigint * marketd_step_s(timeframe))
-        ELSE to_timestamp(number::bigint * marketd_step_s(timeframe)) END;
+        WHEN timeframe IN ('1w', '2w') THEN to_timestamp(345600 + number::double precision * marketd_step_s(timeframe))
+        ELSE to_timestamp(number::double precision * marketd_step_s(timeframe)) END;
 COMMENT ON FUNCTION marketd_open_time IS 'When the interval with this number opens.';
 
 CREATE FUNCTION marketd_size(intervals int4multirange) RETURNS bigint
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS 'SELECT coalesce(sum(upper(r) - lower(r)), 0)::bigint FROM unnest(intervals) AS r';
 COMMENT ON FUNCTION marketd_size IS 'How many intervals a set holds.';
 
@@ -213,3 +215,10 @@ CROSS JOIN LATERAL (VALUES ('stored', c.answered - c.empty_once - c.empty_confir
                            ('empty_confirmed', c.empty_confirmed * c.answered)) AS s (state, intervals)
 CROSS JOIN LATERAL unnest(s.intervals) AS r;
 COMMENT ON VIEW candle_coverage_times IS 'The ledger in times, for readers: one row a run of intervals in the same state.';
+
+CREATE VIEW candle_presence AS
+SELECT exchange, symbol, timeframe, floor(number / 1440.0)::integer AS block, count(*) AS rows,
+       range_agg(int4range(number, number + 1)) AS present, max(close_time) AS newest_close
+FROM (SELECT exchange, symbol, timeframe, close_time, marketd_number(timeframe, open_time) AS number FROM candles) AS numbered
+GROUP BY exchange, symbol, timeframe, floor(number / 1440.0)::integer;
+COMMENT ON VIEW candle_presence IS 'Which intervals of each block really have a row: what the ledger is held against. Reads every candle that the query does not exclude.';

@@ -19,7 +19,7 @@ BEGIN
 END $$;
 
 GRANT SELECT ON candles, candle_revisions, candle_coverage, candle_gaps, market_series, market_data_jobs,
-    market_data_job_runs, exchange_leases, candle_coverage_times, marketd_schema TO marketd_run, marketd_read;
+    market_data_job_runs, exchange_leases, candle_coverage_times, candle_presence, marketd_schema TO marketd_run, marketd_read;
 GRANT INSERT, UPDATE ON candles, candle_coverage, candle_gaps, market_series, market_data_job_runs, exchange_leases TO marketd_run;
 GRANT INSERT ON candle_revisions TO marketd_run;
 GRANT INSERT, UPDATE ON market_data_jobs TO marketd_run;

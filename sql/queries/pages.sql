@@ -101,8 +101,10 @@ SELECT $1::text, $2::text, $3::text, marketd_open_time($3::text, lower(m.owed)),
 FROM (SELECT $5::text::int4multirange AS owed) AS m
 
 -- name: update_gap
--- params: id bigint, missing text, filled integer, emptied integer, attempts integer, next_attempt_at timestamptz, last_error text, repaired_at timestamptz, resolution text
-UPDATE candle_gaps SET missing = $2::text::int4multirange, filled = $3::integer, emptied = $4::integer, attempts = $5::integer,
+-- params: id bigint, missing text, filled integer, emptied integer, attempts integer, next_attempt_at timestamptz, last_error text, repaired_at timestamptz, resolution text, detected_at timestamptz
+UPDATE candle_gaps SET missing = $2::text::int4multirange, owed = owed + $2::text::int4multirange, detected_at = $10::timestamptz,
+    gap_start = least(gap_start, marketd_open_time(timeframe, lower($2::text::int4multirange))),
+    gap_end = greatest(gap_end, marketd_open_time(timeframe, upper($2::text::int4multirange))), filled = $3::integer, emptied = $4::integer, attempts = $5::integer,
     next_attempt_at = $6::timestamptz, last_error = $7::text, repaired_at = $8::timestamptz, resolution = $9::text
 WHERE id = $1::bigint
 

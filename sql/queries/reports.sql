@@ -195,7 +195,7 @@ SELECT count(*) FILTER (WHERE r.started_at > now() - interval '24 hours') AS tot
        count(*) FILTER (WHERE r.started_at > now() - interval '24 hours' AND r.status = 'skipped') AS skipped,
        count(*) FILTER (WHERE r.status = 'running') AS running,
        coalesce(sum(r.candles_inserted) FILTER (WHERE r.started_at > now() - interval '24 hours'), 0)::bigint AS candles,
-       (SELECT k.started_at FROM market_data_job_runs k JOIN market_data_jobs j ON j.id = k.job_id
+       (SELECT k.id FROM market_data_job_runs k JOIN market_data_jobs j ON j.id = k.job_id
         WHERE k.started_at IS NOT NULL AND ($1::text IS NULL OR j.exchange = $1::text)
         ORDER BY k.started_at DESC LIMIT 1) AS last_run,
        (SELECT k.completed_at FROM market_data_job_runs k JOIN market_data_jobs j ON j.id = k.job_id

@@ -7,13 +7,8 @@
 SELECT c.exchange, c.symbol, c.timeframe, marketd_open_time(c.timeframe, lower(r)) AS start_time,
        marketd_open_time(c.timeframe, upper(r)) AS end_time, 'the ledger says stored, the candle row is missing' AS problem
 FROM candle_coverage c
-CROSS JOIN LATERAL (
-    SELECT coalesce(range_agg(int4range(marketd_number(k.timeframe, k.open_time), marketd_number(k.timeframe, k.open_time) + 1)), '{}') AS there
-    FROM candles k
-    WHERE k.exchange = c.exchange AND k.symbol = c.symbol AND k.timeframe = c.timeframe
-      AND k.open_time >= marketd_open_time(c.timeframe, c.block * 1440) AND k.open_time < marketd_open_time(c.timeframe, (c.block + 1) * 1440)
-) AS rows
-CROSS JOIN LATERAL unnest(c.answered - c.empty_once - c.empty_confirmed - rows.there) AS r
+LEFT JOIN candle_presence p USING (exchange, symbol, timeframe, block)
+CROSS JOIN LATERAL unnest(c.answered - c.empty_once - c.empty_confirmed - coalesce(p.present, '{}')) AS r
 
 -- name: i03_repaired
 -- params:
@@ -49,13 +44,11 @@ CROSS JOIN LATERAL unnest((c.empty_once + c.empty_confirmed) - c.answered - owed
 -- name: i07_closed
 -- params:
 -- No candle is stored that was not closed when the exchange answered for it.
-SELECT k.exchange, k.symbol, k.timeframe, k.open_time AS start_time, k.close_time AS end_time,
+SELECT c.exchange, c.symbol, c.timeframe, marketd_open_time(c.timeframe, upper(c.answered) - 1) AS start_time, p.newest_close AS end_time,
        format('stored before it closed: the exchange answered at %s', c.answered_at) AS problem
 FROM candle_coverage c
-JOIN candles k ON k.exchange = c.exchange AND k.symbol = c.symbol AND k.timeframe = c.timeframe
-    AND k.open_time < marketd_open_time(c.timeframe, (c.block + 1) * 1440) AND k.open_time >= marketd_open_time(c.timeframe, c.block * 1440)
-    AND k.close_time > c.answered_at
-WHERE c.answered @> marketd_number(k.timeframe, k.open_time)
+JOIN candle_presence p USING (exchange, symbol, timeframe, block)
+WHERE p.newest_close > c.answered_at AND c.answered @> (marketd_number(c.timeframe, p.newest_close) - 1)
 
 -- name: i08_aligned
 -- params:

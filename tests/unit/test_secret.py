@@ -49,7 +49,7 @@ class TestMasked:
             f"postgresql://host/db?user=u&password={CANARY}",
             f"host=h user=u password={CANARY} dbname=d",
             f"host=h password='with space \\' {CANARY}' dbname=d",
-            f"host=h password = \"{CANARY}\"",
+            f'host=h password = "{CANARY}"',
             f"sslpassword={CANARY} host=h",
             f"http://user:{CANARY}@proxy:3128",
         ],

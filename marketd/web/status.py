@@ -1,0 +1,130 @@
+"""What the port needs to be told by others.
+
+Owns two protocols: ``Reports``, the figures that the database holds, and ``Status``, what only the living daemon
+knows. Refuses to know who answers them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from marketd.figures import (
+    Answered,
+    Bucket,
+    DayFigures,
+    GapPage,
+    GapSummary,
+    JobFigures,
+    RunFigures,
+    SeriesFigures,
+    Tables,
+    Totals,
+)
+from marketd.model import Cause, Series
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """When the job fires next (None: not by itself), and whether it runs now."""
+
+    next_run_ms: int | None
+    running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeStatus:
+    """``cooling``: the exchange asked to wait; ``open``: its circuit is open. ``until_ms`` is when that ends."""
+
+    name: str
+    budget_per_minute: float
+    used_last_minute: int
+    state: Literal["ok", "cooling", "open"] = "ok"
+    until_ms: int | None = None
+
+
+class Status(Protocol):
+    """Answers at once, from memory."""
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def started_ms(self) -> int: ...
+
+    @property
+    def watchdog_s(self) -> float:
+        """Within which time the scheduler must turn."""
+
+    @property
+    def draining(self) -> bool: ...
+
+    def now_ms(self) -> int:
+        """The host's time."""
+
+    def exchange_now_ms(self, exchange: str) -> int:
+        """The exchange's time; the host's for an exchange that is not worked on."""
+
+    def turn_age_s(self) -> float:
+        """How long ago the scheduler turned, by a clock that nobody sets."""
+
+    def unready(self) -> Sequence[str]:
+        """Why not ready: one sentence each; empty when ready."""
+
+    def jobs(self) -> Mapping[int, JobStatus]: ...
+
+    def exchanges(self) -> Sequence[ExchangeStatus]: ...
+
+    def objectives(self) -> Mapping[Series, float]:
+        """Freshness objective in seconds of every series that has one."""
+
+
+class Reports(Protocol):
+    """Every method may raise a MarketdError: the database is away, or refuses."""
+
+    async def ping(self) -> float: ...
+
+    async def tables(self) -> Tables: ...
+
+    async def totals(self) -> Totals: ...
+
+    async def answered(self) -> tuple[Answered, ...]: ...
+
+    async def series_figures(
+        self,
+        exchange: str | None = None,
+        symbol: str | None = None,
+        timeframe: str | None = None,
+        *,
+        limit: int = ...,
+        cursor: Series | None = None,
+    ) -> tuple[SeriesFigures, ...]: ...
+
+    async def runs(
+        self, job_id: int | None = None, *, limit: int = ..., cursor: int | None = None
+    ) -> tuple[RunFigures, ...]: ...
+
+    async def runs_24h(self, exchange: str | None = None) -> DayFigures: ...
+
+    async def jobs(
+        self, exchange: str | None = None, *, limit: int = ..., cursor: int | None = None
+    ) -> tuple[JobFigures, ...]: ...
+
+    async def job_exists(self, job_id: int) -> bool: ...
+
+    async def gaps(
+        self,
+        exchange: str | None = None,
+        symbol: str | None = None,
+        timeframe: str | None = None,
+        cause: Cause | None = None,
+        *,
+        closed: bool = False,
+        limit: int = ...,
+        cursor: int | None = None,
+    ) -> GapPage: ...
+
+    async def gaps_summary(self, exchange: str | None = None) -> GapSummary: ...
+
+    async def coverage_buckets(
+        self, series: Series, start_ms: int, end_ms: int, buckets: int
+    ) -> tuple[Bucket, ...]: ...
