@@ -75,9 +75,26 @@ class Config:
     file: Path | None
     origins: Mapping[str, str]
 
-    def derive_of(self, exchange: str) -> Mapping[str, str]:
-        """Child timeframe to parent, of the exchange's own facts and of the configuration over them."""
-        return {**EXCHANGES[exchange].derived, **self.exchanges[exchange].derive}
+    @property
+    def derive(self) -> Mapping[str, Mapping[str, str]]:
+        """Exchange to child timeframe to parent: the exchange's own facts and the configuration over them."""
+        return {name: {**facts.derived, **self.exchanges[name].derive} for name, facts in EXCHANGES.items()}
+
+    def base_url_of(self, exchange: str) -> str:
+        return self.exchanges[exchange].base_url or EXCHANGES[exchange].base_url
+
+    def requests_per_minute_of(self, exchange: str) -> float:
+        configured = self.exchanges[exchange].requests_per_minute
+        return EXCHANGES[exchange].requests_per_minute if configured is None else configured
+
+    def page_limits_of(self, exchange: str) -> tuple[int, ...]:
+        """Page sizes, largest first: a refused one is followed by the next."""
+        known, most = EXCHANGES[exchange].page_limits, self.exchanges[exchange].page_limit
+        return known if most is None else (most, *(limit for limit in known if limit < most))
+
+    def proxy_of(self, exchange: str) -> str | None:
+        proxy = self.exchanges[exchange].proxy
+        return None if proxy is None else proxy.reveal()
 
 
 def find(option: Path | None, environ: Mapping[str, str], exists: Callable[[Path], bool] = Path.is_file) -> Path | None:

@@ -126,7 +126,7 @@ class Budget:
 
         The sleep is ours, because price and blocks may change during it; the bucket has room when it ends.
         """
-        while (delay_s := max(self.blocked_for_s, self._free_at - self._now())) > TICK_S:
+        while (delay_s := max(self.blocked_for_s, self._free_at - self._now())) > TICK_S:  # noqa: ASYNC110 - not polling
             await asyncio.sleep(delay_s)
         await self._bucket.acquire()
 

@@ -45,15 +45,18 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended; ``errors`` names each series that failed and why."""
+    """How a run ended; ``errors`` names each series that failed and why, ``note`` what ended the run as a whole."""
 
     status: RunStatus
     tally: Tally
     errors: tuple[tuple[Series, MarketdError], ...] = ()
+    note: str | None = None
 
     @property
     def error(self) -> str | None:
-        return "; ".join(f"{series}: {error}" for series, error in self.errors) or None
+        """What to tell of what went wrong; None when nothing did."""
+        said = [self.note] if self.note else []
+        return "; ".join([*said, *(f"{series}: {error}" for series, error in self.errors)]) or None
 
 
 @dataclass(slots=True)
@@ -208,6 +211,29 @@ class Runner:
         gaps = ledger.union(gap.missing for gap in await self.reader.open_gaps(series, span))
         answered = await self.reader.answered(series, span)
         return planner.backfill(wanted=wanted, answered=answered, gaps=gaps, refetch=order.refetch)
+
+    async def unfinished(self, series: Series, order: Order, closed_ms: int) -> bool:
+        """True where the wanted history up to ``closed_ms`` holds unknown intervals, as far as the database tells.
+
+        Asks the exchange nothing: a series whose first candle is not known yet is unfinished.
+        """
+        links = await self._links(series)
+        root = series._replace(timeframe=([series.timeframe, *derive.parents_of(series.timeframe, links)])[-1])
+        facts = await self.reader.facts(root)
+        if facts is None or (facts.first is None and facts.answered_end is None):
+            return True
+        now_ms = self.fetcher.now_ms() if self.fetcher.time.known else self.clock.now_ms()
+        end_ms = min(closed_ms if order.end_ms is None else order.end_ms, now_ms - int(self.fetcher.exchange.grace_s * 1000))
+        start = facts.answered_start if order.start_ms is None else root.frame.ceiling(order.start_ms)
+        wanted = planner.wanted(
+            start=facts.first if order.start_ms is None and facts.first is not None else start,
+            end=None, first=facts.first, closed_end=root.frame.closed_end(end_ms),
+        )  # fmt: skip
+        if not wanted:
+            return False
+        span = (wanted.start, wanted.end)
+        gaps = ledger.union(gap.missing for gap in await self.reader.open_gaps(root, span))
+        return bool(planner.backfill(wanted=wanted, answered=await self.reader.answered(root, span), gaps=gaps))
 
     def wanted(self, series: Series, facts: Facts, order: Order) -> Ranges:
         start = None if order.start_ms is None else series.frame.ceiling(order.start_ms)

@@ -41,6 +41,13 @@ class Leases:
             blocked_s = await connection.fetchval(sql("blocked_for"), exchange)
         return Lease(exchange, epoch, blocked_s or 0.0)
 
+    async def try_take(self, exchange: str) -> Lease | Busy:
+        """The lease, or who has it."""
+        try:
+            return await self.take(exchange)
+        except Busy as held:
+            return held
+
     async def renew(self, lease: Lease) -> None:
         """Hold on to the exchange; LeaseLost when somebody else has it."""
         async with self._database.session() as connection:

@@ -72,6 +72,7 @@ class Pages:
     async def rederive(self, series: Series, span: Ranges, writing: Writing, *, at_ms: int) -> None:
         """Build whatever can be built from ``span`` of ``series`` for the series derived from it."""
         async with self._database.session() as connection, connection.transaction():
+            await connection.execute(sql("lock_series"), *series)
             await follow(connection, series, span, at_ms)
             await _finish(connection, series, writing, writing.tally)
 
@@ -95,6 +96,7 @@ class Pages:
 async def _held(
     connection: Connection, series: Series, span: Ranges, first: int | None, *, blocks: bool = True
 ) -> Held:
+    await connection.execute(sql("lock_series"), *series)
     gaps = await connection.fetch(sql("read_open_gaps"), *series, codec.multirange(span))
     return Held(
         blocks=await _blocks(connection, series, span) if blocks else {},

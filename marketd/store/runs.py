@@ -6,8 +6,7 @@ once; an order by hand is a job row of its own; rows from a job file follow the 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import asyncpg
+from typing import Any
 
 from marketd.clock import at
 from marketd.model import JobType, RunStatus, Series, Tally
@@ -39,14 +38,14 @@ class Runs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def enabled_jobs(self) -> Sequence[asyncpg.Record]:
+    async def enabled_jobs(self) -> Sequence[Mapping[str, Any]]:
         """Rows of all enabled jobs but orders, lowest id first; not validated."""
         async with self._database.session() as connection:
-            return await connection.fetch(sql("enabled_jobs"))
+            return [dict(row) for row in await connection.fetch(sql("enabled_jobs"))]
 
-    async def file_jobs(self, owner: str) -> Sequence[asyncpg.Record]:
+    async def file_jobs(self, owner: str) -> Sequence[Mapping[str, Any]]:
         async with self._database.session() as connection:
-            return await connection.fetch(sql("file_jobs"), owner)
+            return [dict(row) for row in await connection.fetch(sql("file_jobs"), owner)]
 
     async def add_job(self, job: JobRow) -> int:
         """Write a job; returns its id."""
@@ -110,3 +109,8 @@ class Runs:
     async def note_job(self, job: int, status: str, error: str | None) -> None:
         async with self._database.session() as connection:
             await connection.execute(sql("note_job"), job, status, error)
+
+    async def interrupt(self, exchange: str, epoch: int) -> None:
+        """Close what this holder of the exchange leaves unfinished."""
+        async with self._database.session() as connection:
+            await connection.execute(sql("interrupt_runs"), exchange, epoch + 1)

@@ -46,7 +46,7 @@ class Database:
     def __init__(
         self, dsn: str, *, size: int = 8, application: str = "marketd", statement_s: float = 25, prepare: str | None = None
     ) -> None:
-        self._dsn = dsn
+        self.dsn = dsn
         self._size = size
         self._settings = _SETTINGS | {
             "application_name": application,
@@ -59,12 +59,12 @@ class Database:
     @property
     def where(self) -> str:
         """The address without its password, for messages."""
-        return masked_dsn(self._dsn)
+        return masked_dsn(self.dsn)
 
     async def __aenter__(self) -> Self:
         try:
             self._pool = asyncpg.create_pool(
-                self._dsn,
+                self.dsn,
                 min_size=0,
                 max_size=self._size,
                 timeout=_ACQUIRE_S,

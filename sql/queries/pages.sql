@@ -7,6 +7,11 @@ CREATE TEMPORARY TABLE IF NOT EXISTS marketd_page (
     open_ms bigint, open numeric, high numeric, low numeric, close numeric, volume numeric
 ) ON COMMIT DELETE ROWS
 
+-- name: lock_series
+-- params: exchange text, symbol text, timeframe text
+-- Pages of one series are written one at a time, whatever job they belong to.
+SELECT pg_advisory_xact_lock(hashtextextended($1::text || ' ' || $2::text || ' ' || $3::text, 0))
+
 -- name: insert_page
 -- params: exchange text, symbol text, timeframe text, step interval, known bigint[]
 -- For a range never asked before: no candle of it but the known ones at its edges can be there.

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from itertools import pairwise
 
 import asyncpg
 import pytest
@@ -12,21 +13,14 @@ from marketd.errors import DatabaseUnavailable, SchemaError
 from marketd.figures import Missing
 from marketd.model import Cause, RunStatus, Series
 from marketd.ranges import Ranges
-from marketd.store.codec import multirange
 from marketd.store.queries import sql
 from marketd.store.reports import Reports, stretches
 from marketd.store.session import Database
-
-START = datetime(2024, 1, 1, tzinfo=UTC)
-BTC = Series("bitfinex", "BTCUSD", "1m")
-FIRST = BTC.frame.number(ms_of(START))
-BLOCK = FIRST // 1440
-DAY = (FIRST, FIRST + 1440)
-NONE = Ranges()
+from tests.integration.ledger_rows import BLOCK, BTC, DAY, FIRST, START, Rows, minutes
 
 
 @pytest.fixture
-async def rows(database: str) -> AsyncIterator["Rows"]:
+async def rows(database: str) -> AsyncIterator[Rows]:
     connection = await asyncpg.connect(database)
     try:
         yield Rows(connection)
@@ -38,88 +32,6 @@ async def rows(database: str) -> AsyncIterator["Rows"]:
 async def reports(database: str) -> AsyncIterator[Reports]:
     async with Database(database, size=2) as opened:
         yield Reports(opened)
-
-
-class Rows:
-    """Puts rows in."""
-
-    def __init__(self, connection: asyncpg.Connection) -> None:
-        self.connection = connection
-
-    async def block(
-        self,
-        number: int,
-        answered: Ranges,
-        *,
-        once: Ranges = NONE,
-        confirmed: Ranges = NONE,
-        series: Series = BTC,
-        look_at: datetime | None = None,
-    ) -> None:
-        stored = (answered - once - confirmed).size
-        await self.connection.execute(
-            "INSERT INTO candle_coverage (exchange, symbol, timeframe, block, answered, empty_once, empty_confirmed, stored, look_at)"
-            " VALUES ($1, $2, $3, $4, $5::text::int4multirange, $6::text::int4multirange, $7::text::int4multirange, $8, $9)",
-            *series, number, multirange(answered), multirange(once), multirange(confirmed), stored, look_at,
-        )  # fmt: skip
-
-    async def candle(self, number: int, series: Series = BTC) -> None:
-        opens = START + timedelta(milliseconds=series.frame.open_ms(number) - ms_of(START))
-        await self.connection.execute(
-            "INSERT INTO candles VALUES ($1, $2, $3, $4, $5, 1, 1, 1, 1, 0)",
-            opens,
-            opens + timedelta(minutes=1),
-            *series,
-        )
-
-    async def gap(self, cause: str, missing: Ranges, *, series: Series = BTC, repaired: str | None = None) -> int:
-        opens, closes = series.frame.open_ms(missing.start), series.frame.open_ms(missing.end)
-        found: int = await self.connection.fetchval(
-            "INSERT INTO candle_gaps (exchange, symbol, timeframe, gap_start, gap_end, owed, missing, detected_at, cause,"
-            " resolution, repaired_at) VALUES ($1, $2, $3, to_timestamp($4::float8), to_timestamp($5::float8),"
-            " $6::text::int4multirange, $6::text::int4multirange, now(), $7, $8, CASE WHEN $8::text IS NOT NULL THEN now() END)"
-            " RETURNING id",
-            *series, opens / 1000, closes / 1000, multirange(missing), cause, repaired,
-        )  # fmt: skip
-        return found
-
-    async def know(self, series: Series = BTC, *, first: datetime | None = None, parent: str | None = None) -> None:
-        await self.connection.execute(
-            "INSERT INTO market_series (exchange, symbol, timeframe, first_open_time, derived_from) VALUES ($1, $2, $3, $4, $5)",
-            *series, first, parent,
-        )  # fmt: skip
-
-    async def job(
-        self,
-        job_type: str = "continuous",
-        *,
-        symbol: str | None = "BTCUSD",
-        timeframe: str | None = "1m",
-        start: datetime | None = None,
-        end: datetime | None = None,
-        origin: str = "file",
-    ) -> int:
-        found: int = await self.connection.fetchval(
-            "INSERT INTO market_data_jobs (exchange, symbol, timeframe, job_type, start_time, end_time, origin)"
-            " VALUES ('bitfinex', $1, $2, $3, $4, $5, $6) RETURNING id",
-            symbol, timeframe, job_type, start, end, origin,
-        )  # fmt: skip
-        return found
-
-    async def run(self, job: int, *, ago: timedelta, status: str = "success", inserted: int = 0) -> int:
-        found: int = await self.connection.fetchval(
-            "INSERT INTO market_data_job_runs (job_id, scheduled_for, started_at, completed_at, status, candles_inserted,"
-            " error_message) VALUES ($1, now() - $2::interval, now() - $2::interval,"
-            " CASE WHEN $3 <> 'running' THEN now() - $2::interval END, $3, $4, CASE WHEN $3 = 'failed' THEN 'because' END)"
-            " RETURNING id",
-            job, ago, status, inserted,
-        )  # fmt: skip
-        return found
-
-
-def _minutes(*spans: tuple[int, int]) -> Ranges:
-    """Interval numbers counted from the first one of the day."""
-    return Ranges.of(*((FIRST + start, FIRST + end) for start, end in spans))
 
 
 async def test_an_empty_database_has_no_figures(reports: Reports) -> None:
@@ -159,13 +71,13 @@ async def test_figures_of_a_series(rows: Rows, reports: Reports) -> None:
     """A full day with holes, then half a day with a failed and a suspect gap."""
     await rows.know(first=START)
     look = START + timedelta(days=9)
-    await rows.block(BLOCK, Ranges.of(DAY), once=_minutes((10, 12)), confirmed=_minutes((20, 30)), look_at=look)
-    half = _minutes((1440, 1500), (1503, 2160))
-    await rows.block(BLOCK + 1, half, once=_minutes((2000, 2040)))
-    await rows.gap("failed", _minutes((1500, 1503)))
-    await rows.gap("suspect", _minutes((2000, 2040)))
-    await rows.gap("late", _minutes((2160, 2162)))
-    await rows.gap("lost", _minutes((3, 4)), repaired="stored")
+    await rows.block(BLOCK, Ranges.of(DAY), once=minutes((10, 12)), confirmed=minutes((20, 30)), look_at=look)
+    half = minutes((1440, 1500), (1503, 2160))
+    await rows.block(BLOCK + 1, half, once=minutes((2000, 2040)))
+    await rows.gap("failed", minutes((1500, 1503)))
+    await rows.gap("suspect", minutes((2000, 2040)))
+    await rows.gap("late", minutes((2160, 2162)))
+    await rows.gap("lost", minutes((3, 4)), repaired="stored")
     await rows.candle(FIRST)
     await rows.candle(FIRST + 2159)
     (figures,) = await reports.series_figures()
@@ -186,9 +98,9 @@ async def test_figures_of_a_series(rows: Rows, reports: Reports) -> None:
 
 
 async def test_states_of_all_wanted_intervals_add_up(rows: Rows, reports: Reports) -> None:
-    await rows.block(BLOCK, _minutes((100, 200), (300, 1440)), confirmed=_minutes((100, 110)))
-    await rows.block(BLOCK + 2, _minutes((2880, 2900)))
-    await rows.gap("not_asked", _minutes((250, 260)))
+    await rows.block(BLOCK, minutes((100, 200), (300, 1440)), confirmed=minutes((100, 110)))
+    await rows.block(BLOCK + 2, minutes((2880, 2900)))
+    await rows.gap("not_asked", minutes((250, 260)))
     (figures,) = await reports.series_figures()
     assert figures.wanted == 2800
     assert figures.unknown == 2800 - 100 - 1140 - 20 - 10
@@ -196,11 +108,11 @@ async def test_states_of_all_wanted_intervals_add_up(rows: Rows, reports: Report
 
 
 async def test_complete_means_nothing_unknown_and_nothing_owed(rows: Rows, reports: Reports) -> None:
-    await rows.block(BLOCK, Ranges.of(DAY), confirmed=_minutes((20, 30)))
+    await rows.block(BLOCK, Ranges.of(DAY), confirmed=minutes((20, 30)))
     (figures,) = await reports.series_figures()
     assert figures.complete
     assert figures.completeness == 1.0
-    await rows.gap("lost", _minutes((40, 41)))
+    await rows.gap("lost", minutes((40, 41)))
     (figures,) = await reports.series_figures()
     assert not figures.complete
 
@@ -217,7 +129,7 @@ async def test_wanted_history_begins_where_the_backfill_says(rows: Rows, reports
 
 
 async def test_coverage_before_the_wanted_history_counts_for_nothing(rows: Rows, reports: Reports) -> None:
-    await rows.block(BLOCK, _minutes((0, 10), (100, 1440)))
+    await rows.block(BLOCK, minutes((0, 10), (100, 1440)))
     await rows.job("backfill", start=START + timedelta(minutes=100), end=START + timedelta(minutes=1000))
     (figures,) = await reports.series_figures()
     assert (figures.wanted, figures.unknown, figures.complete) == (900, 0, True)
@@ -281,8 +193,8 @@ async def test_answered_ignores_a_newest_block_of_gaps_only(rows: Rows, reports:
 
 
 async def test_totals_come_from_the_ledger(rows: Rows, reports: Reports) -> None:
-    await rows.block(BLOCK, Ranges.of(DAY), confirmed=_minutes((0, 40)))
-    await rows.gap("late", _minutes((1440, 1442)))
+    await rows.block(BLOCK, Ranges.of(DAY), confirmed=minutes((0, 40)))
+    await rows.gap("late", minutes((1440, 1442)))
     totals = await reports.totals()
     assert (totals.stored, totals.open_gaps) == (1400, 1)
 
@@ -370,11 +282,11 @@ async def test_jobs_with_their_last_run(rows: Rows, reports: Reports) -> None:
 
 
 async def test_gaps_are_filtered_paged_and_counted(rows: Rows, reports: Reports) -> None:
-    first = await rows.gap("failed", _minutes((0, 3), (5, 6)))
-    second = await rows.gap("late", _minutes((10, 12)))
+    first = await rows.gap("failed", minutes((0, 3), (5, 6)))
+    second = await rows.gap("late", minutes((10, 12)))
     other = await rows.gap("late", Ranges.of((4, 5)), series=Series("kraken", "ETHUSD", "1d"))
-    closed = await rows.gap("lost", _minutes((20, 21)), repaired="stored")
-    await rows.gap("lost", _minutes((30, 31)), repaired="not_wanted")
+    closed = await rows.gap("lost", minutes((20, 21)), repaired="stored")
+    await rows.gap("lost", minutes((30, 31)), repaired="not_wanted")
     page = await reports.gaps(limit=2)
     assert [gap.id for gap in page.gaps] == [first, second]
     assert page.total == 3
@@ -391,10 +303,10 @@ async def test_gaps_are_filtered_paged_and_counted(rows: Rows, reports: Reports)
 
 
 async def test_coverage_in_buckets(rows: Rows, reports: Reports) -> None:
-    await rows.block(BLOCK, Ranges.of(DAY), once=_minutes((600, 610)), confirmed=_minutes((0, 5)))
-    await rows.block(BLOCK + 1, _minutes((1440, 1500)))
-    await rows.gap("suspect", _minutes((600, 610)))
-    await rows.gap("not_asked", _minutes((1600, 1620)))
+    await rows.block(BLOCK, Ranges.of(DAY), once=minutes((600, 610)), confirmed=minutes((0, 5)))
+    await rows.block(BLOCK + 1, minutes((1440, 1500)))
+    await rows.gap("suspect", minutes((600, 610)))
+    await rows.gap("not_asked", minutes((1600, 1620)))
     end_ms = ms_of(START + timedelta(days=2))
     whole = await reports.coverage_buckets(BTC, ms_of(START), end_ms, 2)
     assert [(b.stored, b.empty, b.gap, b.unknown) for b in whole] == [(1425, 5, 10, 0), (60, 0, 20, 1360)]
@@ -403,17 +315,17 @@ async def test_coverage_in_buckets(rows: Rows, reports: Reports) -> None:
 
 @pytest.mark.parametrize("buckets", [1, 3, 7, 100, 2000, 10_000])
 async def test_buckets_of_any_size_add_up(rows: Rows, reports: Reports, buckets: int) -> None:
-    await rows.block(BLOCK, Ranges.of(DAY), once=_minutes((600, 610)), confirmed=_minutes((0, 5), (700, 900)))
-    await rows.block(BLOCK + 1, _minutes((1440, 1500)), confirmed=_minutes((1450, 1460)))
-    await rows.gap("suspect", _minutes((600, 610)))
-    await rows.gap("failed", _minutes((1500, 1507)))
+    await rows.block(BLOCK, Ranges.of(DAY), once=minutes((600, 610)), confirmed=minutes((0, 5), (700, 900)))
+    await rows.block(BLOCK + 1, minutes((1440, 1500)), confirmed=minutes((1450, 1460)))
+    await rows.gap("suspect", minutes((600, 610)))
+    await rows.gap("failed", minutes((1500, 1507)))
     found = await reports.coverage_buckets(BTC, ms_of(START), ms_of(START + timedelta(days=2)), buckets)
     assert len(found) == min(buckets, 2880)
     assert sum(b.stored for b in found) == 1440 - 10 - 205 + 50
     assert sum(b.empty for b in found) == 215
     assert sum(b.gap for b in found) == 17
     assert sum(b.unknown for b in found) == 2880 - 1500 - 7
-    assert all(before.end_ms == after.start_ms for before, after in zip(found, found[1:], strict=False))
+    assert all(before.end_ms == after.start_ms for before, after in pairwise(found))
 
 
 async def test_buckets_of_an_unknown_series_are_unknown(reports: Reports) -> None:

@@ -167,6 +167,27 @@ class TestOrder:
         assert made.database.bin_dir == Path("/usr/bin")
 
 
+class TestExchange:
+    def test_what_is_not_configured_is_what_its_adapter_knows(self) -> None:
+        made = config()
+        assert made.base_url_of("bitfinex") == "https://api-pub.bitfinex.com/v2"
+        assert made.requests_per_minute_of("bitfinex") == 24
+        assert made.page_limits_of("bitfinex") == (10_000, 5_000, 1_000, 120)
+        assert made.proxy_of("bitfinex") is None
+        assert made.derive["bitfinex"] == {"1w": "1d", "2w": "1d", "1M": "1d"}
+
+    def test_what_is_configured_wins(self) -> None:
+        made = config(
+            '[exchanges.bitfinex]\nbase_url = "http://127.0.0.1:1"\nrequests_per_minute = 6\npage_limit = 2000\n'
+            'proxy = "http://u:p@proxy:3128"\nderive = {"4h" = "1h"}'
+        )
+        assert made.base_url_of("bitfinex") == "http://127.0.0.1:1"
+        assert made.requests_per_minute_of("bitfinex") == 6
+        assert made.page_limits_of("bitfinex") == (2_000, 1_000, 120)
+        assert made.proxy_of("bitfinex") == "http://u:p@proxy:3128"
+        assert made.derive["bitfinex"] == {"1w": "1d", "2w": "1d", "1M": "1d", "4h": "1h"}
+
+
 class TestVariables:
     def test_reach_every_key(self) -> None:
         made = config(
@@ -193,8 +214,8 @@ class TestVariables:
         assert (made.http.host, made.http.port) == ("0.0.0.0", 9000)
         assert exchange.base_url == "http://127.0.0.1:9001/v2"
         assert (exchange.requests_per_minute, exchange.page_limit) == (12.5, 1000)
-        assert made.derive_of("bitfinex")["4h"] == "1h"
-        assert made.derive_of("bitfinex")["1w"] == "1d"
+        assert made.derive["bitfinex"]["4h"] == "1h"
+        assert made.derive["bitfinex"]["1w"] == "1d"
         assert made.engine.settle_s == 5
         assert made.owner == "1234", "a text stays a text"
 
@@ -274,7 +295,7 @@ class TestRefused:
             f'database = "{URL}"',
             f'[database]\nembedded = "{URL}"',
             f'[http]\nlisten = "{URL}"',
-            f'[databse]\nurl = "{URL}"',
+            f'[storage]\nurl = "{URL}"',
             f'exchanges = "{URL}"',
             f'[exchanges]\nbitfinex = "{CANARY}"',
             f'[exchanges.bitfinex]\nbase_url = "https://u:{CANARY}@h/"',

@@ -2,13 +2,14 @@
 
 import time
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marketd.clock import at, ms_of
-from marketd.cron import CronTable, Crons, Firing, longest_step_s, parse
+from marketd.cron import Crons, CronTable, Firing, longest_step_s, parse
 from marketd.errors import UsageError
 
 MINUTE = 60_000
@@ -87,6 +88,7 @@ class TestFiring:
         assert cron.latest_at_or_before(T0 - 1) == T0 - 5 * MINUTE
         assert cron.latest_at_or_before(T0 + 5 * MINUTE - 1) == T0
 
+    @settings(deadline=None)
     @given(
         now_ms=st.integers(utc("2000-01-01"), utc("2100-01-01")),
         expression=st.sampled_from(
@@ -124,6 +126,7 @@ class TestLongestStep:
     def test_is_the_longest_pause(self, expression: str, step_s: int) -> None:
         assert longest_step_s(parse(expression)) == step_s
 
+    @settings(deadline=None)
     @given(
         minute=st.sampled_from(["0", "*/5", "*/13", "3,50", "7-59/10"]),
         hour=st.sampled_from(["*", "*/6", "9-17", "0,23", "12"]),
@@ -134,7 +137,7 @@ class TestLongestStep:
         instants = [cron.next_after(T0)]
         while instants[-1] < T0 + 16 * DAY:
             instants.append(cron.next_after(instants[-1]))
-        walked = max(later - earlier for earlier, later in zip(instants, instants[1:], strict=False))
+        walked = max(later - earlier for earlier, later in pairwise(instants))
         assert longest_step_s(cron) * 1000 == walked
 
     def test_of_how_many_a_minute(self) -> None:

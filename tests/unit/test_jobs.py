@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marketd.clock import at, ms_of
@@ -14,7 +14,6 @@ from marketd.cron import Crons
 from marketd.errors import ConfigError, UsageError
 from marketd.jobfile import JobSpec, moment, read_jobs
 from marketd.jobs import (
-    Feasibility,
     assigned,
     duplicates,
     expand,
@@ -338,6 +337,7 @@ class TestExpand:
         assert expand(jobs[2], tracked, FRAMES, jobs) == (BTC_1M,)
         assert duplicates(jobs) == ()
 
+    @settings(deadline=None)
     @given(
         st.lists(
             st.tuples(
@@ -380,9 +380,9 @@ class TestFeasibility:
             job(2, "BTCUSD", "1h", schedule="* * * * *"),
             job(3, "ETHUSD", "1m", JobType.BACKFILL),
         ]
-        assert feasibility(jobs, FRAMES, {"bitfinex": 24.0}) == (
-            Feasibility("bitfinex", 2, pytest.approx(0.2 + 2 / 60), 24.0),
-        )
+        (found,) = feasibility(jobs, FRAMES, {"bitfinex": 24.0})
+        assert (found.exchange, found.series, found.budget_per_minute) == ("bitfinex", 2, 24.0)
+        assert found.needed_per_minute == pytest.approx(0.2 + 2 / 60)
 
     def test_says_with_numbers_what_cannot_be_done(self) -> None:
         jobs = [job(n, f"AB{n:04d}", "1m", schedule="* * * * *") for n in range(40)]

@@ -1,0 +1,195 @@
+"""Putting the parts together.
+
+Owns the one place where engine and edges are introduced to each other, for the daemon and for commands alike: the
+database as configured, and the lane of an exchange, held under its lease.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import asyncpg
+
+from marketd.clock import Clock
+from marketd.config import Config
+from marketd.embedded import EmbeddedPostgres, running_dsn
+from marketd.errors import ConfigError, DatabaseUnavailable, LeaseLost
+from marketd.exchanges import exchange as exchange_called
+from marketd.fetcher import Fetcher
+from marketd.limiter import Budget
+from marketd.ports import Events, Progress
+from marketd.runner import Runner
+from marketd.store import migrations
+from marketd.store.leases import LEASE_S, Lease, Leases
+from marketd.store.pages import Pages
+from marketd.store.queries import sql
+from marketd.store.runs import Runs
+from marketd.store.series import SeriesReader
+from marketd.store.session import Database, translated
+from marketd.transport import Transport
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Lane:
+    """What works on one exchange while its lease is held."""
+
+    name: str
+    fetcher: Fetcher
+    budget: Budget
+    runner: Runner
+    runs: Runs
+    lease: Lease
+
+
+def holder() -> str:
+    """This process as others see it in the lease: host and process id."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+@asynccontextmanager
+async def database_url(config: Config) -> AsyncIterator[str]:
+    """The address of the database; starts the private server where the configuration says so.
+
+    A command that finds the private server running for the daemon joins it.
+    """
+    if not config.database.uses_embedded:
+        if config.database.url is None:
+            raise ConfigError("no database: set DATABASE_URL, or [database] url or embedded = true")
+        yield config.database.url.reveal()
+        return
+    if config.database.data_dir is None:
+        raise ConfigError("[database] embedded = true needs data_dir")
+    running = running_dsn(config.database.data_dir)
+    if running is not None:
+        yield running
+        return
+    async with EmbeddedPostgres(config.database.data_dir, bin_dir=config.database.bin_dir) as server:
+        yield server.dsn
+
+
+@asynccontextmanager
+async def database(config: Config, *, application: str, size: int = 8, statement_s: float = 25) -> AsyncIterator[Database]:
+    """The database, with a schema that this program can work with; migrated first where that is configured."""
+    async with database_url(config) as url:
+        await ready_schema(url, migrate=config.database.auto_migrate)
+        async with Database(
+            url, size=size, application=application, statement_s=statement_s, prepare=sql("page_table")
+        ) as opened:
+            yield opened
+
+
+async def ready_schema(url: str, *, migrate: bool) -> None:
+    """SchemaError with the command to run where the schema is not current and may not be brought up to date here."""
+    connection = await connect(url)
+    try:
+        if migrate:
+            for migration in await migrations.apply(connection):
+                log.info("migrated", extra={"fields": {"migration": str(migration)}})
+        else:
+            await migrations.check(connection)
+    finally:
+        await connection.close()
+
+
+async def connect(url: str) -> "asyncpg.Connection[asyncpg.Record]":
+    """One plain connection, for migrations; DatabaseUnavailable when it cannot be had."""
+    try:
+        return await asyncpg.connect(url, timeout=10, command_timeout=60, server_settings={"timezone": "UTC"})
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        raise translated(error, Database(url).where) from error
+
+
+@asynccontextmanager
+async def lane(
+    name: str, config: Config, opened: Database, transport: Transport, clock: Clock, events: Events, progress: Progress,
+    *, kind: str, lease: Lease | None = None,
+) -> AsyncIterator[Lane]:  # fmt: skip
+    """The lane of exchange ``name`` under its lease, which is renewed until the block is left, and then given back.
+
+    Busy when another process holds it. LeaseLost ends the block when another process takes it over.
+    """
+    facts, settings = exchange_called(name), config.exchanges[name]
+    leases = Leases(opened, holder(), kind)
+    lease = lease or await leases.take(name)
+    silences: asyncio.Queue[float] = asyncio.Queue()
+    budget = Budget(settings.requests_per_minute or facts.requests_per_minute)
+    if lease.blocked_s:
+        budget.block(lease.blocked_s)
+    fetcher = Fetcher(
+        facts, settings.base_url or facts.base_url, transport, budget, clock, events, silences.put_nowait,
+        proxy=settings.proxy.reveal() if settings.proxy is not None else None, page=settings.page_limit or 0,
+    )  # fmt: skip
+    runner = Runner(
+        fetcher, Pages(opened), SeriesReader(opened), clock, events, progress, config.derive[name]
+    )
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(_give_back, leases, lease)
+        await stack.enter_async_context(_kept(leases, lease, silences, clock))
+        yield Lane(name, fetcher, budget, runner, Runs(opened), lease)
+
+
+@asynccontextmanager
+async def _kept(
+    leases: Leases, lease: Lease, silences: "asyncio.Queue[float]", clock: Clock
+) -> AsyncIterator[None]:
+    """Renew ``lease`` while the block runs; the loss of it comes out as LeaseLost, not as a group."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            renewing = group.create_task(_renew(leases, lease))
+            noting = group.create_task(_note_silences(leases, lease, silences))
+            try:
+                yield
+            finally:
+                renewing.cancel()
+                noting.cancel()
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+
+
+async def _renew(leases: Leases, lease: Lease) -> None:
+    while True:
+        await asyncio.sleep(LEASE_S / 3)
+        try:
+            await leases.renew(lease)
+        except DatabaseUnavailable as error:
+            # The fence refuses pages when somebody else has the lease by then; until it is known, go on trying.
+            log.warning("lease not renewed", extra={"fields": {"exchange": lease.exchange, "error": str(error), "once": "lease"}})
+
+
+async def _note_silences(leases: Leases, lease: Lease, silences: "asyncio.Queue[float]") -> None:
+    while True:
+        seconds = await silences.get()
+        try:
+            await leases.note_block(lease, seconds)
+        except DatabaseUnavailable:
+            log.warning("silence not noted", extra={"fields": {"exchange": lease.exchange, "seconds": seconds}})
+
+
+async def _give_back(leases: Leases, lease: Lease) -> None:
+    try:
+        await leases.release(lease)
+    except (DatabaseUnavailable, LeaseLost):
+        log.info("lease left to expire", extra={"fields": {"exchange": lease.exchange}})
+
+
+async def patient_lease(
+    name: str, opened: Database, kind: str, *, wait: bool, tell: Callable[[str], None]
+) -> Lease:
+    """The lease of an exchange, waited for; ``tell`` hears for whom. Busy at once where ``wait`` is False."""
+    leases, told = Leases(opened, holder(), kind), False
+    while True:
+        lease = await leases.try_take(name)
+        if isinstance(lease, Lease):
+            return lease
+        if not wait:
+            raise lease
+        if not told:
+            tell(f"{lease}; waiting (--no-wait ends instead)")
+            told = True
+        await asyncio.sleep(1)

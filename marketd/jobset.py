@@ -1,0 +1,88 @@
+"""The jobs of this moment.
+
+Owns what a reading of the job table amounts to: which rows can be worked, on which series each works, and what is
+wrong with the others. Pure; a reload computes a new one and swaps it in whole.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from marketd.cron import Crons, longest_step_s
+from marketd.errors import ConfigError
+from marketd.jobs import Derive, Feasibility, assigned, duplicates, feasibility, freshness_s, job_from_row
+from marketd.jobs import tracked_series as tracked_by
+from marketd.jobs import working_rows
+from marketd.model import Job, JobType, Series
+
+
+@dataclass(frozen=True, slots=True)
+class JobSet:
+    """``work`` maps a job to the series it works on; ``refused`` a row's id to the reason why it is left out."""
+
+    jobs: Mapping[int, Job] = field(default_factory=dict)
+    work: Mapping[int, tuple[Series, ...]] = field(default_factory=dict)
+    tracked: frozenset[Series] = frozenset()
+    refused: Mapping[int, str] = field(default_factory=dict)
+    objectives: Mapping[Series, float] = field(default_factory=dict)
+    feasibility: tuple[Feasibility, ...] = ()
+
+    def scheduled(self) -> list[tuple[int, str]]:
+        """(job id, cron expression) of all that the clock fires."""
+        return [(job.id, job.schedule) for job in self.jobs.values() if job.schedule is not None]
+
+    def of_type(self, exchange: str, job_type: JobType) -> list[Job]:
+        return [job for job in self.jobs.values() if job.exchange == exchange and job.job_type is job_type]
+
+    def worker(self, series: Series, job_type: JobType) -> Job | None:
+        """The job that works on ``series``."""
+        return next(
+            (job for job in self.of_type(series.exchange, job_type) if series in self.work[job.id]), None
+        )
+
+
+def job_set(
+    rows: Iterable[Mapping[str, Any]],
+    timeframes: Sequence[str],
+    derive: Derive,
+    budgets: Mapping[str, float],
+    settle_s: float,
+) -> JobSet:
+    """The set that ``rows`` make; rows that cannot be understood, and rows of a slot that is taken, are refused."""
+    crons = Crons()
+    jobs: dict[int, Job] = {}
+    refused: dict[int, str] = {}
+    for row in rows:
+        try:
+            job = job_from_row(row, crons, derive)
+            jobs[job.id] = job
+        except ConfigError as error:
+            refused[int(row["id"])] = str(error)
+    for job, works in duplicates(list(jobs.values())):
+        refused[job.id] = f"job {works.id} does the same for the same series"
+        del jobs[job.id]
+    tracked = tracked_by(jobs.values(), timeframes, derive)
+    working = working_rows(jobs.values())
+    work = assigned(jobs.values(), tracked, timeframes, working)
+    return JobSet(
+        jobs=jobs,
+        work=work,
+        tracked=frozenset(tracked),
+        refused=refused,
+        objectives=_objectives(jobs.values(), work, crons, settle_s),
+        feasibility=feasibility(list(jobs.values()), timeframes, budgets, derive, crons),
+    )
+
+
+def _objectives(
+    jobs: Iterable[Job], work: Mapping[int, tuple[Series, ...]], crons: Crons, settle_s: float
+) -> dict[Series, float]:
+    """How late each series of a continuous job may be, in seconds: the job's own word, else interval + longest step of
+    its schedule + settle."""
+    objectives: dict[Series, float] = {}
+    for job in jobs:
+        if job.job_type is JobType.CONTINUOUS and job.schedule is not None:
+            own, step_s = freshness_s(job), longest_step_s(crons[job.schedule])
+            for series in work[job.id]:
+                objectives[series] = series.frame.typical_s + step_s + settle_s if own is None else own
+    return objectives

@@ -1,0 +1,285 @@
+"""The scheduler: what is due, and starting it.
+
+Owns the cron table, the firings and the work that falls due by itself (unfinished backfill, gaps, looks). Each firing
+is recorded before it starts and runs once. Refuses to do the work itself (see ``runner``) and to know where jobs come
+from; it is handed a new job set whole.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from marketd.clock import Clock
+from marketd.cron import CronTable
+from marketd.errors import DatabaseUnavailable, ExchangeError, LeaseLost, MarketdError, StoreError
+from marketd.fetcher import Asking
+from marketd.jobset import JobSet
+from marketd.model import Claim, Job, JobType, RunStatus, Series, Tally
+from marketd.ports import Events
+from marketd.runner import Order, Outcome, Runner
+from marketd.walker import Account
+
+log = logging.getLogger(__name__)
+
+LONGEST_PAUSE_S = 1.0
+"""The clock is read again at least this often: it may be stepped, and the host may have slept."""
+
+_OWN_WORK_MS = 10_000  # how often work that falls due by itself is looked for
+_BACKOFF_MS = (60_000, 300_000, 900_000, 3_600_000)
+_LEARN_AGAIN_S = 30.0
+_AT_ONCE = 16  # runs of one exchange that are under way together; the budget decides who is served
+
+CLAIMS = {
+    JobType.CONTINUOUS: Claim.CONTINUOUS,
+    JobType.GAP_REPAIR: Claim.GAP_REPAIR,
+    JobType.BACKFILL: Claim.BACKFILL,
+}
+
+
+class Runs(Protocol):
+    """The rows of the runs."""
+
+    async def last_firings(self) -> dict[int, int]: ...
+
+    async def begin(self, firings: Sequence[tuple[int, int]], epoch: int) -> dict[int, int]: ...
+
+    async def skip(self, job: int, scheduled_ms: int, epoch: int, reason: str) -> None: ...
+
+    async def finish(self, run: int, status: RunStatus, error: str | None, tally: Tally) -> None: ...
+
+    async def note_job(self, job: int, status: str, error: str | None) -> None: ...
+
+
+class Reader(Protocol):
+    async def due_series(self, exchange: str, now_ms: int) -> Sequence[Series]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """An exchange that this process may work on, and with what."""
+
+    exchange: str
+    epoch: int
+    runner: Runner
+    runs: Runs
+    reader: Reader
+
+
+@dataclass(slots=True)
+class _Retry:
+    """When a job that fell due by itself may be tried again."""
+
+    failures: int = 0
+    not_before_ms: int = 0
+
+
+@dataclass(slots=True)
+class Scheduler:
+    """One exchange's firings; ``work`` runs until it is cancelled, then leaves its runs to ``drain``."""
+
+    desk: Desk
+    clock: Clock
+    events: Events
+    settle_ms: int
+    page_allowance: int
+    jobs: JobSet = field(default_factory=JobSet)
+    turned_ms: int = 0
+    _table: CronTable | None = None
+    _retries: dict[int, _Retry] = field(default_factory=dict)
+    _running: dict[int, Account] = field(default_factory=dict)
+    _own_work_ms: int = 0
+    _stop: bool = False
+
+    def take(self, jobs: JobSet) -> None:
+        """Work with ``jobs`` from now on; runs of jobs that are gone stop at a page border."""
+        mine = {number: job for number, job in jobs.jobs.items() if job.exchange == self.desk.exchange}
+        self.jobs = replace(jobs, jobs=mine)
+        seen_ms = self.clock.now_ms() if self._table is None else self._table.seen_ms
+        self._table = CronTable(self.jobs.scheduled(), seen_ms)
+        for number, account in self._running.items():
+            if number not in mine:
+                account.stop.set()
+        self._own_work_ms = 0
+
+    @property
+    def running(self) -> frozenset[int]:
+        return frozenset(self._running)
+
+    def next_of(self) -> Mapping[int, int]:
+        """Job -> when the clock fires it next, in ms."""
+        return {} if self._table is None else self._table.next_of()
+
+    def stop(self) -> None:
+        """No new firings; what runs stops at the next page border."""
+        self._stop = True
+        for account in self._running.values():
+            account.stop.set()
+
+    async def work(self) -> None:
+        """Fire until ``stop``, then wait for the runs to end at their page borders.
+
+        While the database is away nothing is fired; what was due meanwhile is caught up as after a stop.
+        """
+        places = asyncio.Semaphore(_AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            learning = group.create_task(self._learn())
+            behind = True
+            while not self._stop:
+                try:
+                    if behind:
+                        await self._fire(group, places, await self._missed())
+                        behind = False
+                    await self._turn(group, places)
+                except DatabaseUnavailable as error:
+                    behind = True
+                    self.events.store_failed("unavailable")
+                    log.warning("database away", extra={"fields": {"error": str(error), "once": "database"}})
+                await self.clock.sleep(LONGEST_PAUSE_S)
+            learning.cancel()
+
+    async def _learn(self) -> None:
+        """Learn the exchange's time before the first gap can be due."""
+        fetcher = self.desk.runner.fetcher
+        while not fetcher.time.known:
+            try:
+                await fetcher.learn(Asking(fetcher, Claim.CONTINUOUS))
+            except ExchangeError as error:
+                log.warning("exchange away", extra={"fields": {"exchange": self.desk.exchange, "error": str(error), "once": "exchange"}})
+                await self.clock.sleep(_LEARN_AGAIN_S)
+
+    async def _turn(self, group: asyncio.TaskGroup, places: asyncio.Semaphore) -> None:
+        now_ms = self.clock.now_ms()
+        self.turned_ms = now_ms
+        self.events.tick(now_ms)
+        if self._table is None:
+            return
+        firings = [(firing.job_id, firing.scheduled_ms) for firing in self._table.due(now_ms).firings]
+        await self._fire(group, places, [(job, at_ms) for job, at_ms in firings if self._awake(job, now_ms)])
+        if now_ms - self._own_work_ms >= _OWN_WORK_MS or now_ms < self._own_work_ms:
+            self._own_work_ms = now_ms
+            await self._fire(group, places, await self._due_by_itself(now_ms))
+
+    def _awake(self, job: int, now_ms: int) -> bool:
+        known = self.jobs.jobs.get(job)
+        return known is not None and (known.paused_until_ms is None or known.paused_until_ms <= now_ms)
+
+    async def _missed(self) -> list[tuple[int, int]]:
+        """What a stop has missed: one firing a job, for those whose policy wants it."""
+        if self._table is None:
+            return []
+        recorded = await self.desk.runs.last_firings()
+        now_ms = self.clock.now_ms()
+        wanted = {
+            job.id: recorded.get(job.id, job.created_ms)
+            for job in self.jobs.jobs.values()
+            if job.catch_up == "one" and self._awake(job.id, now_ms)
+        }
+        return [(firing.job_id, firing.scheduled_ms) for firing in self._table.missed(wanted)]
+
+    async def _due_by_itself(self, now_ms: int) -> list[tuple[int, int]]:
+        """Backfills with unknown intervals, and repairs of gaps and looks that are due."""
+        candidates = [
+            *[job for job in self.jobs.of_type(self.desk.exchange, JobType.BACKFILL) if await self._unfinished(job)],
+            *await self._due_repairs(now_ms),
+        ]
+        free = [job for job in candidates if job.id not in self._running and self._awake(job.id, now_ms)]
+        return [(job.id, now_ms) for job in free if self._retries.setdefault(job.id, _Retry()).not_before_ms <= now_ms]
+
+    async def _unfinished(self, job: Job) -> bool:
+        """True while the job's range, up to what was closed when its row was made, holds unknown intervals."""
+        if job.id in self._running:
+            return False
+        order = self._order(job, self.jobs.work[job.id])
+        for series in order.series:
+            if await self.desk.runner.unfinished(series, order, job.created_ms):
+                return True
+        return False
+
+    async def _due_repairs(self, now_ms: int) -> list[Job]:
+        fetcher = self.desk.runner.fetcher
+        if not fetcher.time.known:
+            return []
+        due = await self.desk.reader.due_series(self.desk.exchange, fetcher.now_ms())
+        workers = {self.jobs.worker(series, JobType.GAP_REPAIR) for series in due}
+        return sorted((job for job in workers if job is not None), key=lambda job: job.id)
+
+    async def _fire(
+        self, group: asyncio.TaskGroup, places: asyncio.Semaphore, firings: Sequence[tuple[int, int]]
+    ) -> None:
+        """Record the firings of this moment in one statement, then start those that are ours to run."""
+        firings = [(job, at_ms) for job, at_ms in firings if job in self.jobs.jobs]
+        if not firings:
+            return
+        begun = await self.desk.runs.begin(firings, self.desk.epoch)
+        for number, at_ms in firings:
+            job = self.jobs.jobs[number]
+            if number in begun:
+                self.events.fired(job.job_type, "run", (self.clock.now_ms() - at_ms) / 1000)
+                account = Account(begun[number], self.desk.epoch, self.settle_ms)
+                self._running[number] = account
+                group.create_task(self._run(job, account, places))
+            elif number in self._running:
+                self.events.fired(job.job_type, "skipped", 0)
+                await self.desk.runs.skip(number, at_ms, self.desk.epoch, "the job's last run is still under way")
+
+    async def _run(self, job: Job, account: Account, places: asyncio.Semaphore) -> None:
+        began_ms = self.clock.now_ms()
+        try:
+            async with places:
+                outcome = await self._outcome(job, account)
+            await self._finish(job, account, outcome)
+        finally:
+            del self._running[job.id]
+        retry = self._retries.setdefault(job.id, _Retry())
+        retry.failures = 0 if outcome.status is RunStatus.SUCCESS else retry.failures + 1
+        wait_ms = _BACKOFF_MS[min(max(retry.failures, 1), len(_BACKOFF_MS)) - 1]
+        retry.not_before_ms = self.clock.now_ms() + wait_ms
+        self.events.run_finished(job.job_type, outcome.status, (self.clock.now_ms() - began_ms) / 1000)
+
+    async def _outcome(self, job: Job, account: Account) -> Outcome:
+        order = self._order(job, self.jobs.work[job.id])
+        try:
+            async with asyncio.timeout(job.timeout_s):
+                return await self.desk.runner.run(order, account)
+        except TimeoutError:
+            return Outcome(RunStatus.PARTIAL, account.tally, note=f"stopped after its timeout of {job.timeout_s:g} s")
+        except LeaseLost:
+            raise
+        except MarketdError as error:
+            return Outcome(RunStatus.FAILED, account.tally, note=str(error))
+        except Exception as error:  # the one handler for what nobody expected: the run fails, the daemon lives
+            log.exception("run failed unexpectedly", extra={"fields": {"job": job.id}})
+            return Outcome(RunStatus.FAILED, account.tally, note=f"unexpected {type(error).__name__}: {error}")
+
+    def _order(self, job: Job, series: tuple[Series, ...]) -> Order:
+        return Order(
+            job.job_type, series, CLAIMS[job.job_type], start_ms=job.start_ms, end_ms=job.end_ms,
+            page_allowance=self.page_allowance,
+        )  # fmt: skip
+
+    async def _finish(self, job: Job, account: Account, outcome: Outcome) -> None:
+        """Record the end of a run, however long the database is away."""
+        delay_s = 1.0
+        while True:
+            try:
+                await self.desk.runs.finish(account.run_id, outcome.status, outcome.error, outcome.tally)
+                await self.desk.runs.note_job(job.id, outcome.status, outcome.error)
+                break
+            except DatabaseUnavailable:
+                await self.clock.sleep(delay_s)
+                delay_s = min(delay_s * 2, 15)
+            except StoreError as error:
+                log.error("run not recorded", extra={"fields": {"run": account.run_id, "error": str(error)}})
+                break
+        tally = outcome.tally
+        log.log(
+            logging.INFO if outcome.status is RunStatus.SUCCESS else logging.WARNING,
+            "run ended",
+            extra={"fields": {
+                "job": job.id, "type": job.job_type, "status": outcome.status, "requests": tally.requests,
+                "inserted": tally.inserted, "updated": tally.updated, "empties": tally.empties,
+                "gaps_opened": tally.gaps_opened, "gaps_closed": tally.gaps_closed, "error": outcome.error,
+            }},
+        )  # fmt: skip
