@@ -227,8 +227,8 @@ def _gap_after(
     if not missing:
         return replace(gap, repaired_ms=at_ms, resolution=_resolution(gap), next_attempt_ms=None, last_error=None)
     tried = missing & covered
-    if not tried:
-        return replace(gap, next_attempt_ms=at_ms)
+    if not tried or missing - covered - once:
+        return gap  # the rest is due when it was before
     gap = replace(gap, attempts=gap.attempts + 1)
     if gap.cause is Cause.SUSPECT:
         return replace(gap, next_attempt_ms=max(gap.detected_ms + DAY_MS, at_ms + HOUR_MS))

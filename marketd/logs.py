@@ -38,7 +38,7 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-def event(logger: logging.Logger, level: int, name: str, **fields: object) -> None:
+def event(logger: logging.Logger, level: int, name: str, /, **fields: object) -> None:
     """Log the event ``name`` with its fields.
 
     The field ``once`` is not shown: with it, the event appears at most once a minute for the same value, and the next

@@ -2,17 +2,16 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
 
-from marketd.clock import Clock, ScaledClock
+from marketd.clock import Clock
 from marketd.exchanges import exchange
 from marketd.fetcher import Fetcher
 from marketd.limiter import Budget
-from marketd.model import Claim, JobType, Series, Tally
+from marketd.model import Claim, JobType, Series
 from marketd.ports import Silence, Unwatched
 from marketd.rehearsal.faults import Faults
 from marketd.rehearsal.market import Market
@@ -20,7 +19,7 @@ from marketd.rehearsal.server import RehearsalServer
 from marketd.runner import Order, Outcome, Runner
 from marketd.store.leases import Lease, Leases
 from marketd.store.pages import Pages
-from marketd.store.queries import sql
+from marketd.store.queries import QUERIES, sql
 from marketd.store.runs import Runs
 from marketd.store.series import SeriesReader
 from marketd.store.session import Database
@@ -87,8 +86,6 @@ class Bench:
     async def violations(self) -> dict[str, list[asyncpg.Record]]:
         """What ``marketd verify`` would find, warnings left out."""
         found = {}
-        from marketd.store.queries import QUERIES
-
         async with self.database.session() as connection:
             for query in QUERIES.values():
                 if query.group == "invariants" and (rows := await connection.fetch(query.sql)):
@@ -106,7 +103,9 @@ async def bench(
         server = await stack.enter_async_context(RehearsalServer(market, clock, faults))
         database = await stack.enter_async_context(Database(dsn, prepare=sql("page_table")))
         transport = await stack.enter_async_context(Transport(clock))
-        lease = await Leases(database, "test", "command").take("bitfinex")
+        leases = Leases(database, "test", "command")
+        lease = await leases.take("bitfinex")
+        stack.push_async_callback(leases.release, lease)
         fetcher = Fetcher(
             facts, server.base_url, transport, Budget(FAST), clock, Silence(), lambda seconds: None, page=page
         )

@@ -46,7 +46,8 @@ CROSS JOIN LATERAL (
 -- params: exchange text, symbol text, timeframe text, after_exchange text, after_symbol text, after_timeframe text, most integer
 -- A page of series with their figures. Wanted is the design's wanted history up to the newest answer: it begins at the start of the
 -- backfill row that works on the series (else the first candle), or where coverage began if there is no such row.
--- A full block without gaps is 1440 answered intervals, so that the sizes of large sets are rarely computed.
+-- A full block without gaps is 1440 answered intervals, and only what crosses the borders of the wanted history is cut, so that the sizes
+-- of large sets are rarely computed; OFFSET 0 keeps them from being computed once for every sum.
 WITH RECURSIVE covered AS (
     (SELECT exchange, symbol, timeframe FROM candle_coverage ORDER BY exchange, symbol, timeframe LIMIT 1)
     UNION ALL
@@ -114,30 +115,35 @@ CROSS JOIN LATERAL (
     SELECT CASE WHEN w.start < w.until THEN int4multirange(int4range(w.start, w.until)) ELSE '{}' END AS span
 ) h
 CROSS JOIN LATERAL (
-    SELECT coalesce(sum(k.stored), 0)::bigint AS stored, coalesce(sum(o.answered), 0)::bigint AS answered,
-           coalesce(sum(CASE WHEN isempty(k.empty_once) THEN 0 ELSE marketd_size(k.empty_once * k.answered) END), 0)::bigint AS empty_once,
-           coalesce(sum(CASE WHEN h.span @> o.whole THEN o.answered WHEN h.span && o.whole THEN marketd_size(k.answered * h.span) ELSE 0 END),
-                    0)::bigint AS proven,
-           min(k.look_at) AS next_look_at
-    FROM candle_coverage k
-    CROSS JOIN LATERAL (
-        SELECT int4range(k.block * 1440, (k.block + 1) * 1440) AS whole,
-               CASE WHEN k.answered @> int4range(k.block * 1440, (k.block + 1) * 1440) THEN 1440 ELSE marketd_size(k.answered) END AS answered
+    SELECT coalesce(sum(o.stored), 0)::bigint AS stored, coalesce(sum(o.answered), 0)::bigint AS answered,
+           coalesce(sum(o.once), 0)::bigint AS empty_once, coalesce(sum(coalesce(o.part, o.answered)), 0)::bigint AS proven,
+           min(o.look_at) AS next_look_at
+    FROM (
+        SELECT k.stored, k.look_at, CASE WHEN NOT isempty(k.empty_once) THEN marketd_size(k.empty_once * k.answered) END AS once,
+               CASE WHEN k.answered @> int4range(k.block * 1440, (k.block + 1) * 1440) THEN 1440 ELSE marketd_size(k.answered) END AS answered,
+               CASE WHEN k.block * 1440 < w.start OR (k.block + 1) * 1440 > w.until THEN marketd_size(k.answered * h.span) END AS part
+        FROM candle_coverage k
+        WHERE k.exchange = p.exchange AND k.symbol = p.symbol AND k.timeframe = p.timeframe
+        OFFSET 0
     ) o
-    WHERE k.exchange = p.exchange AND k.symbol = p.symbol AND k.timeframe = p.timeframe
 ) c
 CROSS JOIN LATERAL (
-    SELECT count(*) AS open_gaps, count(*) FILTER (WHERE k.missing && h.span) AS wanted_gaps,
-           coalesce(sum(marketd_size(k.missing * h.span)), 0)::bigint AS wanted_missing,
-           coalesce(sum(marketd_size(k.missing * h.span)) FILTER (WHERE k.cause <> 'suspect'), 0)::bigint AS unproven,
-           coalesce(sum(marketd_size(k.missing)) FILTER (WHERE k.cause = 'not_asked'), 0)::bigint AS not_asked,
-           coalesce(sum(marketd_size(k.missing)) FILTER (WHERE k.cause = 'failed'), 0)::bigint AS failed,
-           coalesce(sum(marketd_size(k.missing)) FILTER (WHERE k.cause = 'late'), 0)::bigint AS late,
-           coalesce(sum(marketd_size(k.missing)) FILTER (WHERE k.cause = 'lost'), 0)::bigint AS lost,
-           coalesce(sum(marketd_size(k.missing)) FILTER (WHERE k.cause = 'suspect'), 0)::bigint AS suspect,
-           min(k.next_attempt_at) AS next_attempt_at
-    FROM candle_gaps k
-    WHERE k.exchange = p.exchange AND k.symbol = p.symbol AND k.timeframe = p.timeframe AND k.repaired_at IS NULL
+    SELECT count(*) AS open_gaps, count(*) FILTER (WHERE coalesce(o.part, o.size) > 0) AS wanted_gaps,
+           coalesce(sum(coalesce(o.part, o.size)), 0)::bigint AS wanted_missing,
+           coalesce(sum(coalesce(o.part, o.size)) FILTER (WHERE o.cause <> 'suspect'), 0)::bigint AS unproven,
+           coalesce(sum(o.size) FILTER (WHERE o.cause = 'not_asked'), 0)::bigint AS not_asked,
+           coalesce(sum(o.size) FILTER (WHERE o.cause = 'failed'), 0)::bigint AS failed,
+           coalesce(sum(o.size) FILTER (WHERE o.cause = 'late'), 0)::bigint AS late,
+           coalesce(sum(o.size) FILTER (WHERE o.cause = 'lost'), 0)::bigint AS lost,
+           coalesce(sum(o.size) FILTER (WHERE o.cause = 'suspect'), 0)::bigint AS suspect,
+           min(o.next_attempt_at) AS next_attempt_at
+    FROM (
+        SELECT k.cause, k.next_attempt_at, marketd_size(k.missing) AS size,
+               CASE WHEN NOT h.span @> k.missing THEN marketd_size(k.missing * h.span) END AS part
+        FROM candle_gaps k
+        WHERE k.exchange = p.exchange AND k.symbol = p.symbol AND k.timeframe = p.timeframe AND k.repaired_at IS NULL
+        OFFSET 0
+    ) o
 ) g
 CROSS JOIN LATERAL (
     SELECT (array_agg(n.id ORDER BY n.started_at DESC) FILTER (WHERE n.id IS NOT NULL))[1] AS last_run, max(o.completed_at) AS last_success

@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from itertools import pairwise
+from typing import Any
 
 import asyncpg
 import pytest
@@ -213,10 +214,8 @@ async def test_no_query_counts_candles(rows: Rows) -> None:
     assert all("Index" in node["Node Type"] and node["Actual Rows"] <= 1 for node in read)
 
 
-def _nodes(plan: dict[str, object]) -> list[dict[str, object]]:
-    children = plan.get("Plans", [])
-    assert isinstance(children, list)
-    return [plan, *(node for child in children for node in _nodes(child))]
+def _nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    return [plan, *(node for child in plan.get("Plans", []) for node in _nodes(child))]
 
 
 async def test_runs_newest_first_and_paged(rows: Rows, reports: Reports) -> None:

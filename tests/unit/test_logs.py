@@ -129,7 +129,7 @@ def test_a_secret_within_a_secret() -> None:
     assert Redactor([Secret("hunter"), Secret("hunter2")])("hunter2 hunter") == "*** ***"
 
 
-def test_repeated_warnings_are_said_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+def test_repeated_warnings_are_said_once_a_minute() -> None:
     stream = written(LogFormat.JOURNAL)
     for second in (0, 1, 59, 60, 61, 200):
         _at(1000.0 + second, once="timeout")
@@ -170,7 +170,7 @@ def test_levels() -> None:
         configure("info", "xml")
 
 
-def test_configuring_again_replaces_what_was(capsys: pytest.CaptureFixture[str]) -> None:
+def test_configuring_again_replaces_what_was() -> None:
     first, second = written(LogFormat.TEXT), written(LogFormat.JSON)
     event(log, logging.INFO, "happened")
     assert first.getvalue() == ""

@@ -1,0 +1,376 @@
+"""The engine, whole, against the rehearsal exchange and a real database: what the ledger promises, kept end to end."""
+
+import gzip
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import stamina
+
+from marketd.clock import ScaledClock
+from marketd.model import RunStatus, Series
+from marketd.rehearsal import faults as fault
+from marketd.rehearsal.faults import Faults
+from marketd.rehearsal.market import recorded, synthetic
+from tests.harness import Bench, bench
+
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+START = 1_700_006_400_000  # 2023-11-15T00:00Z
+PAGE = 10_000
+
+BTC = Series("bitfinex", "BTCUSD", "1m")
+ETH = Series("bitfinex", "ETHUSD", "1m")
+
+
+def days(count: float, *, symbols: tuple[str, ...] = ("BTCUSD", "ETHUSD"), silent: float = 0.2):  # type: ignore[no-untyped-def]
+    """A made-up market of ``count`` days, and a clock that stands at its end."""
+    end = START + int(count * DAY)
+    return synthetic(7, symbols, START, end + 10 * DAY, silent), ScaledClock(end + 10_000)
+
+
+async def truth(b: Bench, series: Series, start_ms: int, end_ms: int) -> int:
+    return await b.value(
+        "SELECT count(*) FROM candles WHERE exchange=$1 AND symbol=$2 AND timeframe=$3 "
+        "AND open_time >= to_timestamp($4 / 1000.0) AND open_time < to_timestamp($5 / 1000.0)",
+        *series, float(start_ms), float(end_ms),
+    )  # fmt: skip
+
+
+async def delete(b: Bench, series: Series, start_ms: int, end_ms: int) -> None:
+    async with b.database.session() as connection:
+        await connection.execute(
+            "DELETE FROM candles WHERE exchange=$1 AND symbol=$2 AND timeframe=$3 "
+            "AND open_time >= to_timestamp($4 / 1000.0) AND open_time < to_timestamp($5 / 1000.0)",
+            *series, float(start_ms), float(end_ms),
+        )  # fmt: skip
+
+
+async def clean(b: Bench) -> None:
+    assert await b.violations() == {}
+
+
+async def unknown(b: Bench, series: Series) -> int:
+    """Intervals between the outer edges of the coverage that are neither answered nor owed."""
+    return await b.value(
+        "SELECT marketd_size(int4multirange(int4range(lower(a), upper(a))) - a - g) FROM "
+        "(SELECT range_agg(answered) AS a FROM candle_coverage WHERE exchange=$1 AND symbol=$2 AND timeframe=$3) AS x, "
+        "(SELECT coalesce(range_agg(missing), '{}') AS g FROM candle_gaps "
+        " WHERE exchange=$1 AND symbol=$2 AND timeframe=$3 AND repaired_at IS NULL) AS y",
+        *series,
+    )
+
+
+def file_rows(path: Path) -> Iterator[tuple[object, ...]]:
+    with gzip.open(path, "rt") as lines:
+        for line in lines:
+            opened, *numbers = line.strip().split(",")
+            yield (int(opened), *map(Decimal, numbers))
+
+
+@pytest.mark.timeout(300)
+async def test_recorded_years_are_stored_value_for_value(database: str, recorded_data: Path) -> None:
+    files = sorted((recorded_data / "bitfinex").glob("*-1m-*.csv.gz"))
+    assert files
+    for path in files:
+        symbol, rows = path.name.split("-")[0], list(file_rows(path))
+        first_ms, last_ms = rows[0][0], rows[-1][0]
+        assert isinstance(first_ms, int)
+        assert isinstance(last_ms, int)
+        clock = ScaledClock(last_ms + MINUTE + 30_000)
+        async with bench(database, recorded(recorded_data), clock) as b:
+            for timeframe in ("1m", "1h", "1d"):
+                series = Series("bitfinex", symbol, timeframe)
+                outcome = await b.backfill(series)
+                assert outcome.status is RunStatus.SUCCESS, outcome.error
+                stored = await b.candles(series)
+                if timeframe == "1m":
+                    assert stored == rows
+                asked = b.server.stats.kinds["candles"] + b.server.stats.kinds["first"]
+                assert asked <= -(-len(stored) // PAGE) + 2
+                assert await unknown(b, series) == 0
+                assert {gap["cause"] for gap in await b.gaps(series) if gap["repaired_at"] is None} <= {"suspect"}
+                b.server.stats.reset(clock.now_ms())
+            written = await b.value("SELECT pg_current_wal_insert_lsn()")
+            again = [await b.backfill(Series("bitfinex", symbol, name)) for name in ("1h", "1d")]
+            assert [(outcome.tally.requests, outcome.tally.inserted) for outcome in again] == [(0, 0), (0, 0)]
+            assert written
+            await clean(b)
+
+
+async def test_a_deleted_stretch_and_scattered_holes_are_found_and_repaired(database: str) -> None:
+    market, clock = days(25)
+    async with bench(database, market, clock) as b:
+        await b.backfill(BTC)
+        before = await b.candles(BTC)
+        opens = [row[0] for row in before]
+        holes = [(opens[90 + 120 * n], length) for n in range(200) for length in ([1] * 7 + [10] * 3)[n % 10 : n % 10 + 1]]
+        for at_ms, length in holes:
+            index = opens.index(at_ms)
+            await delete(b, BTC, at_ms, opens[min(index + length, len(opens) - 1)])
+        await delete(b, BTC, opens[-1440], opens[-10])
+        missing = len(before) - len(await b.candles(BTC))
+        assert missing > 1500
+        b.server.stats.reset(clock.now_ms())
+        outcome = await b.repair(BTC, by_hand=True)
+        assert outcome.status is RunStatus.SUCCESS, outcome.error
+        assert await b.candles(BTC) == before
+        assert outcome.tally.inserted == missing
+        assert b.server.stats.kinds["candles"] == -(-len(before) // PAGE)
+        gaps = await b.gaps(BTC)
+        assert {(gap["cause"], gap["resolution"]) for gap in gaps} == {("lost", "stored")}
+        assert len(gaps) == 201
+        await clean(b)
+
+
+async def test_a_page_limit_lowered_in_silence_loses_nothing(database: str) -> None:
+    market, clock = days(8)
+    faults = Faults(clock)
+    async with bench(database, market, clock, faults=faults) as b:
+        await b.backfill(BTC)
+        whole = await b.candles(BTC)
+    async with bench(database, market, clock, faults=faults) as b:
+        faults.add(fault.PageLimit(rows=1000))
+        outcome = await b.backfill(ETH)
+        assert outcome.status is RunStatus.SUCCESS, outcome.error
+        assert await unknown(b, ETH) == 0
+        assert len(await b.candles(ETH)) > 5000
+        faults.clear()
+        await b.backfill(ETH, refetch=True)
+        assert (await b.backfill(ETH, refetch=True)).tally.inserted == 0
+        assert len(whole) > 5000
+        await clean(b)
+
+
+@pytest.mark.parametrize("ignored", ["start", "end", "sort"])
+async def test_an_exchange_that_does_not_heed_its_bounds_proves_nothing_wrong(database: str, ignored: str) -> None:
+    market, clock = days(8)
+    faults = Faults(clock)
+    async with bench(database, market, clock, faults=faults, page=1000) as b:
+        faults.add(fault.Ignores(parameters=(ignored,), asks=("candles",)))
+        await b.backfill(BTC)
+        faults.clear()
+        await _no_stored_truth_is_called_empty(b, BTC)
+        await clean(b)
+
+
+async def test_nothing_is_proven_by_empty_answers_where_candles_are_known(database: str) -> None:
+    market, clock = days(2)
+    faults = Faults(clock)
+    async with bench(database, market, clock, faults=faults) as b:
+        await b.backfill(BTC)
+        confirmed = await b.value("SELECT sum(marketd_size(empty_confirmed)) FROM candle_coverage")
+        faults.add(fault.Nothing(asks=("candles",)))
+        clock.jump(2 * 3600)
+        await b.repair(BTC)
+        outcome = await b.continuous(BTC)
+        assert outcome.status is not RunStatus.FAILED
+        assert await b.value("SELECT sum(marketd_size(empty_confirmed)) FROM candle_coverage") == confirmed
+        faults.clear()
+        await _no_stored_truth_is_called_empty(b, BTC)
+        await clean(b)
+
+
+async def _no_stored_truth_is_called_empty(b: Bench, series: Series) -> None:
+    """Ask everything again, honestly: no interval that was called empty has a candle."""
+    called_empty = await b.value("SELECT coalesce(range_agg(empty_once + empty_confirmed), '{}') FROM candle_coverage")
+    await b.backfill(series, refetch=True)
+    opens = await b.value(
+        "SELECT range_agg(int4range(marketd_number(timeframe, open_time), marketd_number(timeframe, open_time) + 1)) "
+        "FROM candles WHERE symbol = $1 AND timeframe = $2", series.symbol, series.timeframe,
+    )  # fmt: skip
+    wrong = {n for r in called_empty for n in range(r.lower, r.upper)} & {n for r in opens for n in range(r.lower, r.upper)}
+    assert wrong == set()
+
+
+@pytest.mark.parametrize("host_error_s", [-300, 300])
+async def test_the_open_candle_is_never_stored(database: str, host_error_s: int) -> None:
+    """The exchange's clock is right; the host's is five minutes wrong."""
+    market, right = days(1)
+    wrong = ScaledClock(right.now_ms() + host_error_s * 1000)
+    async with bench(database, market, right) as b:
+        b.runner.clock = wrong
+        b.runner.fetcher.clock = wrong
+        for _ in range(3):
+            await b.continuous(BTC)
+            right.jump(47)
+            wrong.jump(47)
+        newest = await b.value("SELECT max(close_time) FROM candles")
+        assert newest.timestamp() * 1000 <= right.now_ms()
+        await clean(b)
+        # Asked again much later, nothing that was stored has to be revised.
+        right.jump(600)
+        wrong.jump(600)
+        await b.backfill(BTC, refetch=True)
+        assert await b.value("SELECT count(*) FROM candle_revisions") == 0
+
+
+async def test_a_range_lost_and_restored_a_day_later_is_found_by_itself(database: str) -> None:
+    market, clock = days(3)
+    faults = Faults(clock)
+    lost = (START + DAY, START + DAY + 3 * HOUR)
+    faults.add(fault.Lost(start_ms=lost[0], end_ms=lost[1], restored_at_ms=clock.now_ms() + DAY))
+    async with bench(database, market, clock, faults=faults) as b:
+        await b.backfill(BTC)
+        assert await truth(b, BTC, *lost) == 0
+        for _ in range(30):
+            clock.jump(3600)
+            await b.repair(BTC)
+            await b.continuous(BTC)
+        assert await truth(b, BTC, *lost) > 100
+        await _no_stored_truth_is_called_empty(b, BTC)
+        await clean(b)
+
+
+async def test_empties_are_confirmed_by_a_second_answer_only(database: str) -> None:
+    market, clock = days(1)
+    async with bench(database, market, clock) as b:
+        await b.backfill(BTC)
+        assert await b.value("SELECT sum(marketd_size(empty_confirmed)) FROM candle_coverage") == 0
+        clock.jump(10)
+        await b.backfill(BTC, refetch=True)
+        assert await b.value("SELECT sum(marketd_size(empty_confirmed)) FROM candle_coverage") == 0
+        clock.jump(3700)
+        await b.repair(BTC)
+        assert await b.value("SELECT sum(marketd_size(empty_once)) FROM candle_coverage") == 0
+        assert await b.value("SELECT sum(marketd_size(empty_confirmed)) FROM candle_coverage") > 100
+        await clean(b)
+
+
+async def test_continuous_keeps_up_with_one_request_a_cycle(database: str) -> None:
+    market, clock = days(1)
+    async with bench(database, market, clock) as b:
+        await b.continuous(BTC)
+        for _ in range(20):
+            clock.jump(300)
+            outcome = await b.continuous(BTC)
+            assert outcome.tally.requests == 1
+            assert outcome.status is RunStatus.SUCCESS
+        assert await unknown(b, BTC) == 0
+        assert await b.gaps(BTC) == []
+        await clean(b)
+
+
+async def test_after_a_long_pause_the_newest_page_comes_first_and_the_rest_is_owed(database: str) -> None:
+    market, clock = days(1, silent=0.1)
+    async with bench(database, market, clock, page=1000) as b:
+        await b.continuous(BTC)
+        clock.jump(5 * 86_400)
+        outcome = await b.continuous(BTC, page_allowance=2)
+        assert outcome.tally.requests == 2
+        (gap,) = await b.gaps(BTC)
+        assert gap["cause"] == "not_asked"
+        assert await unknown(b, BTC) == 0
+        await clean(b)
+        await b.repair(BTC)
+        clock.jump(180)
+        await b.repair(BTC)
+        (gap,) = await b.gaps(BTC)
+        assert gap["resolution"] == "mixed"
+        await clean(b)
+
+
+async def test_revised_candles_are_noticed_and_both_values_kept(database: str) -> None:
+    market, clock = days(1)
+    faults = Faults(clock)
+    async with bench(database, market, clock, faults=faults) as b:
+        await b.backfill(BTC)
+        at_ms = (await b.candles(BTC))[100][0]
+        faults.add(fault.Revised(start_ms=at_ms, end_ms=at_ms + MINUTE, values=("5", "6", "7", "4", "1")))
+        outcome = await b.backfill(BTC, refetch=True)
+        assert (outcome.tally.inserted, outcome.tally.updated) == (0, 1)
+        (revision,) = await b.fetch("SELECT * FROM candle_revisions")
+        assert (revision["kind"], revision["new_high"]) == ("revised", 7)
+        assert revision["old_high"] != 7
+        await clean(b)
+
+
+async def test_weeks_and_months_are_built_from_days_and_follow_them(database: str) -> None:
+    market, clock = days(70, symbols=("BTCUSD",), silent=0.0)
+    week, month, day = (replace_timeframe(BTC, name) for name in ("1w", "1M", "1d"))
+    async with bench(database, market, clock) as b:
+        await b.backfill(week)
+        await b.backfill(month)
+        weeks = await b.candles(week)
+        assert len(weeks) == 10  # the first one holds the days since the market began
+        assert {(row[0] // 1000 - 345_600) % 604_800 for row in weeks} == {0}
+        stored = await b.candles(day)
+        inside = [row for row in stored if weeks[1][0] <= row[0] < weeks[1][0] + 7 * DAY]
+        opened, closed = inside[0][1], inside[-1][2]
+        high, low, volume = max(row[3] for row in inside), min(row[4] for row in inside), sum(row[5] for row in inside)
+        assert weeks[1][1:] == (opened, closed, high, low, volume)
+        assert len(await b.candles(month)) == 2
+        assert b.server.stats.series["BTCUSD 1W"] == 0
+        await clean(b)
+
+
+def replace_timeframe(series: Series, name: str) -> Series:
+    return series._replace(timeframe=name)
+
+
+async def test_four_hours_are_built_from_hours_where_the_exchange_refuses_them(database: str) -> None:
+    market, clock = days(3, silent=0.0)
+    faults = Faults(clock)
+    faults.add(fault.TimeframeRefused(timeframes=("4h",)))
+    async with bench(database, market, clock, faults=faults) as b:
+        outcome = await b.backfill(replace_timeframe(BTC, "4h"))
+        assert outcome.status is RunStatus.SUCCESS, outcome.error
+        assert len(await b.candles(replace_timeframe(BTC, "4h"))) == 18
+        await clean(b)
+
+
+async def test_an_unknown_symbol_fails_alone_and_is_named(database: str) -> None:
+    market, clock = days(1)
+    async with bench(database, market, clock) as b:
+        outcome = await b.backfill(Series("bitfinex", "BTCUSX", "1m"), BTC)
+        assert outcome.status is RunStatus.PARTIAL
+        assert "does not list BTCUSX; did you mean BTCUSD" in (outcome.error or "")
+        assert len(await b.candles(BTC)) > 1000
+
+
+async def test_a_poisoned_interval_becomes_a_failed_gap_and_the_rest_is_stored(database: str) -> None:
+    market, clock = days(2, silent=0.0)
+    faults = Faults(clock)
+    async with bench(database, market, clock, faults=faults) as b:
+        at_ms = START + 20 * HOUR
+        faults.add(fault.Malformed(how="conflict", candle_ms=at_ms))
+        outcome = await b.backfill(BTC)
+        assert outcome.status is RunStatus.SUCCESS, outcome.error
+        (gap,) = await b.gaps(BTC)
+        assert (gap["cause"], gap["gap_start"].timestamp() * 1000) == ("failed", at_ms)
+        assert len(await b.candles(BTC)) == 2 * 1440 - 1
+        faults.clear()
+        clock.jump(400)
+        await b.repair(BTC)
+        (gap,) = await b.gaps(BTC)
+        assert gap["resolution"] == "stored"
+        await clean(b)
+
+
+@pytest.mark.parametrize("trouble", [fault.ServerError(), fault.Maintenance(), fault.Reset()])
+async def test_an_exchange_out_of_reach_makes_lag_not_gaps(database: str, trouble: fault.Fault) -> None:
+    market, clock = days(1)
+    faults = Faults(clock)
+    async with bench(database, market, clock, faults=faults) as b:
+        await b.continuous(BTC)
+        faults.add(trouble)
+        with stamina.set_testing(True, attempts=2):
+            outcome = await b.backfill(ETH)
+        assert outcome.status is RunStatus.FAILED
+        assert await b.gaps(BTC) == []
+        await clean(b)
+
+
+async def test_a_reply_of_300_megabytes_ends_at_the_cap(database: str) -> None:
+    market, clock = days(1)
+    faults = Faults(clock)
+    async with bench(database, market, clock, faults=faults) as b:
+        await b.continuous(BTC)
+        faults.add(fault.Huge(asks=("candles",)))
+        outcome = await b.backfill(ETH)
+        assert outcome.status is RunStatus.FAILED
+        assert "larger" in (outcome.error or "") or "MiB" in (outcome.error or "")
+        await clean(b)
