@@ -69,7 +69,6 @@ class Daemon:
     _config: Config | None = None
     _jobs: JobSet = field(default_factory=JobSet)
     _loaded: bool = False
-    _database_error: str | None = None
     _working: dict[str, _Working] = field(default_factory=dict)
     _turned_s: float = 0.0
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -106,7 +105,6 @@ class Daemon:
             try:
                 return await stack.enter_async_context(assembly.database(config, application="marketd"))
             except DatabaseUnavailable as error:
-                self._database_error = str(error)
                 log.warning("database away", extra={"fields": {"error": str(error), "once": "database"}})
             await self.clock.sleep(delay_s)
             delay_s = min(delay_s * 2, 15)
@@ -176,9 +174,7 @@ class Daemon:
                     await self._read_anew(runs, initial=first)
                     first = False
                 await self._take_jobs(runs)
-                self._database_error = None
             except DatabaseUnavailable as error:
-                self._database_error = str(error)
                 log.warning("database away", extra={"fields": {"error": str(error), "once": "database"}})
             await self._until_reload(_JOBS_EVERY_S)
 
@@ -293,9 +289,7 @@ class Daemon:
             reasons.append("draining: the daemon is about to stop")
         if not self._loaded:
             reasons.append("the job table is not loaded yet")
-        if self._database_error is not None:
-            reasons.append(self._database_error)
-        return reasons
+        return reasons  # whether the database answers, the port finds out by itself
 
     def jobs(self) -> Mapping[int, JobStatus]:
         found: dict[int, JobStatus] = {}

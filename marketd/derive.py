@@ -8,7 +8,7 @@ interval of it is stored, confirmed empty, or before the first candle of the par
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from marketd.ledger import Block, blocks_of
+from marketd.blocks import Block, blocks_of
 from marketd.ranges import NOTHING, Ranges, Span
 from marketd.timeframe import Timeframe
 
@@ -46,7 +46,7 @@ def build(known: Parent, children: Span, parent: Timeframe, child: Timeframe) ->
     if known.first is not None:
         start = parent_span(children, parent, child)[0]
         proven = proven | Ranges.of((start, known.first))
-    stored, empty = [], []
+    stored, empty = list[int](), list[int]()
     for number in range(*children):
         span = Ranges.of(parent_span((number, number + 1), parent, child))
         if not proven.covers(span):

@@ -17,7 +17,7 @@ from marketd.cron import Crons
 from marketd.errors import ConfigError, UsageError
 from marketd.exchanges.facts import Exchange
 from marketd.jobfields import CATCH_UP, facts_of, flag, offered, one_of, seconds, shown, spelled, text, typed
-from marketd.jobs import FRESHNESS, NO_DERIVE, Derive
+from marketd.jobs import NO_DERIVE, Derive
 from marketd.model import Job, JobType
 from marketd.text import clean
 
@@ -26,7 +26,7 @@ MOST_MISTAKES: Final = 100
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 KEYS: Final = (
     "exchange", "symbols", "timeframes", "job_type", "schedule", "enabled", "start", "end", "catch_up", "timeout_s",
-    FRESHNESS,
+    "freshness_s",
 )  # fmt: skip
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
@@ -72,7 +72,7 @@ class JobSpec:
             catch_up=self.catch_up,
             timeout_s=self.timeout_s,
             origin="file",
-            extra={} if self.freshness_s is None else {FRESHNESS: str(self.freshness_s)},
+            freshness_s=self.freshness_s,
         )
 
     def __str__(self) -> str:
@@ -182,7 +182,7 @@ class _Entry:
             "enabled": self.read("enabled", flag, True),
             "catch_up": self.read("catch_up", lambda value: one_of(value, CATCH_UP), "one"),
             "timeout_s": self.read("timeout_s", seconds),
-            FRESHNESS: self.read(FRESHNESS, seconds),
+            "freshness_s": self.read("freshness_s", seconds),
             **self.bounds(now_ms),
         }
         if facts is None:

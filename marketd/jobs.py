@@ -18,7 +18,6 @@ from marketd.text import clean
 
 ORDER: Final = "order"
 ORIGINS: Final = ("file", "sql", "cli", "auto", ORDER)
-FRESHNESS: Final = "freshness_s"
 Derive = Mapping[str, Mapping[str, str]]
 """Exchange to child timeframe to parent."""
 Slot = tuple[str, str | None, str | None, JobType]
@@ -48,7 +47,7 @@ class Feasibility:
 def job_from_row(row: Mapping[str, Any], crons: Crons | None = None, derive: Derive = NO_DERIVE) -> Job:
     """A row of ``market_data_jobs`` as a Job; ConfigError names the row and everything that is wrong with it.
 
-    ``crons`` remembers parsed expressions over many rows. ``freshness_s`` is kept in the job's ``extra``.
+    ``crons`` remembers parsed expressions over many rows.
     """
     crons = Crons() if crons is None else crons
     mistakes: list[str] = []
@@ -80,21 +79,15 @@ def job_from_row(row: Mapping[str, Any], crons: Crons | None = None, derive: Der
         "timeout_s": read("timeout_s", seconds),
         "origin": read("origin", lambda value: one_of(value, ORIGINS), "sql"),
         "created_ms": read("created_at", instant, 0),
+        "freshness_s": read("freshness_s", seconds),
         "paused_until_ms": read("paused_until", instant),
     }
-    freshness_s = read(FRESHNESS, seconds)
     mistakes += [f"{key}: must not be empty" for key in ("exchange", "job_type", "enabled") if row.get(key) is None]
     if job["start_ms"] is not None and job["end_ms"] is not None and job["end_ms"] <= job["start_ms"]:
         mistakes.append("end_time: must be later than start_time")
     if facts is None or mistakes:
         raise ConfigError(f"job {clean(str(row.get('id')), 20)} is not usable: {'; '.join(mistakes)}")
-    extra = {} if freshness_s is None else {FRESHNESS: str(freshness_s)}
-    return Job(id=int(row["id"]), exchange=facts.name, symbol=symbol, timeframe=timeframe, extra=extra, **job)
-
-
-def freshness_s(job: Job) -> float | None:
-    """The freshness objective that the job sets itself, None where it follows from its schedule."""
-    return float(job.extra[FRESHNESS]) if FRESHNESS in job.extra else None
+    return Job(id=int(row["id"]), exchange=facts.name, symbol=symbol, timeframe=timeframe, **job)
 
 
 def tracked_series(jobs: Iterable[Job], timeframes: Sequence[str], derive: Derive = NO_DERIVE) -> set[Series]:

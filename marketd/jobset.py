@@ -10,7 +10,7 @@ from typing import Any
 
 from marketd.cron import Crons, longest_step_s
 from marketd.errors import ConfigError
-from marketd.jobs import Derive, Feasibility, assigned, duplicates, feasibility, freshness_s, job_from_row
+from marketd.jobs import Derive, Feasibility, assigned, duplicates, feasibility, job_from_row
 from marketd.jobs import tracked_series as tracked_by
 from marketd.jobs import working_rows
 from marketd.model import Job, JobType, Series
@@ -82,7 +82,7 @@ def _objectives(
     objectives: dict[Series, float] = {}
     for job in jobs:
         if job.job_type is JobType.CONTINUOUS and job.schedule is not None:
-            own, step_s = freshness_s(job), longest_step_s(crons[job.schedule])
+            own, step_s = job.freshness_s, longest_step_s(crons[job.schedule])
             for series in work[job.id]:
                 objectives[series] = series.frame.typical_s + step_s + settle_s if own is None else own
     return objectives

@@ -3,24 +3,14 @@
 Owns the state of intervals (design: the state of an interval): which are answered, which of those were empty, once or
 confirmed, and which are owed as gaps. Pure: (blocks, open gaps, answer, times) in, (blocks, gaps) out, over ranges of
 interval numbers. Refuses to know a database or a clock; the store reads and writes what is decided here.
-
-Kept for every block, and asked by ``marketd verify`` in SQL:
-
-* ``answered`` leaves out the intervals of open gaps, but for suspect ones;
-* a stored candle is exactly an answered interval that is in neither set of empties;
-* ``empty_once`` and ``empty_confirmed`` are disjoint, and within ``answered`` or an open gap.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import reduce
-from operator import or_
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from marketd.blocks import Block, Change, Held, Pending, State, blocks_of, changed, cut, joined, owed, union
 from marketd.model import Answer, Cause, Gap, Resolution
 from marketd.ranges import NOTHING, Ranges, Span
-
-BLOCK = 1440
-"""Intervals a block: a day of minutes, so that an update of the newest block stays small."""
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -32,112 +22,21 @@ RETRIES_MS = (5 * 60_000, 15 * 60_000, HOUR_MS, 4 * HOUR_MS, DAY_MS)
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
-    """An empty answer younger than the settle time: a second one within it confirms nothing."""
+class _Proof:
+    """What an answer is believed to prove, over the part of it that is believed: ``covered``.
 
-    start: int
-    end: int
+    ``asked`` is the range of the ask (nothing where the answer was contradicted), ``filled`` what has a row after it,
+    ``bad`` what was sent but cannot be used, ``once`` what is empty for the first time, ``confirmed`` for the second.
+    """
+
     at_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """What is known of intervals ``[number * BLOCK, (number + 1) * BLOCK)``; one ledger row.
-
-    ``unsettled`` are answered intervals that no answer covers which was taken at or after close + settle. ``look_ms``
-    is when to look at the empties again, None where there are none; ``look_step`` counts the looks so far.
-    """
-
-    number: int
-    answered: Ranges = NOTHING
-    empty_once: Ranges = NOTHING
-    empty_confirmed: Ranges = NOTHING
-    unsettled: Ranges = NOTHING
-    pending: tuple[Pending, ...] = ()
-    answered_ms: int | None = None
-    look_ms: int | None = None
-    look_step: int = 0
-
-    @property
-    def span(self) -> Span:
-        return self.number * BLOCK, (self.number + 1) * BLOCK
-
-    @property
-    def empties(self) -> Ranges:
-        return self.empty_once | self.empty_confirmed
-
-    @property
-    def stored(self) -> Ranges:
-        """The intervals that must have a candle row."""
-        return self.answered - self.empties
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What is held about a stretch of a series before a change.
-
-    ``blocks`` and open ``gaps`` are all that overlap the stretch; ``present`` the intervals of it that have a row in
-    the candle table; ``first`` the first candle the exchange has, where known.
-    """
-
-    blocks: Mapping[int, Block] = field(default_factory=dict)
-    gaps: tuple[Gap, ...] = ()
-    present: Ranges = NOTHING
-    first: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What a decision changes: only changed blocks and gaps (new ones without ``id``).
-
-    ``covered`` is what the answer proved in the end. ``contradicted``: it contained none of the candles known to be
-    there, so it proved no interval empty. ``vanished``: stored candles that the exchange no longer sends (they are
-    kept). ``restored``: candles that came where the exchange had answered empty before.
-    """
-
-    blocks: tuple[Block, ...] = ()
-    gaps: tuple[Gap, ...] = ()
-    covered: Ranges = NOTHING
-    contradicted: bool = False
-    vanished: Ranges = NOTHING
-    restored: Ranges = NOTHING
-    emptied: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    """The sets of several blocks joined, so that a page is computed once and not block by block."""
-
-    answered: Ranges
-    once: Ranges
-    confirmed: Ranges
-    unsettled: Ranges
-
-
-def blocks_of(ranges: Ranges) -> range:
-    """Numbers of the blocks that the hull of ``ranges`` touches."""
-    if not ranges:
-        return range(0)
-    return range(ranges.start // BLOCK, (ranges.end - 1) // BLOCK + 1)
-
-
-def union(parts: Iterable[Ranges]) -> Ranges:
-    return reduce(or_, parts, NOTHING)
-
-
-def owed(gaps: Iterable[Gap]) -> Ranges:
-    """Intervals that open gaps take out of ``answered``: all but suspect ones."""
-    return union(gap.missing for gap in gaps if gap.open and gap.cause is not Cause.SUSPECT)
-
-
-def _joined(blocks: Iterable[Block]) -> _State:
-    ordered = sorted(blocks, key=lambda block: block.number)
-    return _State(
-        answered=union(block.answered for block in ordered),
-        once=union(block.empty_once for block in ordered),
-        confirmed=union(block.empty_confirmed for block in ordered),
-        unsettled=union(block.unsettled for block in ordered),
-    )
+    settle_ms: int
+    asked: Ranges
+    covered: Ranges
+    filled: Ranges
+    bad: Ranges = NOTHING
+    once: Ranges = NOTHING
+    confirmed: Ranges = NOTHING
 
 
 def apply(held: Held, answer: Answer, *, settle_ms: int, owe: Ranges = NOTHING) -> Change:
@@ -146,51 +45,63 @@ def apply(held: Held, answer: Answer, *, settle_ms: int, owe: Ranges = NOTHING) 
     ``owe`` is a stretch that this answer's run skips: what of it is neither answered nor owed yet becomes a
     ``not_asked`` gap in the same change.
     """
-    state = _joined(held.blocks.values())
-    covered, contradicted = _believed(held, state, answer)
-    kept = (held.present & covered) - answer.rows
-    bad = (answer.dropped & covered) - held.present
-    empty = covered - answer.rows - bad - kept
-    confirmed_now = _confirmed_now(held, state, answer, empty, settle_ms)
-    newly_once = empty - state.once - state.confirmed
-    settled = Ranges.of((covered.start, _settled_end(answer, settle_ms))) & covered if covered else NOTHING
-    gone = answer.rows | kept | bad  # no longer empty, whatever was thought
-    once = (state.once - gone - confirmed_now) | newly_once
-    confirmed = (state.confirmed - gone) | confirmed_now
-    gaps = _gaps_after(held, answer, covered, answer.rows | kept, confirmed, once, settle_ms)
+    state = joined(held)
+    proof, contradicted = _proof(held, state, answer, settle_ms)
+    covered, gone = proof.covered, proof.filled | proof.bad  # no longer empty, whatever was thought
+    gaps = tuple(_gap_after(gap, proof) if gap.missing & covered else gap for gap in held.gaps)
     still_owed = owed(gaps)
-    fresh = _fresh_gaps(answer.at_ms, bad - still_owed, (owe - state.answered - covered) - still_owed)
+    fresh = _fresh_gaps(answer.at_ms, proof.bad - still_owed, (owe - state.answered - covered) - still_owed)
     answered = (state.answered | covered) - still_owed - owed(fresh)
-    after = _State(answered, once, confirmed, ((state.unsettled - settled) | (covered - settled)) & answered)
-    touched = blocks_of(covered)
+    settled = Ranges.of((covered.start, _settled_end(answer, settle_ms))) if covered else NOTHING
+    after = State(
+        answered=answered,
+        once=(state.once - gone - proof.confirmed) | proof.once,
+        confirmed=(state.confirmed - gone) | proof.confirmed,
+        unsettled=((state.unsettled | (covered - state.answered)) - (settled & covered)) & answered,
+    )
+    touched = (held.blocks.get(number) or Block(number) for number in blocks_of(covered))
     return Change(
-        blocks=tuple(_block(held.blocks.get(at), at, after, answer, covered, newly_once, settle_ms) for at in touched),
+        blocks=tuple(_block(block, after, proof) for block in touched if Ranges.of(block.span) & covered),
         gaps=tuple(gap for gap in gaps if gap not in held.gaps) + fresh,
         covered=covered,
         contradicted=contradicted,
-        vanished=kept & state.answered,
-        restored=answer.rows & (state.once | state.confirmed),
-        emptied=newly_once.size,
+        vanished=(proof.filled - answer.rows - answer.dropped) & state.answered,
+        restored=answer.rows & state.empties,
+        emptied=proof.once.size,
     )
 
 
-def _believed(held: Held, state: _State, answer: Answer) -> tuple[Ranges, bool]:
-    """The range that the answer is believed for: an answer without any of the known candles proves only its rows."""
+def _proof(held: Held, state: State, answer: Answer, settle_ms: int) -> tuple[_Proof, bool]:
+    """What ``answer`` proves; True where it is contradicted by candles that are known to be there.
+
+    An answer without any of the known candles proves only its rows.
+    """
     covered = answer.covered
-    stored = (state.answered - state.once - state.confirmed) | held.present
-    known = (stored | answer.ask.known) & covered
+    known = (state.stored | held.present | answer.ask.known) & covered
     if held.first is not None and held.first in covered:
         known = known | Ranges.of((held.first, held.first + 1))
     if known and not (known & (answer.rows | answer.dropped)):
-        return answer.rows, True
-    return covered, False
+        return _Proof(answer.at_ms, settle_ms, NOTHING, answer.rows, answer.rows), True
+    filled = answer.rows | (held.present & covered)
+    bad = (answer.dropped & covered) - filled
+    empty = covered - filled - bad
+    return _Proof(
+        at_ms=answer.at_ms,
+        settle_ms=settle_ms,
+        asked=Ranges.of(answer.ask.span),
+        covered=covered,
+        filled=filled,
+        bad=bad,
+        once=empty - state.empties,
+        confirmed=_confirmed(held, state, answer, empty, settle_ms),
+    ), False
 
 
 def _settled_end(answer: Answer, settle_ms: int) -> int:
     return answer.ask.series.frame.closed_end(answer.at_ms - settle_ms)
 
 
-def _confirmed_now(held: Held, state: _State, answer: Answer, empty: Ranges, settle_ms: int) -> Ranges:
+def _confirmed(held: Held, state: State, answer: Answer, empty: Ranges, settle_ms: int) -> Ranges:
     """Empties for which this is a second answer that counts: late enough after the close and after the first one."""
     again = empty & state.once
     if not again:
@@ -202,39 +113,35 @@ def _confirmed_now(held: Held, state: _State, answer: Answer, empty: Ranges, set
         for wait in block.pending
         if answer.at_ms - wait.at_ms < settle_ms
     ))
-    suspects = [gap for gap in held.gaps if gap.open and gap.cause is Cause.SUSPECT]
-    believed = union(gap.missing for gap in suspects if answer.at_ms - gap.detected_ms >= DAY_MS)
-    doubted = union(gap.missing for gap in suspects) - believed
+    doubted = union(
+        gap.missing
+        for gap in held.gaps
+        if gap.open and gap.cause is Cause.SUSPECT and answer.at_ms - gap.detected_ms < DAY_MS
+    )
     return again - young - doubted
 
 
-def _gaps_after(
-    held: Held, answer: Answer, covered: Ranges, filled: Ranges, confirmed: Ranges, once: Ranges, settle_ms: int
-) -> tuple[Gap, ...]:
-    return tuple(
-        _gap_after(gap, answer.at_ms, covered, filled, confirmed, once, settle_ms) if gap.missing & covered else gap
-        for gap in held.gaps
-    )
+def _gap_after(gap: Gap, proof: _Proof) -> Gap:
+    """The gap after an answer that touched it: what is stored or confirmed empty leaves it.
 
-
-def _gap_after(
-    gap: Gap, at_ms: int, covered: Ranges, filled: Ranges, confirmed: Ranges, once: Ranges, settle_ms: int
-) -> Gap:
-    """The gap after an answer that touched it: what is stored or confirmed empty leaves it, nothing else does."""
-    stored, emptied = gap.missing & filled, gap.missing & confirmed
-    missing = gap.missing - stored - emptied
+    So does, from a suspect gap, what came but cannot be used: it is no longer in doubt but failed.
+    """
+    suspect = gap.cause is Cause.SUSPECT
+    stored, emptied = gap.missing & proof.filled, gap.missing & proof.confirmed
+    missing = gap.missing - stored - emptied - (proof.bad if suspect else NOTHING)
     gap = replace(gap, filled=gap.filled + stored.size, emptied=gap.emptied + emptied.size, missing=missing)
     if not missing:
-        return replace(gap, repaired_ms=at_ms, resolution=_resolution(gap), next_attempt_ms=None, last_error=None)
-    tried = missing & covered
-    if not tried or missing - covered - once:
-        return gap  # the rest is due when it was before
+        return replace(gap, repaired_ms=proof.at_ms, resolution=_resolution(gap), next_attempt_ms=None, last_error=None)
+    tried = missing & proof.covered
+    if not tried:
+        return gap if suspect else replace(gap, next_attempt_ms=proof.at_ms)
     gap = replace(gap, attempts=gap.attempts + 1)
-    if gap.cause is Cause.SUSPECT:
-        return replace(gap, next_attempt_ms=max(gap.detected_ms + DAY_MS, at_ms + HOUR_MS))
-    if once.covers(tried):
-        return replace(gap, next_attempt_ms=at_ms + settle_ms)
-    return replace(gap, next_attempt_ms=at_ms + _retry_ms(gap.attempts), last_error="the candle sent is unusable")
+    if suspect:
+        return replace(gap, next_attempt_ms=max(gap.detected_ms + DAY_MS, proof.at_ms + HOUR_MS))
+    if tried & proof.bad:
+        error = "the candle sent is unusable"
+        return replace(gap, next_attempt_ms=proof.at_ms + _retry_ms(gap.attempts), last_error=error)
+    return replace(gap, next_attempt_ms=proof.at_ms + proof.settle_ms)
 
 
 def _resolution(gap: Gap) -> Resolution:
@@ -251,52 +158,38 @@ def _fresh_gaps(at_ms: int, failed: Ranges, not_asked: Ranges) -> tuple[Gap, ...
     fresh = []
     if failed:
         error = "the candle sent is misaligned or implausible"
-        fresh.append(Gap(Cause.FAILED, failed, at_ms, attempts=1, next_attempt_ms=at_ms + _retry_ms(1), last_error=error))
+        fresh.append(_failed(failed, at_ms, error))
     if not_asked - failed:
         fresh.append(Gap(Cause.NOT_ASKED, not_asked - failed, at_ms, next_attempt_ms=at_ms))
     return tuple(fresh)
 
 
-def _block(
-    before: Block | None, number: int, after: _State, answer: Answer, covered: Ranges, newly: Ranges, settle_ms: int
-) -> Block:
-    before = before or Block(number)
-    here = Ranges.of(before.span)
-    block = _cut(before, after)
-    newly = newly & here
-    pending = [wait for wait in before.pending if 0 <= answer.at_ms - wait.at_ms < settle_ms]
+def _failed(missing: Ranges, at_ms: int, error: str) -> Gap:
+    return Gap(Cause.FAILED, missing, at_ms, attempts=1, next_attempt_ms=at_ms + _retry_ms(1), last_error=error)
+
+
+def _block(before: Block, after: State, proof: _Proof) -> Block:
+    block = cut(before, after)
+    newly = proof.once & Ranges.of(before.span)
+    pending = [wait for wait in before.pending if proof.at_ms - wait.at_ms < proof.settle_ms]
     if newly:
-        pending.append(Pending(newly.start, newly.end, answer.at_ms))
-    return replace(
-        block,
-        pending=tuple(pending),
-        answered_ms=answer.at_ms if covered & here else before.answered_ms,
-        **_look(before, block, covered, bool(newly), answer.at_ms),
-    )
+        pending.append(Pending(newly.start, newly.end, proof.at_ms))
+    return _looked(before, replace(block, pending=tuple(pending), answered_ms=proof.at_ms), proof, grew=bool(newly))
 
 
-def _cut(block: Block, state: _State) -> Block:
-    """``block`` with its share of ``state``."""
-    here = Ranges.of(block.span)
-    return replace(
-        block,
-        answered=state.answered & here,
-        empty_once=state.once & here,
-        empty_confirmed=state.confirmed & here,
-        unsettled=state.unsettled & here,
-    )
+def _looked(before: Block, block: Block, proof: _Proof, *, grew: bool) -> Block:
+    """When to look again: an hour after the empties grew, else one step further once a due look has come.
 
-
-def _look(before: Block, block: Block, covered: Ranges, grew: bool, at_ms: int) -> dict[str, int | None]:
-    """When to look again: an hour after the empties grew, else one step further once a due look covered the block."""
+    A look is an ask for all that is answered of the block. It may take several pages: the first one counts.
+    """
     if not block.empties:
-        return {"look_ms": None, "look_step": 0}
+        return replace(block, look_ms=None, look_step=0)
     if grew or before.look_ms is None:
-        return {"look_ms": at_ms + LOOKS_MS[0], "look_step": 0}
-    if at_ms >= before.look_ms and covered.covers(before.answered):
+        return replace(block, look_ms=proof.at_ms + LOOKS_MS[0], look_step=0)
+    if proof.at_ms >= before.look_ms and proof.asked.covers(before.answered) and proof.covered & before.answered:
         step = min(before.look_step + 1, len(LOOKS_MS) - 1)
-        return {"look_ms": at_ms + LOOKS_MS[step], "look_step": step}
-    return {"look_ms": before.look_ms, "look_step": before.look_step}
+        return replace(block, look_ms=proof.at_ms + LOOKS_MS[step], look_step=step)
+    return block
 
 
 def fail(held: Held, span: Ranges, *, at_ms: int, error: str) -> Change:
@@ -304,19 +197,14 @@ def fail(held: Held, span: Ranges, *, at_ms: int, error: str) -> Change:
 
     Gaps already open there count the attempt and wait longer; looks that were due wait an hour. Nothing is proven.
     """
-    state = _joined(held.blocks.values())
+    tried = [gap for gap in held.gaps if gap.open and gap.missing & span]
     gaps = tuple(
-        replace(
-            gap, attempts=gap.attempts + 1, last_error=error, next_attempt_ms=at_ms + _retry_ms(gap.attempts + 1)
-        )
-        for gap in held.gaps
-        if gap.open and gap.missing & span
+        replace(gap, attempts=gap.attempts + 1, last_error=error, next_attempt_ms=at_ms + _retry_ms(gap.attempts + 1))
+        for gap in tried
     )
-    unknown = span - state.answered - union(gap.missing for gap in held.gaps if gap.open)
+    unknown = span - joined(held).answered - union(gap.missing for gap in tried)
     if unknown:
-        gaps += (
-            Gap(Cause.FAILED, unknown, at_ms, attempts=1, next_attempt_ms=at_ms + _retry_ms(1), last_error=error),
-        )
+        gaps += (_failed(unknown, at_ms, error),)
     blocks = tuple(
         replace(block, look_ms=at_ms + HOUR_MS)
         for block in held.blocks.values()
@@ -331,24 +219,17 @@ def audit(held: Held, span: Ranges, *, at_ms: int) -> Change:
     Stored candles whose row has disappeared become ``lost`` gaps, one for each stretch between rows that are there;
     rows that others put into empty or owed intervals are taken for stored.
     """
-    state = _joined(held.blocks.values())
-    lost = ((state.answered - state.once - state.confirmed) & span) - held.present
-    found = held.present & (state.once | state.confirmed | union(gap.missing for gap in held.gaps))
+    state = joined(held)
+    lost = (state.stored & span) - held.present
+    found = held.present & span & (state.empties | union(gap.missing for gap in held.gaps))
     if not lost and not found:
         return Change()
-    gaps = tuple(
-        _gap_after(gap, at_ms, found, found, NOTHING, NOTHING, 0) for gap in held.gaps if gap.missing & found
-    )
+    proof = _Proof(at_ms, 0, NOTHING, found, found)
+    gaps = tuple(_gap_after(gap, proof) for gap in held.gaps if gap.missing & found)
     fresh = tuple(Gap(Cause.LOST, run, at_ms, next_attempt_ms=at_ms) for run in _stretches(lost, held.present))
     answered = (state.answered | found) - owed(fresh)
-    after = _State(answered, state.once - found, state.confirmed - found, state.unsettled & answered)
-    changed = (_relooked(block, _cut(block, after)) for block in held.blocks.values())
-    blocks = tuple(block for block in changed if block != held.blocks[block.number])
-    return Change(blocks=blocks, gaps=gaps + fresh)
-
-
-def _relooked(before: Block, after: Block) -> Block:
-    return after if after.empties or before.look_ms is None else replace(after, look_ms=None, look_step=0)
+    after = State(answered, state.once - found, state.confirmed - found, state.unsettled & answered)
+    return Change(blocks=changed(held, after), gaps=gaps + fresh)
 
 
 def _stretches(lost: Ranges, present: Ranges) -> list[Ranges]:
@@ -368,39 +249,42 @@ def doubt(held: Held, runs: Sequence[Ranges], *, at_ms: int) -> Change:
 
     A silence that goes on makes its gap longer instead of opening another one, and its day begins anew.
     """
-    state = _joined(held.blocks.values())
-    others = union(gap.missing for gap in held.gaps if gap.open and gap.cause is not Cause.SUSPECT)
-    open_suspects = [gap for gap in held.gaps if gap.open and gap.cause is Cause.SUSPECT]
-    gaps = tuple(
-        _doubted(run, open_suspects, at_ms)
-        for run in ((run & (state.once | state.confirmed)) - others for run in runs)
-        if run - union(gap.missing for gap in open_suspects)
-    )
-    doubted = union(gap.missing for gap in gaps)
+    state = joined(held)
+    doubtful = state.empties - union(gap.missing for gap in held.gaps if gap.open and gap.cause is not Cause.SUSPECT)
+    before = [gap for gap in held.gaps if gap.open and gap.cause is Cause.SUSPECT]
+    suspects = before
+    for run in runs:
+        suspects = _doubted(run & doubtful, suspects, at_ms)
+    doubted = union(gap.missing for gap in suspects)
     after = replace(state, once=state.once | (doubted & state.confirmed), confirmed=state.confirmed - doubted)
-    changed = (_cut(block, after) for block in held.blocks.values())
-    return Change(blocks=tuple(block for block in changed if block != held.blocks[block.number]), gaps=gaps)
+    return Change(blocks=changed(held, after), gaps=tuple(gap for gap in suspects if gap not in before))
 
 
-def _doubted(run: Ranges, open_suspects: Sequence[Gap], at_ms: int) -> Gap:
+def _doubted(run: Ranges, suspects: Sequence[Gap], at_ms: int) -> list[Gap]:
+    """``suspects`` with ``run`` in the first of them that it touches, or in a gap of its own."""
+    more = run - union(gap.missing for gap in suspects)
+    if not more:
+        return list(suspects)
     wider = Ranges.of((run.start - 1, run.end + 1))
-    grown = next((gap for gap in open_suspects if gap.missing & wider), Gap(Cause.SUSPECT, NOTHING, at_ms))
-    others = union(gap.missing for gap in open_suspects if gap is not grown)
-    return replace(
-        grown, missing=(grown.missing | run) - others, detected_ms=at_ms, next_attempt_ms=at_ms + DAY_MS
-    )
+    near = next((at for at, gap in enumerate(suspects) if gap.missing & wider), len(suspects))
+    old = suspects[near] if near < len(suspects) else Gap(Cause.SUSPECT, NOTHING, at_ms)
+    grown = replace(old, missing=old.missing | more, detected_ms=at_ms, next_attempt_ms=at_ms + DAY_MS)
+    return [*suspects[:near], grown, *suspects[near + 1 :]]
 
 
-def narrow(gaps: Iterable[Gap], wanted: Ranges, *, at_ms: int) -> tuple[Gap, ...]:
-    """Open gaps after their job was narrowed to ``wanted``: what lies outside is no longer owed."""
-    changed = []
-    for gap in gaps:
-        missing = gap.missing & wanted
-        if missing == gap.missing:
-            continue
-        gap = replace(gap, missing=missing or gap.missing)
-        if not missing:
-            gap = replace(gap, repaired_ms=at_ms, resolution=Resolution.NOT_WANTED, next_attempt_ms=None)
-        changed.append(gap)
-    return tuple(changed)
+def narrow(held: Held, wanted: Ranges, *, at_ms: int) -> Change:
+    """Open gaps after their job was narrowed to ``wanted``: what lies outside is no longer owed.
 
+    What was answered there stays answered; the rest is unknown again.
+    """
+    gaps = tuple(_narrowed(gap, wanted, at_ms) for gap in held.gaps if not wanted.covers(gap.missing))
+    state = joined(held)
+    after = replace(state, answered=state.answered | ((state.once & owed(held.gaps)) - wanted))
+    return Change(blocks=changed(held, after), gaps=gaps)
+
+
+def _narrowed(gap: Gap, wanted: Ranges, at_ms: int) -> Gap:
+    missing = gap.missing & wanted
+    if missing:
+        return replace(gap, missing=missing)
+    return replace(gap, repaired_ms=at_ms, resolution=Resolution.NOT_WANTED, next_attempt_ms=None)

@@ -21,10 +21,10 @@ from prometheus_client import (
 import marketd
 from marketd.model import Cause, Claim, JobType, RunStatus, Series
 
-REQUEST_OUTCOMES: Final = ("ok", "unreachable", "throttled", "bad_reply", "refused", "cancelled", "other")
+REQUEST_OUTCOMES: Final = ("ok", "throttled", "unreachable", "refused", "failed", "other")
 FIRING_OUTCOMES: Final = ("run", "late", "skipped", "other")
 STORE_ERRORS: Final = ("unavailable", "disk_full", "lease_lost", "refused", "other")
-JOB_STATES: Final = ("enabled", "paused", "disabled", "ignored")
+JOB_STATES: Final = ("enabled", "refused")
 RUN_OUTCOMES: Final = tuple(status.value for status in RunStatus if status is not RunStatus.RUNNING)
 CLAIMS: Final = {claim: claim.name.lower() for claim in Claim}
 

@@ -4,7 +4,7 @@ Owns the records that more than one floor talks about. Numbers called ``start``,
 numbers of the record's timeframe, half-open; times are ``_ms`` since the epoch, UTC.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
@@ -171,7 +171,7 @@ class Job:
     origin: str = "sql"
     created_ms: int = 0
     paused_until_ms: int | None = None
-    extra: dict[str, str] = field(default_factory=dict)
+    freshness_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

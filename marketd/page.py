@@ -72,7 +72,9 @@ def _plausible(rows: Rows) -> list[bool]:
     """Positive finite prices in order, volume finite and not negative; NaN fails every comparison."""
     return [
         _LEAST <= low <= opened <= high <= _MOST and low <= close <= high and (volume == 0 or _LEAST <= volume <= _MOST)
-        for opened, high, low, close, volume in zip(rows.open, rows.high, rows.low, rows.close, rows.volume, strict=True)
+        for opened, high, low, close, volume in zip(
+            rows.open, rows.high, rows.low, rows.close, rows.volume, strict=True
+        )
     ]
 
 

@@ -7,7 +7,7 @@ can. Pure; asked again after every answer, since only the answer says how far a 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from marketd.ledger import BLOCK
+from marketd.blocks import BLOCK
 from marketd.model import Answer, Ask, Gap, Series
 from marketd.ranges import NOTHING, Ranges, Span
 
@@ -94,11 +94,12 @@ def after(walk: Walk, answer: Answer) -> Walk:
 def edges_after(edges: Edges, answer: Answer, walk: Walk) -> Edges | None:
     """Edges of the stretch that is left after ``answer``; None where they must be looked up."""
     span = walk.current
-    if span is None or not answer.rows:
+    if span is None or not answer.rows or not answer.covered:
         return None
-    if answer.covered and span[1] == answer.covered.start:
+    # The other edge holds only while it lies outside of what is left: that may be another stretch by now.
+    if span[1] == answer.covered.start and (edges.left is None or edges.left < span[0]):
         return Edges(edges.left, answer.rows.at_or_after(span[1]))
-    if answer.covered and span[0] == answer.covered.end:
+    if span[0] == answer.covered.end and (edges.right is None or edges.right >= span[1]):
         return Edges(answer.rows.at_or_before(span[0]), edges.right)
     return None
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from marketd.blocks import Change
 from marketd.exchanges.facts import Reply, Request
-from marketd.ledger import Change
 from marketd.model import Answer, Claim, Gap, JobType, RunStatus, Series, Tally
 from marketd.planner import Edges
 from marketd.ranges import Ranges, Span

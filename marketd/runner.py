@@ -10,7 +10,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from marketd import derive, ledger, planner, suspects
+from marketd import derive, planner, suspects
+from marketd.blocks import BLOCK, union
 from marketd.clock import Clock
 from marketd.errors import ExchangeError, MarketdError, UnknownSymbol, UnknownTimeframe
 from marketd.fetcher import Asking, Fetcher
@@ -157,7 +158,7 @@ class Runner:
         blocks = await self.reader.audit_plan(root, None)
         for at in range(0, len(blocks), _AUDIT_CHUNK):
             chunk = blocks[at : at + _AUDIT_CHUNK]
-            span = Ranges.of((chunk[0] * ledger.BLOCK, (chunk[-1] + 1) * ledger.BLOCK))
+            span = Ranges.of((chunk[0] * BLOCK, (chunk[-1] + 1) * BLOCK))
             await self.pages.rederive(root, span, account.writing(), at_ms=self.fetcher.now_ms())
 
     async def _work(self, root: Series, facts: Facts, order: Order, walker: Walker) -> None:
@@ -208,7 +209,7 @@ class Runner:
         if not wanted:
             return NOTHING
         span = (wanted.start, wanted.end)
-        gaps = ledger.union(gap.missing for gap in await self.reader.open_gaps(series, span))
+        gaps = union(gap.missing for gap in await self.reader.open_gaps(series, span))
         answered = await self.reader.answered(series, span)
         return planner.backfill(wanted=wanted, answered=answered, gaps=gaps, refetch=order.refetch)
 
@@ -232,7 +233,7 @@ class Runner:
         if not wanted:
             return False
         span = (wanted.start, wanted.end)
-        gaps = ledger.union(gap.missing for gap in await self.reader.open_gaps(root, span))
+        gaps = union(gap.missing for gap in await self.reader.open_gaps(root, span))
         return bool(planner.backfill(wanted=wanted, answered=await self.reader.answered(root, span), gaps=gaps))
 
     def wanted(self, series: Series, facts: Facts, order: Order) -> Ranges:
@@ -295,14 +296,15 @@ class Runner:
     async def _doubt(self, series: Series, span: Span, account: Account) -> None:
         """Open suspect gaps for runs of empties that look wrong in and around ``span``."""
         facts = await self.reader.facts(series)
+        if facts is None or facts.first is None:
+            return  # nothing has traded yet, as far as is known
         reach = suspects.near(series.frame)
         runs = await self.reader.empty_runs(series, (span[0] - reach, span[1] + reach), 1)
         found = [run for run in suspects.unusual(runs, series.frame) if run[0] < span[1] and span[0] < run[1]]
         if not found:
             return
         settled = await self.reader.settled_suspects(series, (found[0][0], found[-1][1]))
-        first = None if facts is None else facts.first
-        doubtful = [rest for run in found if (rest := suspects.doubtful(run, settled, first))]
+        doubtful = [rest for run in found if (rest := suspects.doubtful(run, settled, facts.first))]
         if doubtful:
             stored = await self.pages.doubt(series, doubtful, account.writing(), at_ms=self.fetcher.now_ms())
             account.tally = stored.tally

@@ -5,7 +5,9 @@ several symbols of an exchange share. Pure, over runs as half-open spans; the ru
 dense markets, where it names the exchange's known outages and almost nothing else.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from marketd.ranges import Ranges, Span
 from marketd.timeframe import Timeframe
@@ -16,7 +18,7 @@ NEAR_S = 30 * 86_400
 _LEAST_S = 3600  # shorter silences are never suspect: they heal by the ordinary looks
 _LEAST_INTERVALS = 3
 _TIMES_USUAL = 3
-_RANK = 3  # "usual" is the third longest run nearby, so that two outages in a month do not hide each other
+_RANK = 3  # "usual" is the third longest run nearby (else 1), so that two outages in a month do not hide each other
 _SHARING = 3  # symbols that must be silent at once
 
 
@@ -28,20 +30,20 @@ def near(frame: Timeframe) -> int:
 def unusual(runs: Sequence[Span], frame: Timeframe, *, times: float = _TIMES_USUAL) -> list[Span]:
     """Those of ``runs`` (ascending, disjoint) that are more than ``times`` the usual length around them."""
     reach = near(frame)
-    candidates = [run for run in runs if _long(run, frame)]
-    return [run for run in candidates if _length(run) > times * _usual(run, runs, reach)]
+    lengths = [_length(run) for run in runs]
+
+    def rare(run: Span) -> bool:
+        first = bisect_right(runs, run[0] - reach, key=_end)
+        last = bisect_left(runs, run[1] + reach, key=_start)
+        alike = (at for at in range(first, last) if times * lengths[at] >= _length(run) and runs[at] != run)
+        return len(list(islice(alike, _RANK))) < _RANK
+
+    # Long runs only, and each stops at the third that is like it: a thin market has a hundred thousand runs.
+    return [run for run in runs if _long(run, frame) and _length(run) > times and rare(run)]
 
 
 def _long(run: Span, frame: Timeframe) -> bool:
     return _length(run) >= _LEAST_INTERVALS and _length(run) * frame.typical_s >= _LEAST_S
-
-
-def _usual(run: Span, runs: Sequence[Span], reach: int) -> int:
-    nearby = sorted(
-        (_length(other) for other in runs if other != run and run[0] - reach < other[1] and other[0] < run[1] + reach),
-        reverse=True,
-    )
-    return max(1, nearby[_RANK - 1]) if len(nearby) >= _RANK else 1
 
 
 def shared(runs: Mapping[str, Sequence[Span]], frame: Timeframe) -> dict[str, list[Span]]:
@@ -67,6 +69,14 @@ def doubtful(run: Span, closed: Ranges, first: int | None) -> Ranges:
     """What of ``run`` may be doubted: nothing that a closed suspect gap has settled, nothing before ``first``."""
     start = run[0] if first is None else max(run[0], first)
     return Ranges.of((start, run[1])) - closed
+
+
+def _start(run: Span) -> int:
+    return run[0]
+
+
+def _end(run: Span) -> int:
+    return run[1]
 
 
 def _length(run: Span) -> int:

@@ -33,6 +33,8 @@ _NUMERIC_BODY = b"0123456789.eE+-[],"
 _BLANKS = b" \t\r\n"
 _FIELDS = 6
 _LINE_MAX = 220  # five numbers of 40 digits: longer text is not a price
+_ABSURD = re.compile(rb"[eE][+-]?[0-9]{3}")  # an exponent that no price has, and that a database may choke on
+_ERROR = re.compile(rb'\s*(\[\s*"error"|\{)')
 _THROTTLED = 11010
 _PARAMETERS = 10020
 
@@ -74,8 +76,10 @@ def read_candles(body: bytes) -> Rows:
     packed = body.translate(None, _BLANKS)
     if not packed.startswith(b"[") or packed.translate(None, _NUMERIC_BODY):
         raise BadReply(f"candle page is not an array of number rows: {clean(body[:80].decode('utf-8', 'replace'))}")
+    if (b"e" in packed or b"E" in packed) and _ABSURD.search(packed):
+        raise BadReply("candle page holds a number of absurd size")
     try:
-        rows: Any = json.loads(packed)
+        rows: Any = json.loads(body)  # not the packed one: blanks inside of a number are a mistake
         return _columns(rows, _lines(packed, rows))
     except (ValueError, TypeError, IndexError, RecursionError, OverflowError) as error:
         raise BadReply(f"candle page cannot be read: {clean(str(error))}") from error
@@ -146,7 +150,7 @@ def _refusal(message: str) -> ExchangeError:
 
 def _error_of(body: bytes) -> tuple[int | None, str]:
     """Code and text of ``["error", code, text]`` or ``{"error": text}``; (None, "") when the body is no error."""
-    if not body.lstrip()[:9].startswith((b'["error"', b"{")):
+    if not _ERROR.match(body):
         return None, ""
     try:
         found: Any = json.loads(body)

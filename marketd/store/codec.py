@@ -10,8 +10,8 @@ from typing import Any
 
 import asyncpg
 
+from marketd.blocks import Block, Pending
 from marketd.clock import at, ms_of
-from marketd.ledger import Block, Pending
 from marketd.model import Cause, Gap, Series
 from marketd.ranges import Ranges
 

@@ -12,8 +12,8 @@ from io import BytesIO
 import asyncpg
 
 from marketd import derive, ledger
+from marketd.blocks import BLOCK, Block, Change, Held, blocks_of, union
 from marketd.errors import LeaseLost
-from marketd.ledger import Block, Change, Held, blocks_of
 from marketd.model import Answer, Gap, Series, Tally
 from marketd.ports import Stored, Writing
 from marketd.ranges import NOTHING, Ranges
@@ -53,21 +53,20 @@ class Pages:
 
     async def audit(self, series: Series, blocks: Sequence[int], writing: Writing, *, at_ms: int) -> Stored:
         """Hold the ledger of ``blocks`` against the rows that are there; what has disappeared becomes a gap."""
-        span = Ranges.of(*((number * ledger.BLOCK, (number + 1) * ledger.BLOCK) for number in blocks))
+        span = Ranges.of(*((number * BLOCK, (number + 1) * BLOCK) for number in blocks))
         return await self._decide(series, span, writing, at_ms, lambda held: ledger.audit(held, span, at_ms=at_ms), rows=True)
 
     async def doubt(self, series: Series, runs: Sequence[Ranges], writing: Writing, *, at_ms: int) -> Stored:
         """Open suspect gaps for ``runs`` of empty intervals, or make longer those that they border on."""
-        span = ledger.union(Ranges.of((run.start - 1, run.end + 1)) for run in runs)
+        span = union(Ranges.of((run.start - 1, run.end + 1)) for run in runs)
         return await self._decide(series, span, writing, at_ms, lambda held: ledger.doubt(held, runs, at_ms=at_ms))
 
     async def narrow(self, series: Series, wanted: Ranges, writing: Writing, *, at_ms: int) -> Stored:
         """Close what open gaps owe outside ``wanted``."""
         everything = Ranges.of((-(2**31), 2**31 - 1))
         return await self._decide(
-            series, everything, writing, at_ms,
-            lambda held: Change(gaps=ledger.narrow(held.gaps, wanted, at_ms=at_ms)), blocks=False,
-        )  # fmt: skip
+            series, everything, writing, at_ms, lambda held: ledger.narrow(held, wanted, at_ms=at_ms)
+        )
 
     async def rederive(self, series: Series, span: Ranges, writing: Writing, *, at_ms: int) -> None:
         """Build whatever can be built from ``span`` of ``series`` for the series derived from it."""
@@ -78,28 +77,26 @@ class Pages:
 
     async def _decide(
         self, series: Series, span: Ranges, writing: Writing, at_ms: int, decide: Callable[[Held], Change],
-        *, rows: bool = False, blocks: bool = True,
+        *, rows: bool = False,
     ) -> Stored:  # fmt: skip
         async with self._database.session() as connection, connection.transaction():
-            held = await _held(connection, series, span, None, blocks=blocks)
+            held = await _held(connection, series, span, None)
             if rows:
                 held = replace(held, present=await _present(connection, series, span.hull))
             change = decide(held)
             await write_change(connection, series, change)
-            touched = ledger.union(Ranges.of(block.span) for block in change.blocks) & span.hull
+            touched = union(Ranges.of(block.span) for block in change.blocks) & span.hull
             await follow(connection, series, touched, at_ms)
             tally = _gaps_counted(writing.tally, change)
             await _finish(connection, series, writing, tally)
         return Stored(change, tally)
 
 
-async def _held(
-    connection: Connection, series: Series, span: Ranges, first: int | None, *, blocks: bool = True
-) -> Held:
+async def _held(connection: Connection, series: Series, span: Ranges, first: int | None) -> Held:
     await connection.execute(sql("lock_series"), *series)
     gaps = await connection.fetch(sql("read_open_gaps"), *series, codec.multirange(span))
     return Held(
-        blocks=await _blocks(connection, series, span) if blocks else {},
+        blocks=await _blocks(connection, series, span),
         gaps=tuple(map(codec.gap, gaps)),
         first=first,
     )
@@ -125,7 +122,7 @@ async def _store_rows(
 ) -> tuple[Change, tuple[int, int]]:
     """Write the candles: plainly where the range was never asked, compare first elsewhere."""
     series = answer.ask.series
-    touched = ledger.union(block.answered for block in held.blocks.values()) & answer.covered
+    touched = union(block.answered for block in held.blocks.values()) & answer.covered
     asked_before = bool(touched - answer.rows) or touched.size > _EDGE_ROWS or any(gap.missing & answer.covered for gap in held.gaps)
     if not asked_before:
         change = ledger.apply(held, answer, settle_ms=writing.settle_ms, owe=owe)
@@ -226,8 +223,8 @@ async def _parent(connection: Connection, parent: Series, span: Ranges) -> deriv
     blocks = (await _blocks(connection, parent, span)).values()
     row = await connection.fetchrow(sql("read_series"), *parent)
     return derive.Parent(
-        stored=ledger.union(block.stored for block in blocks) & span,
-        confirmed=ledger.union(block.empty_confirmed & block.answered for block in blocks) & span,
+        stored=union(block.stored for block in blocks) & span,
+        confirmed=union(block.empty_confirmed & block.answered for block in blocks) & span,
         first=None if row is None else codec.number(parent, row["first_open_time"]),
     )
 

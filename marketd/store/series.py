@@ -5,7 +5,7 @@ Owns the reads between pages: facts, coverage, gaps, looks, neighbours. Writes o
 
 from collections.abc import Mapping, Sequence
 
-from marketd.ledger import BLOCK
+from marketd.blocks import BLOCK
 from marketd.model import Gap, Series
 from marketd.planner import Edges
 from marketd.ports import Facts

@@ -68,8 +68,6 @@ class Handlers:
 
     async def readyz(self, _: web.Request) -> web.Response:
         reasons = list(self._status.unready())
-        if self._status.draining:
-            reasons.append("draining: about to stop")
         async with self._reading() as reports:
             try:
                 await reports.ping()

@@ -55,9 +55,6 @@ class Status(Protocol):
     def watchdog_s(self) -> float:
         """Within which time the scheduler must turn."""
 
-    @property
-    def draining(self) -> bool: ...
-
     def now_ms(self) -> int:
         """The host's time."""
 
@@ -68,7 +65,7 @@ class Status(Protocol):
         """How long ago the scheduler turned, by a clock that nobody sets."""
 
     def unready(self) -> Sequence[str]:
-        """Why not ready: one sentence each; empty when ready."""
+        """Why not ready, draining included: one sentence each, fit for strangers; empty when ready."""
 
     def jobs(self) -> Mapping[int, JobStatus]: ...
 

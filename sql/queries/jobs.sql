@@ -3,7 +3,7 @@
 -- name: enabled_jobs
 -- params:
 SELECT id, exchange, symbol, timeframe, job_type, schedule, enabled, start_time, end_time, status, last_error, created_at, origin, owner,
-       catch_up, timeout_s, freshness_s, paused_until
+       catch_up, timeout_s, freshness_s, CASE WHEN paused_until = 'infinity' THEN timestamptz '9999-01-01 00:00:00+00' ELSE paused_until END AS paused_until
 FROM market_data_jobs WHERE enabled AND origin <> 'order' ORDER BY id
 
 -- name: file_jobs

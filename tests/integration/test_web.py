@@ -41,7 +41,6 @@ class Told:
     version: str = "1.2.3"
     started_ms: int = NOW_MS - 90_000
     watchdog_s: float = 30
-    draining: bool = False
     age_s: float = 0.5
     reasons: list[str] = field(default_factory=list)
     known_jobs: dict[int, JobStatus] = field(default_factory=dict)
@@ -223,8 +222,7 @@ async def test_livez_follows_the_scheduler(site: Site) -> None:
 
 async def test_readyz_names_its_reasons(site: Site) -> None:
     assert await site.get("/readyz") == {"status": "ok", "reasons": []}
-    site.told.reasons = ["the job table is not loaded"]
-    site.told.draining = True
+    site.told.reasons = ["the job table is not loaded", "draining: about to stop"]
     assert (await site.get("/readyz", 503))["reasons"] == ["the job table is not loaded", "draining: about to stop"]
 
 

@@ -77,7 +77,7 @@ class TestFile:
             end_ms=ms_of(datetime(2024, 12, 31, 22, tzinfo=UTC)), catch_up="none", timeout_s=60.0, freshness_s=300.5,
         )  # fmt: skip
         job = spec.job(7)
-        assert (job.id, job.origin, job.catch_up, freshness_s(job)) == (7, "file", "none", 300.5)
+        assert (job.id, job.origin, job.catch_up, job.freshness_s) == (7, "file", "none", 300.5)
 
     def test_without_entries_asks_for_nothing(self) -> None:
         assert specs("") == ()
@@ -210,8 +210,8 @@ class TestRow:
         )  # fmt: skip
         assert job.paused_until_ms is not None
         assert job.paused_until_ms > NOW_MS
-        assert freshness_s(job) == 300.5
-        assert freshness_s(job_from_row(row())) is None
+        assert job.freshness_s == 300.5
+        assert job_from_row(row()).freshness_s is None
 
     def test_with_nulls_means_all(self) -> None:
         job = job_from_row(row(symbol=None, timeframe=None, schedule=None))

@@ -113,14 +113,14 @@ def test_facts_of_a_series(metrics: Metrics) -> None:
 def test_facts_of_the_process(metrics: Metrics) -> None:
     metrics.config_loaded(1_700_000_000_500)
     metrics.tick(1_700_000_001_000)
-    metrics.jobs_counted({"enabled": 3, "paused": 1})
+    metrics.jobs_counted({"enabled": 3})
     metrics.store_failed("disk_full")
     metrics.store_failed("unheard of")
     assert value(metrics, "config_last_reload_successful") == 1
     assert value(metrics, "config_last_reload_success_timestamp_seconds") == 1_700_000_000.5
     assert value(metrics, "scheduler_last_tick_timestamp_seconds") == 1_700_000_001
     assert value(metrics, "jobs", state="enabled") == 3
-    assert value(metrics, "jobs", state="disabled") == 0
+    assert value(metrics, "jobs", state="refused") == 0
     assert value(metrics, "store_errors_total", kind="disk_full") == 1
     assert value(metrics, "store_errors_total", kind="other") == 1
     metrics.config_refused()

@@ -1,0 +1,56 @@
+"""An order given at the prompt, from its first word to its exit code.
+
+Owns the order of things: database, progress, work, table or JSON, and after a stop the command that goes on.
+"""
+
+import shlex
+from collections.abc import Sequence
+
+from marketd import assembly
+from marketd.cli import words
+from marketd.cli.app import App
+from marketd.cli.orders import Orders, Result, exit_code
+from marketd.cli.output import show_json, talk
+from marketd.cli.progress import watching
+from marketd.cli.tables import show_table
+from marketd.config import Config
+from marketd.model import JobType
+from marketd.runner import Order
+
+_COLUMNS = (
+    "symbol", "timeframe", "status", "requests", "inserted", "updated", "empty", "gaps opened", "closed", "open", "note",
+)  # fmt: skip
+
+
+async def ordered(app: App, config: Config, order: Order, again: Sequence[str], *, wait: bool, as_json: bool) -> int:
+    """Carry out ``order`` and show what came of it; ``again`` is the command that goes on after a stop."""
+    async with assembly.database(config, application=f"marketd {order.job_type}") as opened:
+        orders = Orders(config, opened, app.clock, talk)
+        try:
+            with watching(in_walks=order.job_type is JobType.GAP_REPAIR) as progress:
+                await orders.carry_out(order, progress, wait=wait)
+        finally:
+            if orders.results:
+                show_results(orders.results, as_json=as_json)
+    if orders.stopped:
+        talk(f"stopped; what is stored stays stored. To go on: {shlex.join(again)}")
+        return 1
+    return exit_code(orders.results)
+
+
+def show_results(results: Sequence[Result], *, as_json: bool = False) -> None:
+    if as_json:
+        show_json([result.shape() for result in results])
+    else:
+        show_table(_COLUMNS, [_row(result) for result in results], right=_COLUMNS[3:10])
+
+
+def _row(result: Result) -> tuple[str, ...]:
+    tally = result.tally
+    built = "" if result.built_from is None else f"built from {result.built_from}"
+    return (
+        result.series.symbol, result.series.timeframe, result.status.value, words.count(tally.requests),
+        words.count(tally.inserted), words.count(tally.updated), words.count(tally.empties),
+        words.count(tally.gaps_opened), words.count(tally.gaps_closed), words.count(result.open_gaps),
+        result.error or built,
+    )  # fmt: skip

@@ -1,0 +1,73 @@
+"""What the database knows, as commands show it.
+
+Owns the walk over all series, and ``Onlooker``: what a command can say in the place of the daemon, so that ``--json``
+has the shapes of the daemon's own pages. Refuses to write.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import marketd
+from marketd.clock import Clock
+from marketd.config import Config
+from marketd.figures import SeriesFigures
+from marketd.jobset import JobSet, job_set
+from marketd.model import Series
+from marketd.store.reports import PAGE, Reports
+from marketd.store.runs import Runs
+from marketd.store.session import Database
+from marketd.web.status import ExchangeStatus, JobStatus
+
+
+async def every_series(
+    reports: Reports, exchange: str | None = None, symbol: str | None = None, timeframe: str | None = None
+) -> list[SeriesFigures]:
+    """All series that match, page by page."""
+    found: list[SeriesFigures] = []
+    while True:
+        page = await reports.series_figures(
+            exchange, symbol, timeframe, limit=PAGE, cursor=found[-1].series if found else None
+        )
+        found += page
+        if len(page) < PAGE:
+            return found
+
+
+async def jobs_of(opened: Database, config: Config) -> JobSet:
+    """The jobs that the daemon would work."""
+    budgets = {name: config.requests_per_minute_of(name) for name in config.exchanges}
+    rows = await Runs(opened).enabled_jobs()
+    return job_set(rows, config.timeframes, config.derive, budgets, config.engine.settle_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Onlooker:
+    """A ``Status`` of what is known without the daemon: the host's time, and the objectives of the jobs."""
+
+    clock: Clock
+    freshness: Mapping[Series, float] = field(default_factory=dict)
+    version: str = marketd.__version__
+    started_ms: int = 0
+    watchdog_s: float = 0.0
+    draining: bool = False
+
+    def now_ms(self) -> int:
+        return self.clock.now_ms()
+
+    def exchange_now_ms(self, exchange: str) -> int:
+        return self.clock.now_ms()
+
+    def turn_age_s(self) -> float:
+        return 0.0
+
+    def unready(self) -> Sequence[str]:
+        return ()
+
+    def jobs(self) -> Mapping[int, JobStatus]:
+        return {}
+
+    def exchanges(self) -> Sequence[ExchangeStatus]:
+        return ()
+
+    def objectives(self) -> Mapping[Series, float]:
+        return self.freshness

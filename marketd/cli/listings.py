@@ -1,0 +1,134 @@
+"""``marketd gaps`` and ``marketd runs``: what is owed, and what was done."""
+
+import click
+
+from marketd.cli import words
+from marketd.cli.app import App, command, json_option, pass_app
+from marketd.cli.options import checked_filter, filter_options
+from marketd.cli.output import say, show_json, talk
+from marketd.cli.start import configured, log_warnings, on_loop, reading
+from marketd.cli.tables import show_table
+from marketd.config import Config
+from marketd.figures import GapFigures, GapPage, RunFigures
+from marketd.model import Cause
+from marketd.store.reports import Reports
+from marketd.web import shapes
+
+_GAPS = ("id", "exchange", "symbol", "timeframe", "cause", "from", "until", "missing", "detected", "tries", "next try", "said")
+_RUNS = (
+    "id", "job", "type", "exchange", "symbol", "timeframe", "status", "started", "took", "requests", "inserted", "updated",
+    "said",
+)  # fmt: skip
+
+limit_option = click.option(
+    "--limit", type=click.IntRange(1, 1000), default=100, help="How many at most, 1 to 1000 (default: 100)."
+)
+
+
+@command("gaps")
+@filter_options
+@click.option("--cause", type=click.Choice([cause.value for cause in Cause]), help="Only gaps of this cause.")
+@click.option("--closed", is_flag=True, help="Those that were closed, too.")
+@limit_option
+@json_option
+@pass_app
+def gaps(
+    app: App, exchange: str | None, symbol: str | None, timeframe: str | None, cause: str | None, closed: bool,
+    limit: int, as_json: bool,
+) -> int:  # fmt: skip
+    """What is owed, and since when.
+
+    \b
+    Causes:
+      not_asked  inside the wanted history, but skipped
+      failed     asked, and not usably answered
+      late       a recent candle that does not come
+      lost       a stored candle has disappeared
+      suspect    answered empty, but not believed before a second answer a day later
+
+    \b
+    Examples:
+      marketd gaps
+      marketd gaps --symbol BTCUSD --cause lost --json
+    """
+    config = configured(app)
+    checked_filter(config, exchange, symbol, timeframe)
+    log_warnings(config)
+    wanted = None if cause is None else Cause(cause)
+    page = on_loop(_gaps(config, (exchange, symbol, timeframe), wanted, closed, limit))
+    if as_json:
+        show_json({"gaps": [_gap_shape(gap) for gap in page.gaps], "open": page.total})
+        return 0
+    if page.gaps:
+        show_table(_GAPS, [_gap_row(gap) for gap in page.gaps], right=("id", "missing", "tries"))
+    else:
+        say("no open gap")
+    if page.total > len(page.gaps):
+        talk(f"{words.plural(page.total, 'open gap')} in all; --limit shows more")
+    return 0
+
+
+async def _gaps(
+    config: Config, which: tuple[str | None, str | None, str | None], cause: Cause | None, closed: bool, limit: int
+) -> GapPage:
+    async with reading(config, "marketd gaps") as opened:
+        return await Reports(opened).gaps(*which, cause, closed=closed, limit=limit)
+
+
+def _gap_row(gap: GapFigures) -> tuple[str, ...]:
+    ended = "" if gap.resolution is None else f"closed {words.moment(gap.repaired_ms)}: {gap.resolution.value}"
+    return (
+        str(gap.id), *gap.series, gap.cause.value, words.moment(gap.start_ms), words.moment(gap.end_ms),
+        words.count(gap.missing), words.moment(gap.detected_ms), str(gap.attempts), words.moment(gap.next_attempt_ms),
+        ended or gap.last_error or "",
+    )  # fmt: skip
+
+
+def _gap_shape(gap: GapFigures) -> shapes.Shape:
+    resolution = None if gap.resolution is None else gap.resolution.value
+    return {**shapes.gap(gap), "repaired_at": shapes.iso(gap.repaired_ms), "resolution": resolution}
+
+
+@command("runs")
+@click.option("--job", "job_id", type=click.IntRange(min=1), help="Only runs of this job.")
+@limit_option
+@json_option
+@pass_app
+def runs(app: App, job_id: int | None, limit: int, as_json: bool) -> int:
+    """What was done, newest first.
+
+    Every execution of a job is a run, and so is every order by hand.
+
+    \b
+    Examples:
+      marketd runs --limit 20
+      marketd runs --job 3 --json
+    """
+    config = configured(app)
+    log_warnings(config)
+    found = on_loop(_runs(config, job_id, limit))
+    if as_json:
+        show_json({"runs": [_run_shape(run) for run in found]})
+    elif found:
+        show_table(_RUNS, [_run_row(run) for run in found], right=("id", "job", "took", "requests", "inserted", "updated"))
+    else:
+        say("no run yet")
+    return 0
+
+
+async def _runs(config: Config, job_id: int | None, limit: int) -> tuple[RunFigures, ...]:
+    async with reading(config, "marketd runs") as opened:
+        return await Reports(opened).runs(job_id, limit=limit)
+
+
+def _run_row(run: RunFigures) -> tuple[str, ...]:
+    took_s = None if run.started_ms is None or run.completed_ms is None else (run.completed_ms - run.started_ms) / 1000
+    return (
+        str(run.id), str(run.job_id), run.job_type.value, run.exchange, run.symbol or "all", run.timeframe or "all",
+        run.status.value, words.moment(run.started_ms), words.duration(took_s), words.count(run.requests),
+        words.count(run.inserted), words.count(run.updated), run.error or "",
+    )  # fmt: skip
+
+
+def _run_shape(run: RunFigures) -> shapes.Shape:
+    return {**shapes.run(run), "exchange": run.exchange, "symbol": run.symbol, "timeframe": run.timeframe}

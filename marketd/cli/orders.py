@@ -1,0 +1,143 @@
+"""Orders by hand: what ``backfill`` and ``repair-gaps`` do.
+
+Owns the life of an order: the lease, one job row and one run a series, the stop at a page border, what came of it and
+the exit code. Refuses to plan and to fetch (see ``runner``).
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from marketd import assembly
+from marketd.cli.stopper import Stopper
+from marketd.clock import Clock
+from marketd.config import Config
+from marketd.errors import MarketdError, StoreError
+from marketd.model import RunStatus, Series, Tally
+from marketd.ports import Progress, Silence
+from marketd.runner import Order, Outcome
+from marketd.store.series import SeriesReader
+from marketd.store.session import Database
+from marketd.transport import Transport
+from marketd.walker import Account
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of one series; ``failure`` is the error that ended it, ``open_gaps`` what is still owed."""
+
+    series: Series
+    status: RunStatus
+    tally: Tally
+    open_gaps: int = 0
+    built_from: str | None = None
+    error: str | None = None
+    failure: MarketdError | None = None
+    run_id: int | None = None
+
+    def shape(self) -> dict[str, Any]:
+        return {
+            "exchange": self.series.exchange, "symbol": self.series.symbol, "timeframe": self.series.timeframe,
+            "status": self.status.value, "run_id": self.run_id, "requests": self.tally.requests,
+            "candles_fetched": self.tally.fetched, "candles_inserted": self.tally.inserted,
+            "candles_updated": self.tally.updated, "empty_intervals": self.tally.empties,
+            "gaps_opened": self.tally.gaps_opened, "gaps_closed": self.tally.gaps_closed,
+            "open_gaps": self.open_gaps, "derived_from": self.built_from, "error": self.error,
+        }  # fmt: skip
+
+
+def exit_code(results: Sequence[Result]) -> int:
+    """0 where all is done; the error's own code where nothing could be done for one reason; 1 for everything else."""
+    bad = [result for result in results if result.status is not RunStatus.SUCCESS]
+    if not bad:
+        return 0
+    codes = {result.failure.exit_code for result in bad if result.failure is not None}
+    if len(codes) == 1 and all(result.status is RunStatus.FAILED for result in results):
+        return codes.pop()
+    return 1
+
+
+@dataclass(slots=True)
+class Orders:
+    """Carries out orders on one exchange; ``tell`` hears for whom it waits, and of a stop.
+
+    ``results`` grows as series end, and holds what was done also where an error ends the work; ``stopped`` says that
+    a signal did.
+    """
+
+    config: Config
+    opened: Database
+    clock: Clock
+    tell: Callable[[str], None]
+    results: list[Result] = field(default_factory=list)
+    stopped: bool = False
+
+    async def carry_out(self, template: Order, progress: Progress, *, wait: bool) -> None:
+        """The series of ``template``, one after the other.
+
+        Raises Busy where another process holds the exchange and ``wait`` is False, and the StoreError that ended the
+        work.
+        """
+        stopper = Stopper(self.tell)
+        with stopper.listening():
+            try:
+                await self._under_lease(template, progress, stopper, wait)
+            except asyncio.CancelledError:
+                if not stopper.asked:
+                    raise
+        self.stopped = stopper.asked
+
+    async def _under_lease(self, template: Order, progress: Progress, stopper: Stopper, wait: bool) -> None:
+        exchange = template.series[0].exchange
+        lease = await assembly.patient_lease(exchange, self.opened, "command", wait=wait, tell=self.tell)
+        async with (
+            Transport(self.clock) as transport,
+            assembly.lane(
+                exchange, self.config, self.opened, transport, self.clock, Silence(), progress,
+                kind="command", lease=lease,
+            ) as lane,
+        ):  # fmt: skip
+            for series in template.series:
+                if stopper.asked:
+                    self.results.append(Result(series, RunStatus.SKIPPED, Tally(), error="not begun: stopped by hand"))
+                else:
+                    await self._one(lane, replace(template, series=(series,)), stopper)
+
+    async def _one(self, lane: assembly.Lane, order: Order, stopper: Stopper) -> None:
+        """One series as a run of its own; however it ends, the run says so as far as the database lets it."""
+        (series,) = order.series
+        job = await lane.runs.order(series, order.job_type, order.start_ms, order.end_ms)
+        begun = await lane.runs.begin([(job, self.clock.now_ms())], lane.lease.epoch)
+        account = Account(begun[job], lane.lease.epoch, int(self.config.engine.settle_s * 1000))
+        stopper.account = account
+        outcome, failure = Outcome(RunStatus.INTERRUPTED, account.tally, note="stopped by hand"), None
+        try:
+            outcome = await lane.runner.run(order, account)
+            failure = outcome.errors[0][1] if outcome.errors else None
+        except MarketdError as error:
+            failed = RunStatus.PARTIAL if account.tally.fetched else RunStatus.FAILED
+            outcome, failure = Outcome(failed, account.tally, note=str(error)), error
+            raise
+        finally:
+            stopper.account = None
+            outcome = replace(outcome, tally=account.tally)
+            result = Result(series, outcome.status, outcome.tally, error=_sentence(outcome), failure=failure, run_id=begun[job])
+            self.results.append(result)
+            with suppress(StoreError):  # the database may be what failed; whoever takes the exchange next closes the run
+                await lane.runs.finish(begun[job], outcome.status, outcome.error, outcome.tally)
+                await lane.runs.note_job(job, outcome.status, outcome.error)
+        self.results[-1] = await self._completed(result)
+
+    async def _completed(self, result: Result) -> Result:
+        reader = SeriesReader(self.opened)
+        facts = await reader.facts(result.series)
+        gaps = await reader.open_gaps(result.series)
+        return replace(result, open_gaps=len(gaps), built_from=None if facts is None else facts.derived_from)
+
+
+def _sentence(outcome: Outcome) -> str | None:
+    """What went wrong, without the series' name: the table has it already."""
+    said = [outcome.note] if outcome.note else []
+    return "; ".join([*said, *(str(error) for _, error in outcome.errors)]) or None

@@ -1,0 +1,63 @@
+"""How a command gets what it works with: configuration, event loop, log, database.
+
+Owns the choice of the event loop and of what a command logs. Refuses to migrate or to write for a command that only
+reads: a reader's role suffices for those.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TextIO, TypeVar, cast
+
+import uvloop
+
+from marketd import assembly, logs
+from marketd.cli.app import App
+from marketd.config import Config, load
+from marketd.secret import Secret
+from marketd.store.session import Database
+
+T = TypeVar("T")
+
+
+class _CurrentStderr:
+    """Whatever is standard error when a line is written: a progress bar puts itself in its place for a while."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def configured(app: App, *, need_database: bool = True) -> Config:
+    """The configuration of this invocation; ConfigError lists every mistake."""
+    return load(app.config_file, app.environ, need_database)
+
+
+def on_loop(work: Coroutine[Any, Any, T]) -> T:
+    """Run ``work`` to its end on an event loop of its own."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+def log_warnings(config: Config) -> None:
+    """A command talks by itself; of the engine's log only warnings are worth a line."""
+    level = "debug" if config.log.level == "debug" else "warning"
+    logs.configure(level, logs.LogFormat.TEXT, cast(TextIO, _CurrentStderr()), secrets_of(config))
+
+
+def secrets_of(config: Config) -> list[Secret]:
+    """Everything in the configuration that must not be shown."""
+    keys = [value for each in config.exchanges.values() for value in (each.api_key, each.api_secret)]
+    return [secret for secret in keys if secret is not None]
+
+
+@asynccontextmanager
+async def reading(config: Config, application: str, *, statement_s: float = 25) -> AsyncIterator[Database]:
+    """The database for a command that writes nothing; SchemaError where its tables are not current."""
+    async with assembly.database_url(config) as url:
+        await assembly.ready_schema(url, migrate=False)
+        async with Database(url, size=2, application=application, statement_s=statement_s) as opened:
+            yield opened

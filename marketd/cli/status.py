@@ -1,0 +1,105 @@
+"""``marketd status``: how complete and how fresh each series is."""
+
+from collections.abc import Sequence
+
+from marketd.cli import words
+from marketd.cli.app import App, command, json_option, pass_app
+from marketd.cli.known import Onlooker, every_series, jobs_of
+from marketd.cli.options import checked_filter, filter_options
+from marketd.cli.output import say, show_json, talk
+from marketd.cli.start import configured, log_warnings, on_loop, reading
+from marketd.cli.tables import show_table
+from marketd.config import Config
+from marketd.figures import LeaseFigures, SeriesFigures
+from marketd.store.reports import Reports
+from marketd.store.session import Database
+from marketd.web import shapes
+
+_COLUMNS = (
+    "exchange", "symbol", "timeframe", "complete", "stored", "empty", "once", "unknown", "open gaps", "latest candle",
+    "lag", "last run", "built from",
+)  # fmt: skip
+_NUMBERS = ("complete", "stored", "empty", "once", "unknown", "lag")
+
+
+@command("status")
+@filter_options
+@json_option
+@pass_app
+def status(app: App, exchange: str | None, symbol: str | None, timeframe: str | None, as_json: bool) -> int:
+    """How complete and how fresh each series is.
+
+    complete: the share of the wanted history that is stored or answered empty. empty: intervals in which nothing was
+    traded; once: those of them that were answered only once so far. unknown: never asked for, a backfill's work.
+    open gaps: how many intervals are owed, by cause. lag: how far the answered range is behind now.
+
+    \b
+    Examples:
+      marketd status
+      marketd status --symbol BTCUSD
+      marketd status --json | jq '.series[] | select(.complete | not)'
+    """
+    config = configured(app)
+    checked_filter(config, exchange, symbol, timeframe)
+    log_warnings(config)
+    return on_loop(_status(app, config, (exchange, symbol, timeframe), as_json))
+
+
+async def _status(app: App, config: Config, which: tuple[str | None, str | None, str | None], as_json: bool) -> int:
+    async with reading(config, "marketd status") as opened:
+        reports = Reports(opened)
+        figures, leases = await every_series(reports, *which), await reports.leases()
+        onlooker = Onlooker(app.clock, (await jobs_of(opened, config)).objectives)
+    if as_json:
+        show_json({
+            "series": [shapes.series(each, onlooker) for each in figures],
+            "leases": [_lease_shape(lease) for lease in leases],
+        })  # fmt: skip
+        return 0
+    for lease in leases:
+        talk(_who(lease))
+    show_series(figures, app.clock.now_ms())
+    return 0
+
+
+def show_series(figures: Sequence[SeriesFigures], now_ms: int) -> None:
+    if not figures:
+        say("no series yet: `marketd backfill` or a job makes one")
+        return
+    show_table(_COLUMNS, [_row(each, now_ms) for each in figures], right=_NUMBERS)
+
+
+async def show_status(opened: Database, now_ms: int) -> Sequence[SeriesFigures]:
+    """The table of everything, for a story; returns its figures."""
+    figures = await every_series(Reports(opened))
+    show_series(figures, now_ms)
+    return figures
+
+
+def _row(each: SeriesFigures, now_ms: int) -> tuple[str, ...]:
+    run = each.last_run
+    return (
+        *each.series, words.percent(each.completeness), words.count(each.stored), words.count(each.empty),
+        words.count(each.empty_once), words.count(each.unknown), _owed(each), words.moment(each.latest_ms),
+        words.duration(shapes.lag_s(each.answered_until_ms, each.known_since_ms, now_ms)),
+        "-" if run is None else f"{run.status.value} {words.moment(run.completed_ms or run.started_ms)}",
+        each.derived_from or "",
+    )  # fmt: skip
+
+
+def _owed(each: SeriesFigures) -> str:
+    return ", ".join(f"{words.count(count)} {cause.value}" for cause, count in each.missing.by_cause().items() if count) or "-"
+
+
+def _who(lease: LeaseFigures) -> str:
+    if not lease.alive:
+        return f"{lease.exchange}: nobody works on it now"
+    blocked = f", asked to be silent until {words.moment(lease.blocked_until_ms)}" if lease.blocked_until_ms else ""
+    return f"{lease.exchange}: {lease.kind} {lease.holder} works on it{blocked}"
+
+
+def _lease_shape(lease: LeaseFigures) -> shapes.Shape:
+    return {
+        "exchange": lease.exchange, "holder": lease.holder, "kind": lease.kind, "alive": lease.alive,
+        "expires_at": shapes.iso(lease.expires_ms), "blocked_until": shapes.iso(lease.blocked_until_ms),
+    }  # fmt: skip

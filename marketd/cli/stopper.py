@@ -1,0 +1,52 @@
+"""Being asked to stop.
+
+Owns the signals of a command that works: the first one stops the run at its next page border, the second one at once.
+Refuses to hear a hang-up that ``nohup`` has silenced.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from marketd.walker import Account
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(slots=True)
+class Stopper:
+    """``tell`` hears what the signal did; ``account`` is that of the run under way."""
+
+    tell: Callable[[str], None]
+    account: Account | None = None
+    asked: bool = False
+    _task: "asyncio.Task[object] | None" = field(default=None)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Hear the signals while the block runs; what they end is the current task."""
+        self._task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        heard = []
+        try:
+            for number in _SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    loop.add_signal_handler(number, self.stop)
+                    heard.append(number)
+        except (ValueError, RuntimeError):  # not the main thread: nobody can signal us there
+            pass
+        try:
+            yield
+        finally:
+            for number in heard:
+                loop.remove_signal_handler(number)
+
+    def stop(self) -> None:
+        if self.account is not None and not self.asked:
+            self.account.stop.set()
+            self.tell("stopping at the next page border (once more stops at once)")
+        elif self._task is not None:
+            self._task.cancel()
+        self.asked = True

@@ -1,0 +1,141 @@
+"""The daemon, whole: jobs from file and table, the clock moving, damage done under it, nobody helping."""
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import asyncpg
+
+from marketd.clock import ScaledClock
+from marketd.config import build, read_text
+from marketd.daemon import Daemon
+from marketd.rehearsal.market import recorded, synthetic
+from marketd.rehearsal.server import RehearsalServer
+
+DAY = 86_400_000
+START = 1_700_006_400_000
+SPEED = 600.0
+
+JOBS = """
+[[jobs]]
+exchange = "bitfinex"
+symbols = ["BTCUSD"]
+timeframes = ["1m", "1h", "1d"]
+job_type = "continuous"
+schedule = "*/5 * * * *"
+
+[[jobs]]
+exchange = "bitfinex"
+symbols = ["BTCUSD"]
+timeframes = ["1m", "1h", "1d"]
+job_type = "backfill"
+
+[[jobs]]
+exchange = "bitfinex"
+job_type = "gap_repair"
+schedule = "0 * * * *"
+"""
+
+
+@asynccontextmanager
+async def running(dsn: str, folder: Path, base_url: str, clock: ScaledClock) -> AsyncIterator[Daemon]:
+    (folder / "jobs.toml").write_text(JOBS)
+    environ = {
+        "DATABASE_URL": f"postgresql://{dsn.partition('://')[2]}",
+        "MARKETD_EXCHANGES__BITFINEX__BASE_URL": base_url,
+        "MARKETD_EXCHANGES__BITFINEX__REQUESTS_PER_MINUTE": "60000",
+        "MARKETD_HTTP__LISTEN": "127.0.0.1:0",
+    }
+    text = f'jobs_file = "{folder}/jobs.toml"\nowner = "test"\n'
+    daemon = Daemon(lambda: build(text, environ, folder / "marketd.toml", read_text), clock)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(daemon.run())
+        async with asyncio.timeout(20):
+            await daemon.listening.wait()
+        yield daemon
+        daemon.stop()
+        async with asyncio.timeout(20):
+            await task
+
+
+async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 40) -> None:
+    async with asyncio.timeout(seconds):
+        while not await condition():
+            await asyncio.sleep(0.1)
+
+
+async def get(daemon: Daemon, path: str) -> Any:
+    async with aiohttp.ClientSession() as session, session.get(f"http://{daemon.address}{path}") as reply:
+        return json.loads(await reply.text()) if "json" in reply.headers["Content-Type"] else await reply.text()
+
+
+async def test_three_series_are_kept_fresh_repaired_and_a_fourth_is_backfilled(database: str, tmp_path: Path) -> None:
+    market = synthetic(3, ("BTCUSD", "ETHUSD"), START, START + 40 * DAY, 0.2)
+    clock = ScaledClock(START + 3 * DAY, SPEED)
+    connection = await asyncpg.connect(database)
+    try:
+        async with (
+            RehearsalServer(market, clock) as server,
+            running(database, tmp_path, server.base_url, clock) as daemon,
+        ):
+            await until(lambda: _complete(daemon, 3))
+            before = await connection.fetchval("SELECT count(*) FROM candles WHERE timeframe = '1m'")
+            deleted = await connection.execute(
+                "DELETE FROM candles WHERE timeframe = '1m' AND extract(minute FROM open_time) IN (7, 8, 30)"
+            )
+            assert int(deleted.split()[1]) > 100
+            await until(lambda: _at_least(connection, before))
+            await connection.execute(
+                "INSERT INTO market_data_jobs (exchange, symbol, timeframe, job_type, schedule) VALUES "
+                "('bitfinex', 'ETHUSD', '1m', 'continuous', '*/5 * * * *'), ('bitfinex', 'ETHUSD', '1m', 'backfill', NULL)"
+            )
+            daemon.reload()
+            await until(lambda: _complete(daemon, 4))
+            metrics = await get(daemon, "/metrics")
+            assert 'marketd_runs_total{job_type="backfill",outcome="success"}' in metrics
+            status = await get(daemon, "/ingestion/status?exchange=bitfinex&symbol=ETHUSD&timeframe=1m")
+            assert status["candles_count"] > 2000
+            assert status["lag_seconds"] < status["freshness_objective_seconds"]
+            assert (await get(daemon, "/health"))["status"] == "ok"
+        statuses = await connection.fetch("SELECT status, count(*) FROM market_data_job_runs GROUP BY status")
+        assert {row["status"] for row in statuses} <= {"success", "interrupted", "skipped"}
+    finally:
+        await connection.close()
+
+
+async def _complete(daemon: Daemon, series: int) -> bool:
+    found = (await get(daemon, "/ingestion/status"))["series"]
+    return len(found) == series and all(one["complete"] for one in found)
+
+
+async def _at_least(connection: "asyncpg.Connection[asyncpg.Record]", rows: int) -> bool:
+    return bool(await connection.fetchval("SELECT count(*) FROM candles WHERE timeframe = '1m'") >= rows)
+
+
+async def test_a_stop_ends_within_the_drain_and_the_next_start_goes_on(database: str, tmp_path: Path) -> None:
+    market = synthetic(3, ("BTCUSD",), START, START + 40 * DAY, 0.2)
+    clock = ScaledClock(START + 30 * DAY, 1.0)
+    async with RehearsalServer(market, clock) as server:
+        for _ in range(2):
+            async with running(database, tmp_path, server.base_url, clock) as daemon:
+                await until(lambda: _complete(daemon, 3))
+        asked = dict(server.stats.series)
+    assert asked["BTCUSD 1m"] <= 30 * 1440 // 10_000 + 5
+
+
+async def test_recorded_candles_keep_coming(database: str, tmp_path: Path, recorded_data: Path) -> None:
+    with gzip.open(recorded_data / "bitfinex" / "BTCUSD-1m-2013.csv.gz", "rt") as lines:
+        first_ms = int(next(lines).partition(",")[0])
+    market, clock = recorded(recorded_data), ScaledClock(first_ms + DAY, 300.0)
+    async with (
+        RehearsalServer(market, clock) as server,
+        running(database, tmp_path, server.base_url, clock) as daemon,
+    ):
+        await until(lambda: _complete(daemon, 3))
+        assert (await get(daemon, "/livez"))["status"] == "ok"
+        assert {job["job_type"] for job in (await get(daemon, "/jobs"))["jobs"]} == {"continuous", "backfill", "gap_repair"}
