@@ -74,7 +74,9 @@ async def database_url(config: Config) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def database(config: Config, *, application: str, size: int = 8, statement_s: float = 25) -> AsyncIterator[Database]:
+async def database(
+    config: Config, *, application: str, size: int = 8, statement_s: float = 25
+) -> AsyncIterator[Database]:
     """The database, with a schema that this program can work with; migrated first where that is configured."""
     async with database_url(config) as url:
         await ready_schema(url, migrate=config.database.auto_migrate)
@@ -125,9 +127,7 @@ async def lane(
         facts, settings.base_url or facts.base_url, transport, budget, clock, events, silences.put_nowait,
         proxy=settings.proxy.reveal() if settings.proxy is not None else None, page=settings.page_limit or 0,
     )  # fmt: skip
-    runner = Runner(
-        fetcher, Pages(opened), SeriesReader(opened), clock, events, progress, config.derive[name]
-    )
+    runner = Runner(fetcher, Pages(opened), SeriesReader(opened), clock, events, progress, config.derive[name])
     async with AsyncExitStack() as stack:
         stack.push_async_callback(_give_back, leases, lease)
         await stack.enter_async_context(_kept(leases, lease, silences, clock))
@@ -135,9 +135,7 @@ async def lane(
 
 
 @asynccontextmanager
-async def _kept(
-    leases: Leases, lease: Lease, silences: "asyncio.Queue[float]", clock: Clock
-) -> AsyncIterator[None]:
+async def _kept(leases: Leases, lease: Lease, silences: "asyncio.Queue[float]", clock: Clock) -> AsyncIterator[None]:
     """Renew ``lease`` while the block runs; the loss of it comes out as LeaseLost, not as a group."""
     try:
         async with asyncio.TaskGroup() as group:
@@ -159,7 +157,10 @@ async def _renew(leases: Leases, lease: Lease) -> None:
             await leases.renew(lease)
         except DatabaseUnavailable as error:
             # The fence refuses pages when somebody else has the lease by then; until it is known, go on trying.
-            log.warning("lease not renewed", extra={"fields": {"exchange": lease.exchange, "error": str(error), "once": "lease"}})
+            log.warning(
+                "lease not renewed",
+                extra={"fields": {"exchange": lease.exchange, "error": str(error), "once": "lease"}},
+            )
 
 
 async def _note_silences(leases: Leases, lease: Lease, silences: "asyncio.Queue[float]") -> None:
@@ -178,9 +179,7 @@ async def _give_back(leases: Leases, lease: Lease) -> None:
         log.info("lease left to expire", extra={"fields": {"exchange": lease.exchange}})
 
 
-async def patient_lease(
-    name: str, opened: Database, kind: str, *, wait: bool, tell: Callable[[str], None]
-) -> Lease:
+async def patient_lease(name: str, opened: Database, kind: str, *, wait: bool, tell: Callable[[str], None]) -> Lease:
     """The lease of an exchange, waited for; ``tell`` hears for whom. Busy at once where ``wait`` is False."""
     leases, told = Leases(opened, holder(), kind), False
     while True:

@@ -90,7 +90,9 @@ class Daemon:
         async with AsyncExitStack() as stack:
             self._heed_signals(stack)
             opened = await self._open_database(stack, config)
-            reports = Reports(await stack.enter_async_context(Database(opened.dsn, size=2, application="marketd port", statement_s=5)))
+            reports = Reports(
+                await stack.enter_async_context(Database(opened.dsn, size=2, application="marketd port", statement_s=5))
+            )
             port = await stack.enter_async_context(Port(config.http.listen, reports, self, self.metrics.registry))
             self.address = port.address
             self.listening.set()
@@ -223,7 +225,9 @@ class Daemon:
 
     async def _take_jobs(self, runs: Runs) -> None:
         config = self._settings
-        jobs = job_set(await runs.enabled_jobs(), config.timeframes, config.derive, _budgets(config), config.engine.settle_s)
+        jobs = job_set(
+            await runs.enabled_jobs(), config.timeframes, config.derive, _budgets(config), config.engine.settle_s
+        )
         self._loaded = True
         if jobs == self._jobs:
             return
@@ -246,7 +250,9 @@ class Daemon:
             try:
                 await self._exchange(name, opened, transport)
             except (Busy, LeaseLost, DatabaseUnavailable) as error:
-                log.info("standing by", extra={"fields": {"exchange": name, "reason": str(error), "once": f"standby {name}"}})
+                log.info(
+                    "standing by", extra={"fields": {"exchange": name, "reason": str(error), "once": f"standby {name}"}}
+                )
             finally:
                 self._working.pop(name, None)
                 self.metrics.lease(name, False)
@@ -344,5 +350,3 @@ def _row(spec: JobSpec, owner: str) -> JobRow:
         spec.exchange, spec.symbol, spec.timeframe, spec.job_type, spec.schedule, spec.enabled, spec.start_ms,
         spec.end_ms, "file", owner, spec.catch_up, spec.timeout_s, spec.freshness_s,
     )  # fmt: skip
-
-

@@ -10,9 +10,8 @@ from typing import Any
 
 from marketd.cron import Crons, longest_step_s
 from marketd.errors import ConfigError
-from marketd.jobs import Derive, Feasibility, assigned, duplicates, feasibility, job_from_row
+from marketd.jobs import Derive, Feasibility, assigned, duplicates, feasibility, job_from_row, working_rows
 from marketd.jobs import tracked_series as tracked_by
-from marketd.jobs import working_rows
 from marketd.model import Job, JobType, Series
 
 
@@ -36,9 +35,7 @@ class JobSet:
 
     def worker(self, series: Series, job_type: JobType) -> Job | None:
         """The job that works on ``series``."""
-        return next(
-            (job for job in self.of_type(series.exchange, job_type) if series in self.work[job.id]), None
-        )
+        return next((job for job in self.of_type(series.exchange, job_type) if series in self.work[job.id]), None)
 
 
 def job_set(

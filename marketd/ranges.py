@@ -150,7 +150,8 @@ def _common(left: tuple[Span, ...], right: tuple[Span, ...]) -> Iterator[Span]:
 
 def _remaining(left: tuple[Span, ...], right: tuple[Span, ...]) -> Iterator[Span]:
     j = 0
-    for start, end in left:
+    for first, end in left:
+        start = first
         while j < len(right) and right[j][1] <= start:
             j += 1
         k = j

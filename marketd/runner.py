@@ -224,7 +224,9 @@ class Runner:
         if facts is None or (facts.first is None and facts.answered_end is None):
             return True
         now_ms = self.fetcher.now_ms() if self.fetcher.time.known else self.clock.now_ms()
-        end_ms = min(closed_ms if order.end_ms is None else order.end_ms, now_ms - int(self.fetcher.exchange.grace_s * 1000))
+        end_ms = min(
+            closed_ms if order.end_ms is None else order.end_ms, now_ms - int(self.fetcher.exchange.grace_s * 1000)
+        )
         start = facts.answered_start if order.start_ms is None else root.frame.ceiling(order.start_ms)
         wanted = planner.wanted(
             start=facts.first if order.start_ms is None and facts.first is not None else start,

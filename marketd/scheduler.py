@@ -146,7 +146,10 @@ class Scheduler:
             try:
                 await fetcher.learn(Asking(fetcher, Claim.CONTINUOUS))
             except ExchangeError as error:
-                log.warning("exchange away", extra={"fields": {"exchange": self.desk.exchange, "error": str(error), "once": "exchange"}})
+                log.warning(
+                    "exchange away",
+                    extra={"fields": {"exchange": self.desk.exchange, "error": str(error), "once": "exchange"}},
+                )
                 await self.clock.sleep(_LEARN_AGAIN_S)
 
     async def _turn(self, group: asyncio.TaskGroup, places: asyncio.Semaphore) -> None:

@@ -35,7 +35,7 @@ class Account:
     run_id: int
     epoch: int
     settle_ms: int
-    tally: Tally = Tally()
+    tally: Tally = field(default_factory=Tally)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     def writing(self) -> Writing:
@@ -124,7 +124,9 @@ class Walker:
             owe = Ranges.of((owe_from, answer.covered.start))
         began_ms = self.clock.now_ms()
         self.account.tally = replace(self.account.tally, requests=self.asking.requests)
-        stored = await self._written(lambda: self.pages.record(answer, self.account.writing(), owe=owe, first=walk.first))
+        stored = await self._written(
+            lambda: self.pages.record(answer, self.account.writing(), owe=owe, first=walk.first)
+        )
         before, self.account.tally = self.account.tally, stored.tally
         series = answer.ask.series
         self.events.page_stored(

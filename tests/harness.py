@@ -80,7 +80,8 @@ class Bench:
 
     async def gaps(self, series: Series) -> Sequence[asyncpg.Record]:
         return await self.fetch(
-            "SELECT * FROM candle_gaps WHERE exchange = $1 AND symbol = $2 AND timeframe = $3 ORDER BY gap_start", *series
+            "SELECT * FROM candle_gaps WHERE exchange = $1 AND symbol = $2 AND timeframe = $3 ORDER BY gap_start",
+            *series,
         )
 
     async def violations(self) -> dict[str, list[asyncpg.Record]]:

@@ -18,7 +18,8 @@ from marketd.model import JobType
 from marketd.runner import Order
 
 _COLUMNS = (
-    "symbol", "timeframe", "status", "requests", "inserted", "updated", "empty", "gaps opened", "closed", "open", "note",
+    "symbol", "timeframe", "status", "requests", "inserted", "updated", "empty", "gaps opened", "closed", "open",
+    "note",
 )  # fmt: skip
 
 

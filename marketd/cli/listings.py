@@ -14,10 +14,13 @@ from marketd.model import Cause
 from marketd.store.reports import Reports
 from marketd.web import shapes
 
-_GAPS = ("id", "exchange", "symbol", "timeframe", "cause", "from", "until", "missing", "detected", "tries", "next try", "said")
-_RUNS = (
-    "id", "job", "type", "exchange", "symbol", "timeframe", "status", "started", "took", "requests", "inserted", "updated",
+_GAPS = (
+    "id", "exchange", "symbol", "timeframe", "cause", "from", "until", "missing", "detected", "tries", "next try",
     "said",
+)  # fmt: skip
+_RUNS = (
+    "id", "job", "type", "exchange", "symbol", "timeframe", "status", "started", "took", "requests", "inserted",
+    "updated", "said",
 )  # fmt: skip
 
 limit_option = click.option(
@@ -110,7 +113,7 @@ def runs(app: App, job_id: int | None, limit: int, as_json: bool) -> int:
     if as_json:
         show_json({"runs": [_run_shape(run) for run in found]})
     elif found:
-        show_table(_RUNS, [_run_row(run) for run in found], right=("id", "job", "took", "requests", "inserted", "updated"))
+        show_table(_RUNS, [_run_row(run) for run in found], right=("id", "job", *_RUNS[8:12]))
     else:
         say("no run yet")
     return 0

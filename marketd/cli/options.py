@@ -1,8 +1,8 @@
 """The options that choose series and times, and what they accept.
 
-Owns the reading of ``--exchange``, ``--symbol``, ``--timeframe``, ``--start`` and ``--end``. Refuses times in the future
-or without a time zone, an end before its start, unknown names and repetitions, each with the value and what would be
-accepted, before anything starts.
+Owns the reading of ``--exchange``, ``--symbol``, ``--timeframe``, ``--start`` and ``--end``. Refuses times in the
+future or without a time zone, an end before its start, unknown names and repetitions, each with the value and what
+would be accepted, before anything starts.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from marketd.jobfile import moment
 from marketd.model import Series
 
 
-class Instant(click.ParamType):
+class Instant(click.ParamType[int]):
     """A date (midnight UTC) or a date-time with offset, not in the future; ``_ms`` since the epoch."""
 
     name = "time"
@@ -33,7 +33,8 @@ class Instant(click.ParamType):
         app = None if ctx is None else ctx.find_object(App)
         now_ms = (app or App()).clock.now_ms()
         if instant > now_ms:
-            self.fail(f"{value} is in the future; the latest accepted is now, {at(now_ms):%Y-%m-%dT%H:%M:%SZ}", param, ctx)
+            latest = f"{at(now_ms):%Y-%m-%dT%H:%M:%SZ}"
+            self.fail(f"{value} is in the future; the latest accepted is now, {latest}", param, ctx)
         return instant
 
 

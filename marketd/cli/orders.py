@@ -123,9 +123,11 @@ class Orders:
         finally:
             stopper.account = None
             outcome = replace(outcome, tally=account.tally)
-            result = Result(series, outcome.status, outcome.tally, error=_sentence(outcome), failure=failure, run_id=begun[job])
+            result = Result(
+                series, outcome.status, outcome.tally, error=_sentence(outcome), failure=failure, run_id=begun[job]
+            )
             self.results.append(result)
-            with suppress(StoreError):  # the database may be what failed; whoever takes the exchange next closes the run
+            with suppress(StoreError):  # the database may be what failed; the next holder closes the run then
                 await lane.runs.finish(begun[job], outcome.status, outcome.error, outcome.tally)
                 await lane.runs.note_job(job, outcome.status, outcome.error)
         self.results[-1] = await self._completed(result)

@@ -122,7 +122,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "marketd") -> int:
         return 1
     except BrokenPipeError:
         return _quietly()
-    except Exception as error:  # the last handler of the process: whatever ends it ends it in words
+    except Exception as error:  # noqa: BLE001  the last handler: whatever ends the process ends it in words
         return _failed(error, app.debug)
 
 

@@ -88,7 +88,8 @@ def _row(each: SeriesFigures, now_ms: int) -> tuple[str, ...]:
 
 
 def _owed(each: SeriesFigures) -> str:
-    return ", ".join(f"{words.count(count)} {cause.value}" for cause, count in each.missing.by_cause().items() if count) or "-"
+    owed = each.missing.by_cause().items()
+    return ", ".join(f"{words.count(count)} {cause.value}" for cause, count in owed if count) or "-"
 
 
 def _who(lease: LeaseFigures) -> str:

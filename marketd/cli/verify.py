@@ -45,9 +45,7 @@ class Verdict:
 @click.option("--limit", type=click.IntRange(1, 100_000), default=20, help="Rows shown of each finding (default: 20).")
 @json_option
 @pass_app
-def verify(
-    app: App, exchange: str | None, symbol: str | None, timeframe: str | None, limit: int, as_json: bool
-) -> int:
+def verify(app: App, exchange: str | None, symbol: str | None, timeframe: str | None, limit: int, as_json: bool) -> int:
     """Hold every promise against the tables.
 
     Runs the statements of sql/verify in one snapshot, beside the daemon if it runs. They read every candle. A violation

@@ -45,9 +45,7 @@ def check_symbol(symbol: str) -> str | None:
     return f"{clean(symbol, 40)!r} is not a Bitfinex pair: write BTCUSD or DOGE:USD, upper case, without the leading t"
 
 
-def candles_request(
-    symbol: str, timeframe: str, start_ms: int, end_ms: int, newest_first: bool, limit: int
-) -> Request:
+def candles_request(symbol: str, timeframe: str, start_ms: int, end_ms: int, newest_first: bool, limit: int) -> Request:
     """Both bounds are inclusive at the exchange and equal ones are refused, so the end is the last millisecond."""
     query = (
         ("start", str(start_ms)),

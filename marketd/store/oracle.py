@@ -64,10 +64,11 @@ class Oracle:
         rows: list[Mapping[str, Any]] = []
         total = 0
         async for row in self._connection.cursor(query.sql, prefetch=_PREFETCH):
-            if which.concerns(row):
+            found = dict(row)
+            if which.concerns(found):
                 total += 1
                 if total <= limit:
-                    rows.append(dict(row))
+                    rows.append(found)
         return Finding(query, tuple(rows), total)
 
     async def totals(self) -> Totals:

@@ -45,16 +45,18 @@ class Pages:
             await _finish(connection, series, writing, tally)
         return Stored(change, tally, *counts)
 
-    async def record_failure(
-        self, series: Series, span: Ranges, writing: Writing, *, at_ms: int, error: str
-    ) -> Stored:
+    async def record_failure(self, series: Series, span: Ranges, writing: Writing, *, at_ms: int, error: str) -> Stored:
         """Note that ``span`` was asked and not usably answered after all tries."""
-        return await self._decide(series, span, writing, at_ms, lambda held: ledger.fail(held, span, at_ms=at_ms, error=error))
+        return await self._decide(
+            series, span, writing, at_ms, lambda held: ledger.fail(held, span, at_ms=at_ms, error=error)
+        )
 
     async def audit(self, series: Series, blocks: Sequence[int], writing: Writing, *, at_ms: int) -> Stored:
         """Hold the ledger of ``blocks`` against the rows that are there; what has disappeared becomes a gap."""
         span = Ranges.of(*((number * BLOCK, (number + 1) * BLOCK) for number in blocks))
-        return await self._decide(series, span, writing, at_ms, lambda held: ledger.audit(held, span, at_ms=at_ms), rows=True)
+        return await self._decide(
+            series, span, writing, at_ms, lambda held: ledger.audit(held, span, at_ms=at_ms), rows=True
+        )
 
     async def doubt(self, series: Series, runs: Sequence[Ranges], writing: Writing, *, at_ms: int) -> Stored:
         """Open suspect gaps for ``runs`` of empty intervals, or make longer those that they border on."""
@@ -123,7 +125,11 @@ async def _store_rows(
     """Write the candles: plainly where the range was never asked, compare first elsewhere."""
     series = answer.ask.series
     touched = union(block.answered for block in held.blocks.values()) & answer.covered
-    asked_before = bool(touched - answer.rows) or touched.size > _EDGE_ROWS or any(gap.missing & answer.covered for gap in held.gaps)
+    asked_before = (
+        bool(touched - answer.rows)
+        or touched.size > _EDGE_ROWS
+        or any(gap.missing & answer.covered for gap in held.gaps)
+    )
     if not asked_before:
         change = ledger.apply(held, answer, settle_ms=writing.settle_ms, owe=owe)
         if not change.contradicted:
@@ -136,9 +142,12 @@ async def _store_rows(
     held = replace(held, present=await _present(connection, series, answer.covered.hull))
     change = ledger.apply(held, answer, settle_ms=writing.settle_ms, owe=owe)
     before = min((block.answered_ms for block in held.blocks.values() if block.answered_ms), default=None)
+    if not answer.rows:
+        return change, (0, 0)
     await _copy(connection, answer)
+    first, last = codec.opens(series, answer.rows.start), codec.opens(series, answer.rows.end - 1)
     row = await connection.fetchrow(
-        sql("merge_page"), *series, codec.step(series), codec.moment(answer.at_ms), codec.moment(before)
+        sql("merge_page"), *series, codec.step(series), codec.moment(answer.at_ms), codec.moment(before), first, last
     )
     assert row is not None  # noqa: S101  (an aggregate without GROUP BY always has one row)
     return change, (row["inserted"], row["updated"])
@@ -171,7 +180,14 @@ async def _write_gap(connection: Connection, series: Series, gap: Gap) -> None:
     missing, due = codec.multirange(gap.missing), codec.moment(gap.next_attempt_ms)
     if gap.id is None:
         await connection.execute(
-            sql("insert_gap"), *series, gap.cause, missing, codec.moment(gap.detected_ms), gap.attempts, due, gap.last_error
+            sql("insert_gap"),
+            *series,
+            gap.cause,
+            missing,
+            codec.moment(gap.detected_ms),
+            gap.attempts,
+            due,
+            gap.last_error,
         )
         return
     await connection.execute(
@@ -185,9 +201,7 @@ async def _note_vanished(
 ) -> None:
     if vanished:
         opens = [codec.opens(series, number) for number in vanished.numbers()]
-        await connection.execute(
-            sql("note_vanished"), *series, opens, codec.moment(at_ms), codec.moment(before_ms)
-        )
+        await connection.execute(sql("note_vanished"), *series, opens, codec.moment(at_ms), codec.moment(before_ms))
 
 
 async def follow(connection: Connection, parent: Series, changed: Ranges, at_ms: int) -> None:

@@ -57,9 +57,7 @@ class Runs:
             )  # fmt: skip
         return found
 
-    async def follow_file(
-        self, added: Sequence[JobRow], changed: Mapping[int, JobRow], removed: Sequence[int]
-    ) -> None:
+    async def follow_file(self, added: Sequence[JobRow], changed: Mapping[int, JobRow], removed: Sequence[int]) -> None:
         """Bring the rows of a job file up to date, in one transaction; entries that left it are disabled."""
         async with self._database.session() as connection, connection.transaction():
             for job in added:
@@ -77,9 +75,7 @@ class Runs:
 
     async def order(self, series: Series, job_type: JobType, start_ms: int | None, end_ms: int | None) -> int:
         """A job row for one order by hand."""
-        return await self.add_job(
-            JobRow(*series, job_type, start_ms=start_ms, end_ms=end_ms, origin="order")
-        )
+        return await self.add_job(JobRow(*series, job_type, start_ms=start_ms, end_ms=end_ms, origin="order"))
 
     async def last_firings(self) -> dict[int, int]:
         """The newest recorded ``scheduled_for`` of each job, in ms."""

@@ -72,9 +72,7 @@ class SeriesReader:
     async def empties(self, series: Series, span: Span) -> Mapping[int, int]:
         """How many intervals of each block around ``span`` are known to be empty."""
         async with self._database.session() as connection:
-            rows = await connection.fetch(
-                sql("empties_within"), *series, span[0] // BLOCK, (span[1] - 1) // BLOCK
-            )
+            rows = await connection.fetch(sql("empties_within"), *series, span[0] // BLOCK, (span[1] - 1) // BLOCK)
         return {row["block"]: row["empties"] for row in rows}
 
     async def due_looks(self, series: Series, now_ms: int) -> Sequence[Span]:

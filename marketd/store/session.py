@@ -44,7 +44,13 @@ class Database:
     """
 
     def __init__(
-        self, dsn: str, *, size: int = 8, application: str = "marketd", statement_s: float = 25, prepare: str | None = None
+        self,
+        dsn: str,
+        *,
+        size: int = 8,
+        application: str = "marketd",
+        statement_s: float = 25,
+        prepare: str | None = None,
     ) -> None:
         self.dsn = dsn
         self._size = size

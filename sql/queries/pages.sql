@@ -21,15 +21,19 @@ FROM (SELECT timestamptz 'epoch' + open_ms * interval '1 millisecond' AS open_ti
       FROM marketd_page WHERE open_ms <> ALL ($5::bigint[])) AS p
 
 -- name: merge_page
--- params: exchange text, symbol text, timeframe text, step interval, at timestamptz, before timestamptz
--- Compare first: unchanged rows are not touched, changed ones keep their old values as a revision.
+-- params: exchange text, symbol text, timeframe text, step interval, at timestamptz, before timestamptz, first timestamptz, last timestamptz
+-- Compare first: unchanged rows are not touched, changed ones keep their old values as a revision. The bounds of the
+-- page keep the planner from reading the whole series.
 WITH page AS (
     SELECT timestamptz 'epoch' + open_ms * interval '1 millisecond' AS open_time, open, high, low, close, volume FROM marketd_page
 ), compared AS (
     SELECT p.*, c.open_time IS NULL AS absent, c.open AS old_open, c.high AS old_high, c.low AS old_low, c.close AS old_close,
            c.volume AS old_volume
     FROM page p
-    LEFT JOIN candles c ON c.exchange = $1::text AND c.symbol = $2::text AND c.timeframe = $3::text AND c.open_time = p.open_time
+    LEFT JOIN (
+        SELECT * FROM candles
+        WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND open_time BETWEEN $7::timestamptz AND $8::timestamptz
+    ) AS c ON c.open_time = p.open_time
 ), changed AS (
     SELECT * FROM compared
     WHERE NOT absent AND (open, high, low, close, volume) IS DISTINCT FROM (old_open, old_high, old_low, old_close, old_volume)

@@ -65,7 +65,7 @@ async def running(dsn: str, folder: Path, base_url: str, clock: ScaledClock) -> 
 
 async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 40) -> None:
     async with asyncio.timeout(seconds):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110  (the condition lies in the database)
             await asyncio.sleep(0.1)
 
 
@@ -92,7 +92,8 @@ async def test_three_series_are_kept_fresh_repaired_and_a_fourth_is_backfilled(d
             await until(lambda: _at_least(connection, before))
             await connection.execute(
                 "INSERT INTO market_data_jobs (exchange, symbol, timeframe, job_type, schedule) VALUES "
-                "('bitfinex', 'ETHUSD', '1m', 'continuous', '*/5 * * * *'), ('bitfinex', 'ETHUSD', '1m', 'backfill', NULL)"
+                "('bitfinex', 'ETHUSD', '1m', 'continuous', '*/5 * * * *'), "
+                "('bitfinex', 'ETHUSD', '1m', 'backfill', NULL)"
             )
             daemon.reload()
             await until(lambda: _complete(daemon, 4))
@@ -138,4 +139,8 @@ async def test_recorded_candles_keep_coming(database: str, tmp_path: Path, recor
     ):
         await until(lambda: _complete(daemon, 3))
         assert (await get(daemon, "/livez"))["status"] == "ok"
-        assert {job["job_type"] for job in (await get(daemon, "/jobs"))["jobs"]} == {"continuous", "backfill", "gap_repair"}
+        assert {job["job_type"] for job in (await get(daemon, "/jobs"))["jobs"]} == {
+            "continuous",
+            "backfill",
+            "gap_repair",
+        }

@@ -2,7 +2,6 @@
 
 import gzip
 from collections.abc import Iterator
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -107,7 +106,9 @@ async def test_a_deleted_stretch_and_scattered_holes_are_found_and_repaired(data
         await b.backfill(BTC)
         before = await b.candles(BTC)
         opens = [row[0] for row in before]
-        holes = [(opens[90 + 120 * n], length) for n in range(200) for length in ([1] * 7 + [10] * 3)[n % 10 : n % 10 + 1]]
+        holes = [
+            (opens[90 + 120 * n], length) for n in range(200) for length in ([1] * 7 + [10] * 3)[n % 10 : n % 10 + 1]
+        ]
         for at_ms, length in holes:
             index = opens.index(at_ms)
             await delete(b, BTC, at_ms, opens[min(index + length, len(opens) - 1)])
@@ -182,7 +183,9 @@ async def _no_stored_truth_is_called_empty(b: Bench, series: Series) -> None:
         "SELECT range_agg(int4range(marketd_number(timeframe, open_time), marketd_number(timeframe, open_time) + 1)) "
         "FROM candles WHERE symbol = $1 AND timeframe = $2", series.symbol, series.timeframe,
     )  # fmt: skip
-    wrong = {n for r in called_empty for n in range(r.lower, r.upper)} & {n for r in opens for n in range(r.lower, r.upper)}
+    wrong = {n for r in called_empty for n in range(r.lower, r.upper)} & {
+        n for r in opens for n in range(r.lower, r.upper)
+    }
     assert wrong == set()
 
 

@@ -18,7 +18,6 @@ from marketd.jobs import (
     duplicates,
     expand,
     feasibility,
-    freshness_s,
     job_from_row,
     tracked_series,
     working_rows,

@@ -1,0 +1,1 @@
+"""Measuring marketd: ratios within one run on one machine, never a timed test."""

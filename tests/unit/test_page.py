@@ -1,0 +1,226 @@
+"""The page check: what an answer covers, and which rows may be stored."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from marketd import page
+from marketd.errors import BadReply
+from marketd.model import Answer, Ask, Rows, Series
+from marketd.page import TooManyDropped
+from marketd.ranges import NOTHING, Ranges
+from tests.toy import COLUMNS, FRAME, MINUTE_MS, SERIES, Toy, answer_of, closed_at, numbers, rows
+
+LATER = closed_at(1_000)
+
+
+def ask(start: int, end: int, *, newest_first: bool = False) -> Ask:
+    return Ask(SERIES, start, end, newest_first)
+
+
+def covered(start: int, end: int, opens: Sequence[int], *, newest_first: bool = False) -> tuple[tuple[int, int], ...]:
+    return answer_of(ask(start, end, newest_first=newest_first), rows(opens), LATER).covered.spans
+
+
+class TestCoverage:
+    def test_an_empty_answer_speaks_for_the_whole_ask(self) -> None:
+        assert covered(10, 20, []) == covered(10, 20, [], newest_first=True) == ((10, 20),)
+
+    def test_rows_speak_from_the_uncut_edge_to_the_outermost_on_the_cut_side(self) -> None:
+        assert covered(10, 20, [12, 15]) == ((10, 16),)
+        assert covered(10, 20, [15, 12], newest_first=True) == ((12, 20),)
+
+    def test_a_candle_at_the_cut_edge_completes_the_ask(self) -> None:
+        assert covered(10, 20, [12, 19]) == ((10, 20),)
+        assert covered(10, 20, [12, 10], newest_first=True) == ((10, 20),)
+
+    def test_a_page_against_its_sort_speaks_from_its_first_to_its_last_row(self) -> None:
+        assert covered(10, 20, [15, 12]) == ((12, 16),)
+        assert covered(10, 20, [12, 15], newest_first=True) == ((12, 16),)
+
+    def test_a_page_in_no_order_speaks_from_its_first_to_its_last_row(self) -> None:
+        assert covered(10, 20, [12, 18, 15]) == covered(10, 20, [18, 12, 15], newest_first=True) == ((12, 19),)
+
+    def test_rows_outside_are_counted_and_narrow_what_is_believed(self) -> None:
+        answer = answer_of(ask(10, 20), rows([9, 12, 15, 20]), LATER)
+        assert (answer.covered, answer.rows.size, answer.outside, answer.fetched) == (Ranges.of((12, 16)), 2, 2, 4)
+
+    @pytest.mark.parametrize("opens", [[9], [20], [0, 5, 30]])
+    def test_rows_of_which_none_lies_in_the_ask_are_refused(self, opens: list[int]) -> None:
+        with pytest.raises(BadReply, match="none lies in the range"):
+            answer_of(ask(10, 20), rows(opens), LATER)
+
+    def test_an_open_row_ends_the_coverage(self) -> None:
+        answer = answer_of(ask(10, 20), rows([12, 17, 18]), closed_at(18))
+        assert (answer.covered, answer.rows) == (Ranges.of((10, 18)), numbers([12, 17]))
+
+    def test_an_empty_answer_says_nothing_of_what_is_open(self) -> None:
+        assert answer_of(ask(10, 20), rows([]), closed_at(15)).covered == Ranges.of((10, 15))
+        assert answer_of(ask(10, 20), rows([]), closed_at(9)).covered == NOTHING
+
+    def test_only_an_open_row_covers_nothing(self) -> None:
+        answer = answer_of(ask(10, 20), rows([18]), closed_at(18))
+        assert (answer.covered, answer.rows, answer.csv) == (NOTHING, NOTHING, b"")
+
+    @pytest.mark.parametrize(("later_ms", "end"), [(4_999, 14), (5_000, 15), (64_999, 15), (65_000, 16)])
+    def test_an_interval_is_closed_when_its_grace_has_passed(self, later_ms: int, end: int) -> None:
+        answer = answer_of(ask(10, 20), rows(range(10, 20)), closed_at(15, later_ms), grace_s=5)
+        assert (answer.covered, answer.rows) == (Ranges.of((10, end)), Ranges.of((10, end)))
+
+
+class TestRows:
+    def test_are_stored_ascending_in_the_digits_that_were_sent(self) -> None:
+        answer = answer_of(ask(10, 20, newest_first=True), rows([15, 12]), LATER)
+        assert answer.csv == b"720000,5.0,5.0,5.0,5.0,1\n900000,5.0,5.0,5.0,5.0,1\n"
+
+    def test_equal_repeats_are_one(self) -> None:
+        answer = answer_of(ask(10, 20), rows([12, 12, 15]), LATER)
+        assert (answer.rows, answer.csv.count(b"\n"), answer.fetched) == (numbers([12, 15]), 2, 3)
+
+    def test_two_different_candles_of_an_interval_refuse_the_page(self) -> None:
+        with pytest.raises(BadReply, match="two different candles"):
+            answer_of(ask(10, 20), _both(rows([12, 13]), rows([13], price=6.0)), LATER)
+
+    def test_different_candles_outside_of_the_ask_do_not_matter(self) -> None:
+        assert answer_of(ask(10, 20), _both(rows([12, 25]), rows([25], price=6.0)), LATER).rows == numbers([12])
+
+    def test_an_implausible_row_is_dropped_and_covered(self) -> None:
+        answer = answer_of(ask(10, 20), rows([12, 15], bad=[15]), LATER)
+        assert (answer.covered, answer.rows, answer.dropped) == (Ranges.of((10, 16)), numbers([12]), numbers([15]))
+
+    def test_a_misaligned_row_is_dropped_from_the_interval_it_lies_in(self) -> None:
+        answer = answer_of(ask(10, 20), _both(rows([12]), rows([15], late_ms=7_000)), LATER)
+        assert (answer.rows, answer.dropped, answer.covered) == (numbers([12]), numbers([15]), Ranges.of((10, 16)))
+
+    def test_a_misaligned_row_beside_a_good_one_of_its_interval_owes_nothing(self) -> None:
+        answer = answer_of(ask(10, 20), _both(rows([12]), rows([12], late_ms=1)), LATER)
+        assert (answer.rows, answer.dropped) == (numbers([12]), NOTHING)
+
+    def test_a_page_of_two_hundred_may_lose_two(self) -> None:
+        sent = rows(range(200), bad=[3, 100])
+        assert answer_of(ask(0, 200), sent, LATER).dropped == numbers([3, 100])
+
+    @pytest.mark.parametrize(("size", "bad"), [(200, 3), (99, 2), (2, 2)])
+    def test_more_than_one_in_a_hundred_refuses_the_page(self, size: int, bad: int) -> None:
+        with pytest.raises(TooManyDropped):
+            answer_of(ask(0, size), rows(range(size), bad=range(bad)), LATER)
+
+    @pytest.mark.parametrize(
+        ("values", "usable"),
+        [
+            ((5, 6, 4, 5, 1), True),
+            ((5, 5, 5, 5, 0), True),
+            ((4, 6, 4, 6, 1e-8), True),
+            ((5, 4, 4, 5, 1), False),  # high below the open
+            ((5, 6, 5.5, 6, 1), False),  # low above the open
+            ((5, 6, 4, 7, 1), False),
+            ((5, 6, 4, 3, 1), False),
+            ((0, 6, 0, 5, 1), False),
+            ((-5, 6, -5, 5, 1), False),
+            ((5, 6, 4, 5, -1), False),
+            ((5, 1e21, 4, 5, 1), False),
+            ((1e-21, 6, 1e-21, 5, 1), False),
+            ((5, 6, 4, 5, 1e21), False),
+            ((5, 6, 4, 5, 1e-300), False),
+            ((5, float("inf"), 4, 5, 1), False),
+            ((float("nan"), 6, 4, 5, 1), False),
+            ((5, 6, 4, 5, float("nan")), False),
+        ],
+    )
+    def test_prices_are_positive_finite_and_in_order(self, values: tuple[float, ...], usable: bool) -> None:
+        opened, high, low, close, volume = values
+        sent = Rows([FRAME.open_ms(12)], [opened], [high], [low], [close], [volume], [b"x"])
+        assert (answer_of(ask(10, 20), sent, LATER).rows == numbers([12])) is usable
+
+    def test_an_open_time_that_is_no_date_is_refused(self) -> None:
+        monthly = Ask(Series("bitfinex", "BTCUSD", "1M"), 0, 12, newest_first=False)
+        sent = Rows([10**20], [5.0], [5.0], [5.0], [5.0], [1.0], [b"x"])
+        with pytest.raises(BadReply, match="not a date"):
+            page.check(monthly, sent, at_ms=LATER, columns=COLUMNS, grace_s=0)
+
+    def test_months_are_aligned_by_the_calendar(self) -> None:
+        monthly = Ask(Series("bitfinex", "BTCUSD", "1M"), 0, 12, newest_first=False)
+        opens = [monthly.series.frame.open_ms(month) for month in range(3)]
+        flat = [5.0] * 3
+        sent = Rows(opens, flat, flat, flat, flat, flat, [b"x"] * 3)
+        answer = page.check(monthly, sent, at_ms=opens[2], columns=COLUMNS, grace_s=0)
+        assert (answer.rows, answer.covered) == (Ranges.of((0, 2)), Ranges.of((0, 2)))
+
+
+def _both(one: Rows, other: Rows) -> Rows:
+    return Rows(*(getattr(one, name) + getattr(other, name) for name in Rows.__dataclass_fields__))
+
+
+CANDLES = st.sets(st.integers(0, 40), max_size=30)
+SPAN = st.tuples(st.integers(0, 40), st.integers(1, 20)).map(lambda pair: (pair[0], pair[0] + pair[1]))
+
+
+def known_to_toy(candles: set[int], limit: int, span: tuple[int, int], newest_first: bool, at: int) -> tuple[Ask, Toy, int]:
+    return ask(*span, newest_first=newest_first), Toy(candles, limit), closed_at(at)
+
+
+ASKED = st.builds(known_to_toy, CANDLES, st.integers(1, 12), SPAN, st.booleans(), st.integers(0, 70))
+
+
+@settings(max_examples=300)
+@given(ASKED)
+def test_covered_is_only_what_the_exchange_spoke_for(asked: tuple[Ask, Toy, int]) -> None:
+    """Whatever limit it keeps to, lowered in silence or not."""
+    question, toy, at_ms = asked
+    sent, spoken = toy.send(question)
+    answer = answer_of(question, rows(sent), at_ms)
+    closed = Ranges.of((0, at_ms // MINUTE_MS))
+    assert (spoken & closed).covers(answer.covered)
+    assert answer.rows == numbers(toy.candles) & answer.covered  # no candle of what is covered is overlooked
+    assert answer.rows == numbers(sent) & closed  # and none that was sent is thrown away
+
+
+@settings(max_examples=200)
+@given(ASKED)
+def test_covered_is_all_that_can_be_told(asked: tuple[Ask, Toy, int]) -> None:
+    """Nothing short of the cut side's outermost row: two exchanges that send the same page cannot be told apart."""
+    question, toy, _ = asked
+    sent, _ = toy.send(question)
+    answer = answer_of(question, rows(sent), LATER)
+    if sent:
+        cut_at = Toy(set(sent), len(sent))
+        beyond = cut_at.candles | {question.start if question.newest_first else question.end - 1}
+        spoken = Toy(beyond, len(sent)).send(question)[1] if beyond != cut_at.candles else Ranges.of(question.span)
+        assert answer.covered == spoken
+    else:
+        assert answer.covered == Ranges.of(question.span)
+
+
+@settings(max_examples=200)
+@given(ASKED, st.permutations(range(12)), st.sets(st.integers(-5, 65), max_size=3))
+def test_odd_pages_claim_no_more_than_their_rows(
+    asked: tuple[Ask, Toy, int], order: list[int], strays: set[int]
+) -> None:
+    """Shuffled, or with rows outside of the ask: from the first to the last row at most, or as for a page in order."""
+    question, toy, at_ms = asked
+    sent, spoken = toy.send(question)
+    outside = [number for number in sorted(strays) if not question.start <= number < question.end]
+    odd = [sent[at] for at in order if at < len(sent)] + outside
+    try:
+        answer = answer_of(question, rows(odd), at_ms)
+    except BadReply:
+        assert outside
+        assert not sent
+        return
+    limits = numbers(sent).hull if outside else spoken
+    assert limits.covers(answer.covered)
+
+
+@settings(max_examples=200)
+@given(ASKED, st.data())
+def test_dropped_rows_are_covered_and_never_stored(asked: tuple[Ask, Toy, int], data: st.DataObject) -> None:
+    question, toy, _ = asked
+    sent, spoken = toy.send(question)
+    bad = data.draw(st.sampled_from(sent)) if sent else None
+    answer: Answer = answer_of(question, rows(sent, bad=[] if bad is None else [bad]), LATER)
+    assert answer.dropped == (NOTHING if bad is None else numbers([bad]))
+    assert answer.rows == numbers(sent) - answer.dropped
+    assert answer.covered == answer_of(question, rows(sent), LATER).covered
+    assert spoken.covers(answer.covered)
