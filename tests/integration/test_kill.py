@@ -1,0 +1,87 @@
+"""SIGKILL at any moment, then again from the start: same state, and stored pages are not asked for again."""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from marketd.clock import ScaledClock
+from marketd.rehearsal.market import Market, Overlay, Window, synthetic
+from marketd.rehearsal.server import RehearsalServer
+from marketd.store.queries import QUERIES
+
+DAY = 86_400_000
+START = 1_700_006_400_000
+PAGE = 250
+ROOT = Path(__file__).parents[2]
+
+
+async def command(dsn: str, base_url: str, *arguments: str) -> Process:
+    environ = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("MARKETD_")},
+        "DATABASE_URL": dsn,
+        "MARKETD_EXCHANGES__BITFINEX__BASE_URL": base_url,
+        "MARKETD_EXCHANGES__BITFINEX__REQUESTS_PER_MINUTE": "60000",
+        "MARKETD_EXCHANGES__BITFINEX__PAGE_LIMIT": str(PAGE),
+    }
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "marketd", *arguments, env=environ, cwd=ROOT, stdout=DEVNULL, stderr=PIPE
+    )
+
+
+async def died_after(process: Process, server: RehearsalServer, requests: int, delay_s: float) -> bool:
+    """Kill ``process`` a moment after the exchange was asked ``requests`` times; False when it ended before."""
+    while server.stats.requests < requests and process.returncode is None:
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(delay_s)
+    if process.returncode is not None:
+        return False
+    process.send_signal(signal.SIGKILL)
+    await process.wait()
+    return True
+
+
+@pytest.mark.timeout(180)
+async def test_killed_again_and_again_a_backfill_ends_in_the_same_state(database: str) -> None:
+    chance = random.Random(4)
+    market, clock = synthetic(5, ("BTCUSD",), START, START + 20 * DAY, 0.2), ScaledClock(START + 10 * DAY + 10_000)
+    order = ("backfill", "--symbol", "BTCUSD", "--timeframe", "1m")
+    connection = await asyncpg.connect(database)
+    try:
+        async with RehearsalServer(market, clock) as server:
+            kills = 0
+            for requests in range(2, 8):
+                process = await command(database, server.base_url, *order)
+                killed = await died_after(process, server, requests + server.stats.requests, chance.random() * 0.04)
+                # The lease of the dead would be waited for: let its time pass.
+                await connection.execute("UPDATE exchange_leases SET expires_at = now()")
+                for query in QUERIES.values():
+                    if query.group == "invariants" and query.name != "i12_orphans":
+                        assert await connection.fetch(query.sql) == [], query.name
+                kills += killed
+                if not killed:
+                    break
+            assert kills >= 5
+            process = await command(database, server.base_url, *order)
+            _, said = await process.communicate()
+            assert process.returncode == 0, said.decode()
+            rows = await connection.fetchval("SELECT count(*) FROM candles")
+            truth = len(await asyncio.to_thread(_truth, market, clock))
+            assert rows == truth
+            assert server.stats.kinds["candles"] <= -(-rows // (PAGE - 2)) + 1 + 2 * kills
+            assert await connection.fetchval("SELECT count(*) FROM market_data_job_runs WHERE status = 'running'") == 0
+            statuses = await connection.fetchval("SELECT array_agg(DISTINCT status) FROM market_data_job_runs")
+            assert set(statuses) <= {"success", "interrupted"}
+    finally:
+        await connection.close()
+
+
+def _truth(market: Market, clock: ScaledClock) -> list[bytes]:
+    closed = (clock.now_ms() - 5000) // 60_000 * 60_000 - 1
+    return market.page("BTCUSD", "1m", Window(START, closed, 10**9, False), clock.now_ms(), Overlay())
