@@ -17,7 +17,7 @@ import asyncpg
 from marketd.clock import Clock
 from marketd.config import Config
 from marketd.embedded import EmbeddedPostgres, running_dsn
-from marketd.errors import ConfigError, DatabaseUnavailable, LeaseLost
+from marketd.errors import ConfigError, DatabaseUnavailable, LeaseLost, leaf
 from marketd.exchanges import exchange as exchange_called
 from marketd.fetcher import Fetcher
 from marketd.limiter import Budget
@@ -147,7 +147,7 @@ async def _kept(leases: Leases, lease: Lease, silences: "asyncio.Queue[float]", 
                 renewing.cancel()
                 noting.cancel()
     except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from failures
+        raise leaf(failures) from failures
 
 
 async def _renew(leases: Leases, lease: Lease) -> None:

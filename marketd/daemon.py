@@ -17,8 +17,9 @@ import marketd
 from marketd import assembly
 from marketd.clock import Clock
 from marketd.config import Config, read_text
-from marketd.errors import Busy, ConfigError, DatabaseUnavailable, LeaseLost
+from marketd.errors import Busy, ConfigError, DatabaseUnavailable, LeaseLost, leaf
 from marketd.exchanges import EXCHANGES
+from marketd.figures import Missing
 from marketd.jobfile import JobSpec, read_jobs
 from marketd.joblist import difference
 from marketd.jobset import JobSet, job_set
@@ -27,6 +28,7 @@ from marketd.model import Series
 from marketd.notify import Notifier
 from marketd.ports import Unwatched
 from marketd.scheduler import Desk, Scheduler
+from marketd.store.queries import sql
 from marketd.store.reports import Reports
 from marketd.store.runs import JobRow, Runs
 from marketd.store.series import SeriesReader
@@ -38,6 +40,8 @@ from marketd.web.status import ExchangeStatus, JobStatus
 log = logging.getLogger(__name__)
 
 _JOBS_EVERY_S = 15.0
+_FIGURES_EVERY_S = 30.0
+_PORT_STATEMENT_S = 5.0
 _STANDBY_S = 2.0
 _WATCHDOG_S = 30.0
 
@@ -89,35 +93,27 @@ class Daemon:
         self._turned_s = asyncio.get_running_loop().time()
         async with AsyncExitStack() as stack:
             self._heed_signals(stack)
-            opened = await self._open_database(stack, config)
-            reports = Reports(
-                await stack.enter_async_context(Database(opened.dsn, size=2, application="marketd port", statement_s=5))
+            url = await stack.enter_async_context(assembly.database_url(config))
+            opened = await stack.enter_async_context(Database(url, prepare=sql("page_table")))
+            # The port answers from the first moment, also while the database is away; its readers never wait for pages.
+            readers = await stack.enter_async_context(
+                Database(url, size=2, application="marketd port", statement_s=_PORT_STATEMENT_S)
             )
+            reports = Reports(readers)
             port = await stack.enter_async_context(Port(config.http.listen, reports, self, self.metrics.registry))
             self.address = port.address
             self.listening.set()
             transport = await stack.enter_async_context(Transport(self.clock))
             log.info("listening", extra={"fields": {"address": port.address, "version": self.version}})
-            await self._work(opened, transport)
+            await self._live(opened, reports, transport)
 
-    async def _open_database(self, stack: AsyncExitStack, config: Config) -> Database:
-        """Wait for the database, however long it takes to come up; a refused schema ends the daemon at once."""
-        delay_s = 1.0
-        while True:
-            try:
-                return await stack.enter_async_context(assembly.database(config, application="marketd"))
-            except DatabaseUnavailable as error:
-                log.warning("database away", extra={"fields": {"error": str(error), "once": "database"}})
-            await self.clock.sleep(delay_s)
-            delay_s = min(delay_s * 2, 15)
-
-    async def _work(self, opened: Database, transport: Transport) -> None:
+    async def _live(self, opened: Database, reports: Reports, transport: Transport) -> None:
+        """Serve until asked to stop, then drain."""
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(self._keep_jobs(opened)),
                     group.create_task(self._beat()),
-                    *[group.create_task(self._keep_exchange(name, opened, transport)) for name in EXCHANGES],
+                    group.create_task(self._serve(opened, reports, transport)),
                 ]
                 self.notifier.ready()
                 await self._stopping.wait()
@@ -127,7 +123,40 @@ class Daemon:
                 for task in tasks:
                     task.cancel()
         except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from failures
+            raise leaf(failures) from failures
+
+    async def _serve(self, opened: Database, reports: Reports, transport: Transport) -> None:
+        await self._await_schema(opened.dsn)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_jobs(opened))
+            group.create_task(self._keep_figures(reports))
+            for name in EXCHANGES:
+                group.create_task(self._keep_exchange(name, opened, transport))
+
+    async def _await_schema(self, url: str) -> None:
+        """Wait for the database, however long it takes to come up; a refused schema ends the daemon at once."""
+        delay_s = 1.0
+        while True:
+            try:
+                await assembly.ready_schema(url, migrate=self._settings.database.auto_migrate)
+                return
+            except DatabaseUnavailable as error:
+                _say_away(error)
+            await self.clock.sleep(delay_s)
+            delay_s = min(delay_s * 2, 15)
+
+    async def _keep_figures(self, reports: Reports) -> None:
+        """What metrics know from the database: how far each series is answered, and what it owes."""
+        while True:
+            try:
+                for known in await reports.answered():
+                    self.metrics.answered_until(known.series, known.until_ms)
+                owed = await reports.missing()
+                for series in self._jobs.tracked:
+                    self.metrics.series_missing(series, owed.get(series, Missing()).by_cause())
+            except DatabaseUnavailable as error:
+                _say_away(error)
+            await self.clock.sleep(_FIGURES_EVERY_S)
 
     async def _drain(self, opened: Database) -> None:
         """Let runs end at their page borders for ``drain_s``, then record the rest as interrupted."""
@@ -177,7 +206,7 @@ class Daemon:
                     first = False
                 await self._take_jobs(runs)
             except DatabaseUnavailable as error:
-                log.warning("database away", extra={"fields": {"error": str(error), "once": "database"}})
+                _say_away(error)
             await self._until_reload(_JOBS_EVERY_S)
 
     async def _until_reload(self, longest_s: float) -> None:
@@ -273,7 +302,7 @@ class Daemon:
                 scheduler.take(self._jobs)
                 await scheduler.work()
         except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from failures
+            raise leaf(failures) from failures
 
     # What the port asks (marketd.web.status.Status).
 
@@ -323,6 +352,10 @@ class Daemon:
 
     def objectives(self) -> Mapping[Series, float]:
         return self._jobs.objectives
+
+
+def _say_away(error: DatabaseUnavailable) -> None:
+    log.warning("database away", extra={"fields": {"error": str(error), "once": "database"}})
 
 
 def _budgets(config: Config) -> dict[str, float]:

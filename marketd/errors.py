@@ -30,6 +30,13 @@ class MarketdError(Exception):
     exit_code = 1
 
 
+def leaf(error: BaseException) -> BaseException:
+    """The first real failure inside an exception group, however deep; ``error`` itself when it is no group."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 class UsageError(MarketdError):
     exit_code = 2
 

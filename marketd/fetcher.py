@@ -26,6 +26,7 @@ _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 30.0
 _LONGEST_SILENCE_S = 7 * 86_400  # Binance bans for three days; nothing sane is longer
 _SLOWED_FOR_S = 600.0
+_CLOCKS_DIFFER_MS = 120_000  # the settle time: a larger difference delays what can be proven
 _CIRCUIT_FAILURES = 8
 _CIRCUIT_FIRST_MS = 30_000
 _CIRCUIT_LONGEST_MS = 600_000
@@ -161,7 +162,13 @@ class Fetcher:
         host_ms = self.clock.now_ms()
         if reply.date_ms is not None:
             self.time.learn(host_ms, reply.date_ms)
+            self._tell_difference(reply.date_ms - host_ms)
         return self.time.now(host_ms) - int(reply.age_s * 1000)
+
+    def _tell_difference(self, offset_ms: int) -> None:
+        if abs(offset_ms) > _CLOCKS_DIFFER_MS:
+            fields = {"exchange": self.exchange.name, "seconds": offset_ms // 1000, "once": "clocks"}
+            log.warning("clocks differ", extra={"fields": fields})
 
     def _refuse_while_open(self) -> None:
         until = self.circuit.open_until_ms

@@ -93,7 +93,7 @@ class Runner:
         try:
             root, facts = await self.prepare(series, asking)
             account.tally = replace(account.tally, requests=asking.requests)
-            if root != series:
+            if root != series and await self._wants_building(series, order):
                 await self._derive_all(root, account)
             await self._work(root, facts, order, walker)
         finally:
@@ -152,6 +152,11 @@ class Runner:
                 raise UnknownSymbol(_unknown(root, symbols))
         await self.reader.note_first(root, first, at_ms)
         return replace(facts, first=first)
+
+    async def _wants_building(self, series: Series, order: Order) -> bool:
+        """A repair builds what is missing; else a derived series is built once, and then follows its parent's pages."""
+        facts = await self.reader.facts(series)
+        return order.job_type is JobType.GAP_REPAIR or facts is None or facts.answered_end is None
 
     async def _derive_all(self, root: Series, account: Account) -> None:
         """What is stored already serves a series that is derived from now on."""
@@ -301,8 +306,10 @@ class Runner:
         if facts is None or facts.first is None:
             return  # nothing has traded yet, as far as is known
         reach = suspects.near(series.frame)
-        runs = await self.reader.empty_runs(series, (span[0] - reach, span[1] + reach), 1)
-        found = [run for run in suspects.unusual(runs, series.frame) if run[0] < span[1] and span[0] < run[1]]
+        runs = await self.reader.empty_runs(series, (span[0] - reach, span[1] + reach))
+        wrong = {*suspects.unusual(runs.get(series.symbol, ()), series.frame)}
+        wrong |= {*suspects.shared(runs, series.frame).get(series.symbol, ())}
+        found = sorted(run for run in wrong if run[0] < span[1] and span[0] < run[1])
         if not found:
             return
         settled = await self.reader.settled_suspects(series, (found[0][0], found[-1][1]))

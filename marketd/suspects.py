@@ -15,8 +15,8 @@ from marketd.timeframe import Timeframe
 NEAR_S = 30 * 86_400
 """How far to both sides the usual length of a run is measured, in seconds (at least 30 intervals)."""
 
-_LEAST_S = 3600  # shorter silences are never suspect: they heal by the ordinary looks
-_LEAST_INTERVALS = 3
+LEAST_S = 3600  # shorter silences are never suspect: they heal by the ordinary looks
+LEAST_INTERVALS = 3
 _TIMES_USUAL = 3
 _RANK = 3  # "usual" is the third longest run nearby (else 1), so that two outages in a month do not hide each other
 _SHARING = 3  # symbols that must be silent at once
@@ -43,7 +43,7 @@ def unusual(runs: Sequence[Span], frame: Timeframe, *, times: float = _TIMES_USU
 
 
 def _long(run: Span, frame: Timeframe) -> bool:
-    return _length(run) >= _LEAST_INTERVALS and _length(run) * frame.typical_s >= _LEAST_S
+    return _length(run) >= LEAST_INTERVALS and _length(run) * frame.typical_s >= LEAST_S
 
 
 def shared(runs: Mapping[str, Sequence[Span]], frame: Timeframe) -> dict[str, list[Span]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from marketd import planner
 from marketd.clock import Clock
-from marketd.errors import BadReply, DatabaseUnavailable, ExchangeError, MarketdError
+from marketd.errors import BadReply, DatabaseUnavailable, ExchangeError, MarketdError, leaf
 from marketd.fetcher import Asking
 from marketd.model import Answer, Ask, Series, Tally
 from marketd.page import TooManyDropped
@@ -232,5 +232,5 @@ async def _both(
         async with asyncio.TaskGroup() as group:
             storing, fetching = group.create_task(run_store()), group.create_task(run_fetch())
     except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from failures
+        raise leaf(failures) from failures
     return storing.result(), fetching.result()

@@ -56,7 +56,8 @@ class Story:
                 talk("stopped")
                 return 1
         code = await self._proof()
-        say(f"\nThat took {asyncio.get_running_loop().time() - began_s:.0f} s. Look around in what is left, or go on with real data:")
+        took_s = asyncio.get_running_loop().time() - began_s
+        say(f"\nThat took {took_s:.0f} s. Look around in what is left, or go on with real data:")
         say("  marketd --config .demo/marketd.toml status      (also: gaps --closed, runs, coverage, verify)")
         say("  marketd backfill --symbol BTCUSD --timeframe 1h --start 2024-01-01      (README.md: the real exchange)")
         return code
@@ -69,7 +70,12 @@ class Story:
         say("A private PostgreSQL runs in ./.demo. No network is used. It is 2024-03-01 here.")
         self.faults.add(
             TimeframeRefused(timeframes=("4h",)),
-            Lost(symbols=("LTCUSD",), timeframes=("1m", "5m", "1h"), start_ms=_LOST_MS, end_ms=_LOST_MS + 12 * _HOUR_MS),
+            Lost(
+                symbols=("LTCUSD",),
+                timeframes=("1m", "5m", "1h"),
+                start_ms=_LOST_MS,
+                end_ms=_LOST_MS + 12 * _HOUR_MS,
+            ),
         )
 
     async def _backfill(self) -> bool:
@@ -81,8 +87,8 @@ class Story:
         say("\nmarketd status: every interval is stored, or was answered empty, or is owed.")
         await show_status(self.opened, self.clock.now_ms())
         say("\n1w is built from 1d, and 4h from 1h, since the exchange refused it: no request was spent on them.")
-        say("LTCUSD was answered empty for twelve hours. That is far longer than usual, so it is not believed: a suspect")
-        say("gap is open, and 4h waits for it.")
+        say("LTCUSD was answered empty for twelve hours. That is far longer than usual, so it is not believed:")
+        say("a suspect gap is open, and 4h waits for it.")
         return done
 
     async def _damage(self) -> bool:

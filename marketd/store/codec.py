@@ -50,6 +50,10 @@ def step(series: Series) -> timedelta:
     return timedelta(seconds=series.frame.step_s)
 
 
+def step_s(series: Series) -> int:
+    return series.frame.typical_s
+
+
 def block(row: "asyncpg.Record") -> Block:
     return Block(
         number=row["block"],

@@ -1,6 +1,7 @@
 """Damage on purpose, for the demonstration.
 
-Owns the deletion of stored candles behind the ledger's back, as an operator's slip would do it. Nothing else imports it.
+Owns the deletion of stored candles behind the ledger's back, as an operator's slip would do it. Only the demonstration
+may import it.
 """
 
 from marketd.clock import at
@@ -10,7 +11,7 @@ from marketd.store.session import Database
 
 
 async def drop_scattered(database: Database, series: Series, every: int) -> int:
-    """Delete every so many candles; returns how many went."""
+    """Delete one candle in ``every`` intervals; returns how many went."""
     async with database.session() as connection:
         return int(await connection.fetchval(sql("demo_drop_scattered"), *series, every))
 

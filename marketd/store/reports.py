@@ -62,6 +62,13 @@ class Reports:
         rows = await self._all("report_answered")
         return tuple(Answered(_series(row), ms_of(row["answered_until"])) for row in rows)
 
+    async def missing(self) -> dict[Series, Missing]:
+        """What open gaps owe, of every series that owes anything."""
+        owed: dict[Series, dict[str, int]] = {}
+        for row in await self._all("report_missing"):
+            owed.setdefault(_series(row), {})[row["cause"]] = row["missing"]
+        return {series: Missing(**causes) for series, causes in owed.items()}
+
     async def series_figures(
         self,
         exchange: str | None = None,

@@ -5,6 +5,7 @@ Owns the reads between pages: facts, coverage, gaps, looks, neighbours. Writes o
 
 from collections.abc import Mapping, Sequence
 
+from marketd import suspects
 from marketd.blocks import BLOCK
 from marketd.model import Gap, Series
 from marketd.planner import Edges
@@ -100,11 +101,21 @@ class SeriesReader:
             await connection.execute(sql("note_audited"), *series, list(blocks), codec.moment(at_ms))
         return [row["block"] for row in rows]
 
-    async def empty_runs(self, series: Series, span: Span, least: int) -> Sequence[Span]:
-        """Runs of at least ``least`` empty intervals in the blocks around ``span``, joined over blocks."""
+    async def empty_runs(self, series: Series, span: Span) -> Mapping[str, Sequence[Span]]:
+        """Runs of empty intervals around ``span``, joined over blocks, for each symbol of this exchange and timeframe.
+
+        Of other symbols only the long ones are read: they are there to see whether all were silent at once.
+        """
         async with self._database.session() as connection:
-            rows = await connection.fetch(sql("empty_runs"), *series, *span, least)
-        return [(row["start"], row["end"]) for row in rows]
+            rows = await connection.fetch(
+                sql("empty_runs"), *series, *span, codec.step_s(series), suspects.LEAST_INTERVALS, suspects.LEAST_S
+            )
+        runs: dict[str, list[Span]] = {}
+        for row in rows:
+            found = runs.setdefault(row["symbol"], [])
+            if row["start"] is not None:
+                found.append((row["start"], row["end"]))
+        return runs
 
     async def settled_suspects(self, series: Series, span: Span) -> Ranges:
         """What closed suspect gaps have settled within ``span``."""

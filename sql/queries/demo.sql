@@ -2,12 +2,10 @@
 
 -- name: demo_drop_scattered
 -- params: exchange text, symbol text, timeframe text, every integer
--- Every so many candles of a series disappear.
+-- One candle in so many intervals of a series disappears.
 WITH dropped AS (
-    DELETE FROM candles c
-    USING (SELECT open_time, row_number() OVER (ORDER BY open_time) AS place FROM candles
-           WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text) AS n
-    WHERE c.exchange = $1::text AND c.symbol = $2::text AND c.timeframe = $3::text AND c.open_time = n.open_time AND n.place % $4::integer = 0
+    DELETE FROM candles
+    WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND marketd_number($3::text, open_time) % $4::integer = 0
     RETURNING 1
 )
 SELECT count(*) FROM dropped

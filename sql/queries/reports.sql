@@ -285,3 +285,8 @@ ORDER BY b.number
 SELECT exchange, holder, kind, epoch, expires_at, expires_at > clock_timestamp() AS alive, last_request_at,
        CASE WHEN blocked_until > clock_timestamp() THEN blocked_until END AS blocked_until
 FROM exchange_leases ORDER BY exchange
+
+-- name: report_missing
+-- params:
+SELECT exchange, symbol, timeframe, cause, sum(marketd_size(missing))::bigint AS missing
+FROM candle_gaps WHERE repaired_at IS NULL GROUP BY exchange, symbol, timeframe, cause

@@ -105,14 +105,16 @@ ORDER BY block
 SELECT min(block) AS first, max(block) AS last FROM candle_coverage WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
 
 -- name: empty_runs
--- params: exchange text, symbol text, timeframe text, start integer, end integer, least integer
--- Runs of empty intervals of some length, joined over blocks.
-SELECT lower(r) AS start, upper(r) AS end
-FROM (SELECT range_agg(empty_once + empty_confirmed) AS empties FROM candle_coverage
-      WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND block BETWEEN $4::integer / 1440 - 1 AND $5::integer / 1440 + 1) AS all_of
-CROSS JOIN LATERAL unnest(all_of.empties) AS r
-WHERE upper(r) - lower(r) >= $6::integer
-ORDER BY lower(r)
+-- params: exchange text, symbol text, timeframe text, start integer, end integer, step_s integer, least integer, least_s integer
+-- Runs of empty intervals, joined over blocks, of every symbol of the exchange and timeframe; of others than the one
+-- asked for only those long enough to be suspect. A symbol without such runs has one row without times.
+SELECT all_of.symbol, lower(r) AS start, upper(r) AS end
+FROM (SELECT symbol, range_agg(empty_once + empty_confirmed) AS empties FROM candle_coverage
+      WHERE exchange = $1::text AND timeframe = $3::text AND block BETWEEN $4::integer / 1440 - 1 AND $5::integer / 1440 + 1
+      GROUP BY symbol) AS all_of
+LEFT JOIN LATERAL unnest(all_of.empties) AS r ON all_of.symbol = $2::text
+    OR (upper(r) - lower(r) >= $7::integer AND (upper(r) - lower(r)) * $6::integer >= $8::integer)
+ORDER BY all_of.symbol, lower(r)
 
 -- name: settled_suspects
 -- params: exchange text, symbol text, timeframe text, within text
