@@ -26,7 +26,8 @@ class _Proof:
     """What an answer is believed to prove, over the part of it that is believed: ``covered``.
 
     ``asked`` is the range of the ask (nothing where the answer was contradicted), ``filled`` what has a row after it,
-    ``bad`` what was sent but cannot be used, ``once`` what is empty for the first time, ``confirmed`` for the second.
+    ``bad`` what was sent but cannot be used, ``once`` what is empty for the first time, ``confirmed`` for the second,
+    ``waiting`` all that has been answered empty and waits for its second answer or got it now.
     """
 
     at_ms: int
@@ -37,6 +38,7 @@ class _Proof:
     bad: Ranges = NOTHING
     once: Ranges = NOTHING
     confirmed: Ranges = NOTHING
+    waiting: Ranges = NOTHING
 
 
 def apply(held: Held, answer: Answer, *, settle_ms: int, owe: Ranges = NOTHING) -> Change:
@@ -94,6 +96,7 @@ def _proof(held: Held, state: State, answer: Answer, settle_ms: int) -> tuple[_P
         bad=bad,
         once=empty - state.empties,
         confirmed=_confirmed(held, state, answer, empty, settle_ms),
+        waiting=state.once | empty,
     ), False
 
 
@@ -102,7 +105,10 @@ def _settled_end(answer: Answer, settle_ms: int) -> int:
 
 
 def _confirmed(held: Held, state: State, answer: Answer, empty: Ranges, settle_ms: int) -> Ranges:
-    """Empties for which this is a second answer that counts: late enough after the close and after the first one."""
+    """Empties for which this is a second answer that counts: late enough after the close and after the first one.
+
+    One out of a cache, older than what its block has heard since, comes too late to be compared with the first.
+    """
     again = empty & state.once
     if not again:
         return NOTHING
@@ -113,12 +119,13 @@ def _confirmed(held: Held, state: State, answer: Answer, empty: Ranges, settle_m
         for wait in block.pending
         if answer.at_ms - wait.at_ms < settle_ms
     ))
+    later = Ranges.of(*(block.span for block in held.blocks.values() if (block.answered_ms or 0) > answer.at_ms))
     doubted = union(
         gap.missing
         for gap in held.gaps
         if gap.open and gap.cause is Cause.SUSPECT and answer.at_ms - gap.detected_ms < DAY_MS
     )
-    return again - young - doubted
+    return again - young - later - doubted
 
 
 def _gap_after(gap: Gap, proof: _Proof) -> Gap:
@@ -133,8 +140,8 @@ def _gap_after(gap: Gap, proof: _Proof) -> Gap:
     if not missing:
         return replace(gap, repaired_ms=proof.at_ms, resolution=_resolution(gap), next_attempt_ms=None, last_error=None)
     tried = missing & proof.covered
-    if not tried:
-        return gap if suspect else replace(gap, next_attempt_ms=proof.at_ms)
+    if not tried or missing - proof.covered - proof.waiting:
+        return gap  # what was not asked this time is due when it was before
     gap = replace(gap, attempts=gap.attempts + 1)
     if suspect:
         return replace(gap, next_attempt_ms=max(gap.detected_ms + DAY_MS, proof.at_ms + HOUR_MS))
@@ -174,7 +181,8 @@ def _block(before: Block, after: State, proof: _Proof) -> Block:
     pending = [wait for wait in before.pending if proof.at_ms - wait.at_ms < proof.settle_ms]
     if newly:
         pending.append(Pending(newly.start, newly.end, proof.at_ms))
-    return _looked(before, replace(block, pending=tuple(pending), answered_ms=proof.at_ms), proof, grew=bool(newly))
+    latest_ms = max(proof.at_ms, before.answered_ms or proof.at_ms)
+    return _looked(before, replace(block, pending=tuple(pending), answered_ms=latest_ms), proof, grew=bool(newly))
 
 
 def _looked(before: Block, block: Block, proof: _Proof, *, grew: bool) -> Block:

@@ -10,17 +10,19 @@ from marketd import assembly
 from marketd.cli import words
 from marketd.cli.app import App
 from marketd.cli.orders import Orders, Result, exit_code
-from marketd.cli.output import show_json, talk
+from marketd.cli.output import complain, show_json, talk
 from marketd.cli.progress import watching
 from marketd.cli.tables import show_table
 from marketd.config import Config
 from marketd.model import JobType
 from marketd.runner import Order
+from marketd.text import clean
 
 _COLUMNS = (
     "symbol", "timeframe", "status", "requests", "inserted", "updated", "empty", "gaps opened", "closed", "open",
     "note",
 )  # fmt: skip
+_LONGEST_NOTE = 60  # the whole sentence is said below the table
 
 
 async def ordered(app: App, config: Config, order: Order, again: Sequence[str], *, wait: bool, as_json: bool) -> int:
@@ -33,6 +35,9 @@ async def ordered(app: App, config: Config, order: Order, again: Sequence[str], 
         finally:
             if orders.results:
                 show_results(orders.results, as_json=as_json)
+    for result in orders.results:
+        if result.failure is not None and not orders.stopped:
+            complain(f"{result.series}: {result.error}")
     if orders.stopped:
         talk(f"stopped; what is stored stays stored. To go on: {shlex.join(again)}")
         return 1
@@ -53,5 +58,5 @@ def _row(result: Result) -> tuple[str, ...]:
         result.series.symbol, result.series.timeframe, result.status.value, words.count(tally.requests),
         words.count(tally.inserted), words.count(tally.updated), words.count(tally.empties),
         words.count(tally.gaps_opened), words.count(tally.gaps_closed), words.count(result.open_gaps),
-        result.error or built,
+        clean(result.error or built, _LONGEST_NOTE),
     )  # fmt: skip

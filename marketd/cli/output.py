@@ -18,5 +18,10 @@ def talk(text: str) -> None:
     click.echo(text, err=True)
 
 
+def complain(text: str) -> None:
+    """The one sentence that a failure ends with."""
+    talk(f"marketd: error: {text}")
+
+
 def show_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))

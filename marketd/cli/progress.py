@@ -55,11 +55,10 @@ def told(reading: Reading) -> str:
 
 def summed(tally: Tally) -> str:
     parts = [words.plural(tally.requests, "request"), f"{words.count(tally.inserted)} stored"]
-    for number, name in (
-        (tally.updated, "updated"), (tally.empties, "empty"), (tally.gaps_opened, "gaps opened"),
-        (tally.gaps_closed, "gaps closed"),
-    ):  # fmt: skip
-        parts += [f"{words.count(number)} {name}"] if number else []
+    parts += [f"{words.count(tally.updated)} updated"] if tally.updated else []
+    parts += [f"{words.count(tally.empties)} empty"] if tally.empties else []
+    parts += [f"{words.plural(tally.gaps_opened, 'gap')} opened"] if tally.gaps_opened else []
+    parts += [f"{words.plural(tally.gaps_closed, 'gap')} closed"] if tally.gaps_closed else []
     return ", ".join(parts)
 
 

@@ -19,6 +19,7 @@ import click
 
 import marketd
 from marketd.cli.app import CONTEXT, App, Strict, config_option
+from marketd.cli.output import complain
 from marketd.errors import MarketdError
 from marketd.secret import masked
 from marketd.text import clean
@@ -124,6 +125,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "marketd") -> int:
         return _quietly()
     except Exception as error:  # noqa: BLE001  the last handler: whatever ends the process ends it in words
         return _failed(error, app.debug)
+    finally:
+        if app.on_hangup is not None:
+            signal.signal(signal.SIGHUP, app.on_hangup)
 
 
 def _ignore_hangup() -> Any:
@@ -176,6 +180,6 @@ def _quietly() -> int:
 
 def _say(text: str) -> None:
     try:
-        click.echo(f"marketd: error: {text}", err=True)
+        complain(text)
     except BrokenPipeError:
         return

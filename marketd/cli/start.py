@@ -11,12 +11,16 @@ from contextlib import asynccontextmanager
 from typing import Any, TextIO, TypeVar, cast
 
 import uvloop
+from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
 from marketd import assembly, logs
+from marketd.cli import words
 from marketd.cli.app import App
+from marketd.cli.output import talk
 from marketd.config import Config, load
 from marketd.secret import Secret
 from marketd.store.session import Database
+from marketd.text import clean
 
 T = TypeVar("T")
 
@@ -46,6 +50,11 @@ def log_warnings(config: Config) -> None:
     """A command talks by itself; of the engine's log only warnings are worth a line."""
     level = "debug" if config.log.level == "debug" else "warning"
     logs.configure(level, logs.LogFormat.TEXT, cast(TextIO, _CurrentStderr()), secrets_of(config))
+    set_on_retry_hooks([_say_retry])
+
+
+def _say_retry(details: RetryDetails) -> None:
+    talk(f"trying again in {words.duration(details.wait_for)}: {clean(str(details.caused_by))}")
 
 
 def secrets_of(config: Config) -> list[Secret]:

@@ -98,9 +98,7 @@ class Story:
         ranged = await drop_range(self.opened, hours, _LOST_MS, _LOST_MS + 2 * _DAY_MS)
         say(f"Somebody deletes {scattered} candles of {minutes}, here and there, and {ranged} of {hours} in a row.")
         say("marketd repair-gaps: hold the ledger against the rows, then ask for what is missing.")
-        return await self._order(
-            Order(JobType.GAP_REPAIR, (minutes, hours), Claim.ORDER, by_hand=True), in_walks=True
-        )
+        return await self._order(Order(JobType.GAP_REPAIR, (minutes, hours), Claim.ORDER, by_hand=True), in_walks=True)
 
     async def _away(self) -> bool:
         _heading("4. Twenty-six hours off")
@@ -124,8 +122,11 @@ class Story:
         verdict = await examine(self.opened, Which())
         show_verdict(verdict)
         whole = [each for each in figures if each.complete]
-        say(f"\n{len(whole)} of {words.plural(len(figures), 'series')} complete." if len(whole) < len(figures) else
-            f"\nAll {len(figures)} series are complete: each interval is a stored candle, or proven to have none.")
+        say(
+            f"\n{len(whole)} of {words.plural(len(figures), 'series')} complete."
+            if len(whole) < len(figures)
+            else f"\nAll {len(figures)} series are complete: each interval is a stored candle, or proven to have none."
+        )
         return 0 if len(whole) == len(figures) and not verdict.violations else 1
 
     async def _order(self, order: Order, *, in_walks: bool = False, results: bool = True) -> bool:

@@ -205,7 +205,7 @@ class TestRow:
         assert job == Job(
             id=7, exchange="bitfinex", symbol="BTCUSD", timeframe="1m", job_type=JobType.CONTINUOUS,
             schedule="*/5 * * * *", start_ms=ms_of(datetime(2024, 1, 1, tzinfo=UTC)), timeout_s=60.0, origin="file",
-            created_ms=NOW_MS, paused_until_ms=job.paused_until_ms, extra={"freshness_s": "300.5"},
+            created_ms=NOW_MS, paused_until_ms=job.paused_until_ms, freshness_s=300.5,
         )  # fmt: skip
         assert job.paused_until_ms is not None
         assert job.paused_until_ms > NOW_MS

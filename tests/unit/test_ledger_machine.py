@@ -100,7 +100,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         before = self.book.confirmed
         suspects = [gap for gap in self.book.open_gaps if gap.cause is Cause.SUSPECT]
-        there = set((self.book.stored | numbers(self.book.table) | known).numbers()) & {*answer.covered.numbers()}
+        there = set((self.book.stored | known).numbers()) & {*answer.covered.numbers()}
         change = self.book.record(answer, owe=skipped)
         shown = set((answer.rows | answer.dropped).numbers())
         if there and not there & shown:
