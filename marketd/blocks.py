@@ -151,10 +151,11 @@ def cut(block: Block, state: State) -> Block:
     )
 
 
-def changed(held: Held, state: State) -> tuple[Block, ...]:
-    """The blocks of ``held`` that are different in ``state``; one that has lost its last empty is not looked at."""
-    after = (_relooked(block, cut(block, state)) for block in held.blocks.values())
-    return tuple(block for block in after if block != held.blocks[block.number])
+def changed(held: Held, state: State, touched: Ranges = NOTHING) -> tuple[Block, ...]:
+    """The blocks that are different in ``state``, new ones where ``touched``; without empties there is no look."""
+    before = {number: Block(number) for number in blocks_of(touched)} | dict(held.blocks)
+    after = (_relooked(block, cut(block, state)) for block in before.values())
+    return tuple(block for block in after if block != before[block.number])
 
 
 def _relooked(before: Block, after: Block) -> Block:

@@ -60,9 +60,7 @@ def build(known: Parent, children: Span, parent: Timeframe, child: Timeframe) ->
     return Built(Ranges.from_numbers(stored), Ranges.from_numbers(empty))
 
 
-def ledger(
-    before: Mapping[int, Block], children: Span, built: Built, at_ms: int
-) -> tuple[Block, ...]:
+def ledger(before: Mapping[int, Block], children: Span, built: Built, at_ms: int) -> tuple[Block, ...]:
     """The child's blocks after its intervals in ``children`` follow their parents again."""
     here = Ranges.of(children)
     return tuple(_follow(before.get(number) or Block(number), here, built, at_ms) for number in blocks_of(here))

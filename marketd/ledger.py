@@ -113,12 +113,14 @@ def _confirmed(held: Held, state: State, answer: Answer, empty: Ranges, settle_m
     if not again:
         return NOTHING
     again = again & Ranges.of((again.start, _settled_end(answer, settle_ms)))
-    young = Ranges.of(*(
-        (wait.start, wait.end)
-        for block in held.blocks.values()
-        for wait in block.pending
-        if answer.at_ms - wait.at_ms < settle_ms
-    ))
+    young = Ranges.of(
+        *(
+            (wait.start, wait.end)
+            for block in held.blocks.values()
+            for wait in block.pending
+            if answer.at_ms - wait.at_ms < settle_ms
+        )
+    )
     later = Ranges.of(*(block.span for block in held.blocks.values() if (block.answered_ms or 0) > answer.at_ms))
     doubted = union(
         gap.missing
@@ -237,7 +239,7 @@ def audit(held: Held, span: Ranges, *, at_ms: int) -> Change:
     fresh = tuple(Gap(Cause.LOST, run, at_ms, next_attempt_ms=at_ms) for run in _stretches(lost, held.present))
     answered = (state.answered | found) - owed(fresh)
     after = State(answered, state.once - found, state.confirmed - found, state.unsettled & answered)
-    return Change(blocks=changed(held, after), gaps=gaps + fresh)
+    return Change(blocks=changed(held, after, found), gaps=gaps + fresh)
 
 
 def _stretches(lost: Ranges, present: Ranges) -> list[Ranges]:

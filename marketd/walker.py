@@ -220,17 +220,29 @@ def _current(walk: Walk) -> tuple[int, int]:
 async def _both(
     store: Awaitable[Stored], fetch: Awaitable[Answer | ExchangeError | None]
 ) -> tuple[Stored, Answer | ExchangeError | None]:
-    """Both at once. A failed store ends the fetch; its error comes out as itself, not as a group."""
+    """Both at once. A failed store ends the fetch; its error comes out as itself, not as a group.
 
-    async def run_store() -> Stored:
-        return await store
+    It is handed out of the group as a value: a child that fails leaves the count of cancellations of its parent raised
+    (Python 3.11), and every later failure in this task would then look like a cancellation.
+    """
+
+    async def run_store(fetching: asyncio.Task[Answer | ExchangeError | None]) -> Stored | MarketdError:
+        try:
+            return await store
+        except MarketdError as error:
+            fetching.cancel()
+            return error
 
     async def run_fetch() -> Answer | ExchangeError | None:
         return await fetch
 
     try:
         async with asyncio.TaskGroup() as group:
-            storing, fetching = group.create_task(run_store()), group.create_task(run_fetch())
+            fetching = group.create_task(run_fetch())
+            storing = group.create_task(run_store(fetching))
     except BaseExceptionGroup as failures:
         raise leaf(failures) from failures
-    return storing.result(), fetching.result()
+    stored = storing.result()
+    if isinstance(stored, MarketdError):
+        raise stored
+    return stored, fetching.result()

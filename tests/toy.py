@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from marketd import ledger, page
-from marketd.blocks import Block, Change, Held, blocks_of, union
-from marketd.model import Answer, Ask, Gap, Rows, Series
+from marketd.blocks import BLOCK, Block, Change, Held, blocks_of, union
+from marketd.model import Answer, Ask, Cause, Gap, Rows, Series
 from marketd.planner import Edges
 from marketd.ranges import NOTHING, Ranges, Span
 
@@ -43,7 +43,9 @@ def answer_of(ask: Ask, sent: Rows, at_ms: int, *, grace_s: float = 0) -> Answer
     return page.check(ask, sent, at_ms=at_ms, columns=COLUMNS, grace_s=grace_s)
 
 
-def answered(start: int, end: int, opens: Iterable[int] = (), *, at_ms: int | None = None, known: Ranges = NOTHING) -> Answer:
+def answered(
+    start: int, end: int, opens: Iterable[int] = (), *, at_ms: int | None = None, known: Ranges = NOTHING
+) -> Answer:
     """The answer to a whole ask ``[start, end)`` with candles at ``opens``; a day after its close, unless ``at_ms``."""
     ask = Ask(SERIES, start, end, newest_first=False, known=known)
     there = numbers(opens)
@@ -164,3 +166,27 @@ class Book:
             assert kept.id is not None
             self.gaps[kept.id] = kept
         return change
+
+
+OLD = closed_at(BLOCK, ledger.DAY_MS)
+"""A time long after everything in block 0 has closed and settled."""
+
+
+def book(start: int = 0, end: int = 100, opens: tuple[int, ...] = (), *, at_ms: int = OLD) -> Book:
+    """A book that has heard one answer for ``[start, end)``."""
+    made = Book()
+    made.record(answered(start, end, opens, at_ms=at_ms))
+    return made
+
+
+def with_gap(cause: Cause, missing: Ranges) -> Book:
+    """A book that knows nothing but an open gap."""
+    return Book(gaps={1: Gap(cause, missing, OLD, id=1, next_attempt_ms=OLD)})
+
+
+def suspect(start: int, end: int) -> Book:
+    """A book with a silence ``[start, end)`` between two candles that was confirmed, and is doubted now."""
+    made = book(start - 1, end + 1, (start - 1, end), at_ms=OLD - ledger.HOUR_MS)
+    made.record(answered(start - 1, end + 1, (start - 1, end), at_ms=OLD))
+    made.doubt(Ranges.of((start, end)), at_ms=OLD)
+    return made

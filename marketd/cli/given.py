@@ -19,8 +19,7 @@ from marketd.runner import Order
 from marketd.text import clean
 
 _COLUMNS = (
-    "symbol", "timeframe", "status", "requests", "inserted", "updated", "empty", "gaps opened", "closed", "open",
-    "note",
+    "series", "status", "requests", "inserted", "updated", "empty", "gaps opened", "closed", "open", "note",
 )  # fmt: skip
 _LONGEST_NOTE = 60  # the whole sentence is said below the table
 
@@ -29,18 +28,21 @@ async def ordered(app: App, config: Config, order: Order, again: Sequence[str], 
     """Carry out ``order`` and show what came of it; ``again`` is the command that goes on after a stop."""
     async with assembly.database(config, application=f"marketd {order.job_type}") as opened:
         orders = Orders(config, opened, app.clock, talk)
+        ended = False
         try:
             with watching(in_walks=order.job_type is JobType.GAP_REPAIR) as progress:
                 await orders.carry_out(order, progress, wait=wait)
+            ended = not orders.stopped
         finally:
             if orders.results:
                 show_results(orders.results, as_json=as_json)
-    for result in orders.results:
-        if result.failure is not None and not orders.stopped:
-            complain(f"{result.series}: {result.error}")
+            if orders.stopped or (orders.results and not ended):
+                talk(f"stopped; what is stored stays stored. To go on: {shlex.join(again)}")
     if orders.stopped:
-        talk(f"stopped; what is stored stays stored. To go on: {shlex.join(again)}")
         return 1
+    for result in orders.results:
+        if result.failure is not None:
+            complain(f"{result.series}: {result.error}")
     return exit_code(orders.results)
 
 
@@ -48,14 +50,14 @@ def show_results(results: Sequence[Result], *, as_json: bool = False) -> None:
     if as_json:
         show_json([result.shape() for result in results])
     else:
-        show_table(_COLUMNS, [_row(result) for result in results], right=_COLUMNS[3:10])
+        show_table(_COLUMNS, [_row(result) for result in results], right=_COLUMNS[2:9], optional=("note",))
 
 
 def _row(result: Result) -> tuple[str, ...]:
     tally = result.tally
     built = "" if result.built_from is None else f"built from {result.built_from}"
     return (
-        result.series.symbol, result.series.timeframe, result.status.value, words.count(tally.requests),
+        str(result.series), result.status.value, words.count(tally.requests),
         words.count(tally.inserted), words.count(tally.updated), words.count(tally.empties),
         words.count(tally.gaps_opened), words.count(tally.gaps_closed), words.count(result.open_gaps),
         clean(result.error or built, _LONGEST_NOTE),

@@ -15,12 +15,10 @@ from marketd.store.reports import Reports
 from marketd.web import shapes
 
 _GAPS = (
-    "id", "exchange", "symbol", "timeframe", "cause", "from", "until", "missing", "detected", "tries", "next try",
-    "said",
+    "id", "series", "cause", "from", "until", "missing", "detected", "tries", "next try", "said",
 )  # fmt: skip
 _RUNS = (
-    "id", "job", "type", "exchange", "symbol", "timeframe", "status", "started", "took", "requests", "inserted",
-    "updated", "said",
+    "id", "job", "type", "series", "status", "started", "took", "requests", "inserted", "updated", "said",
 )  # fmt: skip
 
 limit_option = click.option(
@@ -63,7 +61,7 @@ def gaps(
         show_json({"gaps": [_gap_shape(gap) for gap in page.gaps], "open": page.total})
         return 0
     if page.gaps:
-        show_table(_GAPS, [_gap_row(gap) for gap in page.gaps], right=("id", "missing", "tries"))
+        show_table(_GAPS, [_gap_row(gap) for gap in page.gaps], right=("id", "missing", "tries"), optional=("said",))
     else:
         say("no open gap")
     if page.total > len(page.gaps):
@@ -81,7 +79,7 @@ async def _gaps(
 def _gap_row(gap: GapFigures) -> tuple[str, ...]:
     ended = "" if gap.resolution is None else f"closed {words.moment(gap.repaired_ms)}: {gap.resolution.value}"
     return (
-        str(gap.id), *gap.series, gap.cause.value, words.moment(gap.start_ms), words.moment(gap.end_ms),
+        str(gap.id), str(gap.series), gap.cause.value, words.moment(gap.start_ms), words.moment(gap.end_ms),
         words.count(gap.missing), words.moment(gap.detected_ms), str(gap.attempts), words.moment(gap.next_attempt_ms),
         ended or gap.last_error or "",
     )  # fmt: skip
@@ -113,7 +111,7 @@ def runs(app: App, job_id: int | None, limit: int, as_json: bool) -> int:
     if as_json:
         show_json({"runs": [_run_shape(run) for run in found]})
     elif found:
-        show_table(_RUNS, [_run_row(run) for run in found], right=("id", "job", *_RUNS[8:12]))
+        show_table(_RUNS, [_run_row(run) for run in found], right=("id", "job", *_RUNS[6:10]), optional=("said",))
     else:
         say("no run yet")
     return 0
@@ -127,8 +125,8 @@ async def _runs(config: Config, job_id: int | None, limit: int) -> tuple[RunFigu
 def _run_row(run: RunFigures) -> tuple[str, ...]:
     took_s = None if run.started_ms is None or run.completed_ms is None else (run.completed_ms - run.started_ms) / 1000
     return (
-        str(run.id), str(run.job_id), run.job_type.value, run.exchange, run.symbol or "all", run.timeframe or "all",
-        run.status.value, words.moment(run.started_ms), words.duration(took_s), words.count(run.requests),
+        str(run.id), str(run.job_id), run.job_type.value,
+        f"{run.exchange} {run.symbol or 'all'} {run.timeframe or 'all'}", run.status.value, words.moment(run.started_ms), words.duration(took_s), words.count(run.requests),
         words.count(run.inserted), words.count(run.updated), run.error or "",
     )  # fmt: skip
 

@@ -24,7 +24,7 @@ from marketd.ranges import NOTHING, Ranges
 from marketd.store.series import SeriesReader
 from marketd.transport import Transport
 
-_COLUMNS = ("symbol", "timeframe", "unknown", "requests at most", "candles at most", "disk at most", "time", "note")
+_COLUMNS = ("series", "unknown", "requests at most", "candles at most", "disk at most", "time", "note")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def plan(
     if as_json:
         show_json({"series": [each.shape() for each in planned], "total": _total_shape(config, chosen, planned)})
         return 0
-    show_table(_COLUMNS, [_row(each) for each in planned], right=_COLUMNS[2:7])
+    show_table(_COLUMNS, [_row(each) for each in planned], right=_COLUMNS[1:6], optional=("note",))
     say(_total(config, chosen, planned))
     return 0
 
@@ -179,6 +179,7 @@ async def _asked(app: App, config: Config, chosen: Selection, *, wait: bool) -> 
 def _sums(config: Config, chosen: Selection, planned: Sequence[Planned]) -> Mapping[str, float]:
     known = [each.estimate for each in planned if each.estimate is not None]
     requests = sum(each.requests for each in known)
+    requests += 1 if requests else 0  # the list of symbols, which tells the exchange's time
     return {
         "requests_at_most": requests,
         "candles_at_most": sum(each.intervals for each in known),
@@ -206,8 +207,8 @@ def _total_shape(config: Config, chosen: Selection, planned: Sequence[Planned]) 
 def _row(each: Planned) -> tuple[str, ...]:
     known = each.estimate
     if known is None:
-        return (each.series.symbol, each.series.timeframe, "?", "?", "?", "?", "?", each.note)
+        return (str(each.series), "?", "?", "?", "?", "?", each.note)
     return (
-        each.series.symbol, each.series.timeframe, words.count(known.intervals), words.count(known.requests),
+        str(each.series), words.count(known.intervals), words.count(known.requests),
         words.count(known.intervals), words.size(known.disk_bytes), words.duration(known.seconds), each.note,
     )  # fmt: skip

@@ -16,8 +16,8 @@ from marketd.store.session import Database
 from marketd.web import shapes
 
 _COLUMNS = (
-    "exchange", "symbol", "timeframe", "complete", "stored", "empty", "once", "unknown", "open gaps", "latest candle",
-    "lag", "last run", "built from",
+    "series", "complete", "stored", "empty", "once", "unknown", "open gaps", "latest candle", "lag", "built from",
+    "last run",
 )  # fmt: skip
 _NUMBERS = ("complete", "stored", "empty", "once", "unknown", "lag")
 
@@ -66,7 +66,7 @@ def show_series(figures: Sequence[SeriesFigures], now_ms: int) -> None:
     if not figures:
         say("no series yet: `marketd backfill` or a job makes one")
         return
-    show_table(_COLUMNS, [_row(each, now_ms) for each in figures], right=_NUMBERS)
+    show_table(_COLUMNS, [_row(each, now_ms) for each in figures], right=_NUMBERS, optional=_COLUMNS[-2:])
 
 
 async def show_status(opened: Database, now_ms: int) -> Sequence[SeriesFigures]:
@@ -79,11 +79,11 @@ async def show_status(opened: Database, now_ms: int) -> Sequence[SeriesFigures]:
 def _row(each: SeriesFigures, now_ms: int) -> tuple[str, ...]:
     run = each.last_run
     return (
-        *each.series, words.percent(each.completeness), words.count(each.stored), words.count(each.empty),
+        str(each.series), words.percent(each.completeness), words.count(each.stored), words.count(each.empty),
         words.count(each.empty_once), words.count(each.unknown), _owed(each), words.moment(each.latest_ms),
         words.duration(shapes.lag_s(each.answered_until_ms, each.known_since_ms, now_ms)),
-        "-" if run is None else f"{run.status.value} {words.moment(run.completed_ms or run.started_ms)}",
         each.derived_from or "",
+        "-" if run is None else f"{run.status.value} {words.moment(run.completed_ms or run.started_ms)}",
     )  # fmt: skip
 
 

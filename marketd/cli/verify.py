@@ -19,7 +19,7 @@ from marketd.figures import Totals
 from marketd.store.oracle import PATIENCE_S, Finding, Oracle, Which, snapshot
 from marketd.store.session import Database
 
-_COLUMNS = ("exchange", "symbol", "timeframe", "from", "until", "problem")
+_COLUMNS = ("series", "from", "until", "problem")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +108,8 @@ def _show(finding: Finding) -> None:
 
 
 def _row(row: Any) -> tuple[str, ...]:
-    names = (row["exchange"] or "-", row["symbol"] or "-", row["timeframe"] or "-")
-    return (*names, _moment(row["start_time"]), _moment(row["end_time"]), row["problem"])
+    names = " ".join(row[key] or "-" for key in ("exchange", "symbol", "timeframe"))
+    return (names, _moment(row["start_time"]), _moment(row["end_time"]), row["problem"])
 
 
 def _moment(value: datetime | None) -> str:

@@ -144,3 +144,14 @@ async def test_recorded_candles_keep_coming(database: str, tmp_path: Path, recor
             "backfill",
             "gap_repair",
         }
+
+
+async def test_it_stays_up_and_answers_while_the_database_is_away(tmp_path: Path, unused_tcp_port: int) -> None:
+    clock = ScaledClock(START)
+    nowhere = f"postgresql://marketd@127.0.0.1:{unused_tcp_port}/marketd"
+    async with running(nowhere, tmp_path, "http://127.0.0.1:9/v2", clock) as daemon, aiohttp.ClientSession() as session:
+        codes = {}
+        for path in ("/livez", "/readyz", "/health", "/ingestion/status?exchange=bitfinex&symbol=BTCUSD&timeframe=1m"):
+            async with session.get(f"http://{daemon.address}{path}") as reply:
+                codes[path.partition("?")[0]] = reply.status
+        assert codes == {"/livez": 200, "/readyz": 503, "/health": 503, "/ingestion/status": 200}

@@ -9,6 +9,7 @@ import pytest
 import stamina
 
 from marketd.clock import ScaledClock
+from marketd.errors import DiskFull, LeaseLost
 from marketd.model import RunStatus, Series
 from marketd.rehearsal import faults as fault
 from marketd.rehearsal.faults import Faults
@@ -93,10 +94,20 @@ async def test_recorded_years_are_stored_value_for_value(database: str, recorded
                 assert await unknown(b, series) == 0
                 assert {gap["cause"] for gap in await b.gaps(series) if gap["repaired_at"] is None} <= {"suspect"}
                 b.server.stats.reset(clock.now_ms())
-            written = await b.value("SELECT pg_current_wal_insert_lsn()")
             again = [await b.backfill(Series("bitfinex", symbol, name)) for name in ("1h", "1d")]
             assert [(outcome.tally.requests, outcome.tally.inserted) for outcome in again] == [(0, 0), (0, 0)]
-            assert written
+            await clean(b)
+            # A day later the suspect silences are confirmed by a second answer, and are not suspect again.
+            clock.jump(90_000)
+            for timeframe in ("1m", "1h", "1d"):
+                await b.repair(Series("bitfinex", symbol, timeframe))
+            suspects = await b.fetch("SELECT * FROM candle_gaps WHERE cause = 'suspect' AND symbol = $1", symbol)
+            assert {gap["resolution"] for gap in suspects} <= {"empty"}
+            print(*(f"{gap['timeframe']} {gap['gap_start']:%F %T} .. {gap['gap_end']:%F %T}" for gap in suspects), sep="\n")
+            clock.jump(700_000)
+            for timeframe in ("1m", "1h", "1d"):
+                await b.repair(Series("bitfinex", symbol, timeframe))
+            assert await b.value("SELECT count(*) FROM candle_gaps WHERE symbol = $1", symbol) == len(suspects)
             await clean(b)
 
 
@@ -376,4 +387,50 @@ async def test_a_reply_of_300_megabytes_ends_at_the_cap(database: str) -> None:
         outcome = await b.backfill(ETH)
         assert outcome.status is RunStatus.FAILED
         assert "larger" in (outcome.error or "") or "MiB" in (outcome.error or "")
+        await clean(b)
+
+
+async def test_a_full_disk_is_said_and_leaves_nothing_half_written(database: str) -> None:
+    market, clock = days(8)
+    async with bench(database, market, clock, page=1000) as b:
+        async with b.database.session() as connection:
+            await connection.execute(
+                "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+                "IF (SELECT count(*) FROM candles) > 3000 THEN RAISE 'could not extend file' USING ERRCODE = '53100'; "
+                "END IF; RETURN NULL; END $$; "
+                "CREATE TRIGGER full_disk AFTER INSERT ON candles EXECUTE FUNCTION full_disk()"
+            )
+        with pytest.raises(DiskFull, match="no space left at the database server"):
+            await b.backfill(BTC)
+        stored = await b.value("SELECT count(*) FROM candles")
+        assert 2000 < stored <= 3000
+        assert await b.value("SELECT sum(stored) FROM candle_coverage") == stored
+        assert await b.value("SELECT candles_inserted FROM market_data_job_runs") == stored
+        assert {name for name in await b.violations() if name != "i12_orphans"} == set()
+
+
+async def test_a_page_of_a_lease_that_was_lost_is_refused_whole(database: str) -> None:
+    market, clock = days(2)
+    async with bench(database, market, clock) as b:
+        async with b.database.session() as connection:
+            await connection.execute("UPDATE exchange_leases SET epoch = epoch + 1")
+        with pytest.raises(LeaseLost):
+            await b.backfill(BTC)
+        assert await b.value("SELECT count(*) FROM candles") == 0
+        assert await b.value("SELECT count(*) FROM candle_coverage") == 0
+
+
+async def test_rows_by_others_are_taken_for_stored_and_warned_about(database: str) -> None:
+    market, clock = days(2, silent=0.3)
+    async with bench(database, market, clock) as b:
+        await b.backfill(BTC)
+        empty = await b.value("SELECT lower(empty_once) FROM candle_coverage WHERE NOT isempty(empty_once) LIMIT 1")
+        async with b.database.session() as connection:
+            await connection.execute(
+                "INSERT INTO candles VALUES (marketd_open_time('1m', $1), marketd_open_time('1m', $1 + 1), "
+                "'bitfinex', 'BTCUSD', '1m', 1, 1, 1, 1, 1)",
+                empty,
+            )
+        await b.repair(BTC, by_hand=True)
+        assert await b.value("SELECT bool_or(empty_once @> $1::int) FROM candle_coverage", empty) is False
         await clean(b)

@@ -99,5 +99,6 @@ def test_a_selection_is_written_as_the_options_that_make_it_again(config: Config
         START_MS + 3_600_000,
     )
     assert " ".join(chosen.words) == (
-        "--exchange bitfinex --symbol BTCUSD --timeframe 1m --timeframe 1h --start 2024-01-01 --end 2024-01-01T01:00:00Z"
+        "--exchange bitfinex --symbol BTCUSD --timeframe 1m --timeframe 1h "
+        "--start 2024-01-01 --end 2024-01-01T01:00:00Z"
     )

@@ -1,18 +1,17 @@
 """The way in: help, usage errors, and how failures become exit codes."""
 
+import importlib
 import signal
-from collections.abc import Iterator
 
 import click
 import pytest
 
-from marketd.cli import root
 from marketd.cli.root import COMMANDS, main
 from marketd.errors import Busy, ConfigError, DatabaseUnavailable, LeaseLost, MarketdError, UnknownSymbol
 
 
 @pytest.fixture
-def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[BaseException]]:
+def failing(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
     """A command called ``check`` that raises what the list holds."""
     raised: list[BaseException] = []
 
@@ -21,8 +20,8 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[BaseException]]:
         raise raised[0]
 
     module = type("Module", (), {"check": check})
-    monkeypatch.setattr(root.importlib, "import_module", lambda name: module)
-    yield raised
+    monkeypatch.setattr(importlib, "import_module", lambda name: module)
+    return raised
 
 
 @pytest.mark.parametrize(
@@ -34,7 +33,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[BaseException]]:
         (Busy("held by others"), 75, "marketd: error: held by others\n"),
         (ExceptionGroup("x", [ExceptionGroup("y", [LeaseLost("taken over")])]), 75, "marketd: error: taken over\n"),
         (MarketdError("postgresql://me:geheim@host/x"), 1, "marketd: error: postgresql://me:***@host/x\n"),
-        (KeyboardInterrupt(), 1, "marketd: error: interrupted\n"),
+        (KeyboardInterrupt(), 1, "\nmarketd: error: interrupted\n"),
     ],
 )
 def test_a_failure_ends_in_one_sentence_and_its_exit_code(

@@ -14,18 +14,30 @@ SERIES = Series("bitfinex", "BTCUSD", "1m")
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(None, "-"), (0, "0 s"), (59.9, "59 s"), (60, "1 min"), (3_661, "1 h 1 min"), (3_605, "1 h"), (90_000, "1 d 1 h"), (-5, "0 s")],
-)  # fmt: skip
+    [
+        (None, "-"),
+        (-5, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (3_605, "1 h"),
+        (3_661, "1 h 1 min"),
+        (90_000, "1 d 1 h"),
+    ],
+)
 def test_a_duration_has_its_two_largest_units(seconds: float | None, said: str) -> None:
     assert words.duration(seconds) == said
 
 
-@pytest.mark.parametrize(("share", "said"), [(None, "-"), (1.0, "100 %"), (0.999999, "99.99 %"), (0.5, "50.00 %"), (0, "0.00 %")])
+@pytest.mark.parametrize(
+    ("share", "said"), [(None, "-"), (1.0, "100 %"), (0.999999, "99.99 %"), (0.5, "50.00 %"), (0, "0.00 %")]
+)
 def test_a_share_is_never_rounded_up_to_all(share: float | None, said: str) -> None:
     assert words.percent(share) == said
 
 
-@pytest.mark.parametrize(("octets", "said"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (25_000_000, "25 MB"), (4e15, "4000 TB")])
+@pytest.mark.parametrize(
+    ("octets", "said"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (25_000_000, "25 MB"), (4e15, "4000 TB")]
+)
 def test_a_size_has_a_unit(octets: float, said: str) -> None:
     assert words.size(octets) == said
 

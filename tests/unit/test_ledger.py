@@ -1,4 +1,7 @@
-"""The ledger, one example a promise; ``test_ledger_machine`` drives it through everything at once."""
+"""The ledger, one example a promise: what an answer proves. Gaps have a file of their own.
+
+``test_ledger_machine`` drives it through everything at once.
+"""
 
 from dataclasses import replace
 
@@ -6,32 +9,22 @@ import pytest
 
 from marketd.blocks import BLOCK
 from marketd.ledger import DAY_MS, HOUR_MS, LOOKS_MS, RETRIES_MS
-from marketd.model import Ask, Cause, Gap, Resolution
+from marketd.model import Ask, Cause, Resolution
 from marketd.ranges import NOTHING, Ranges
-from tests.toy import MINUTE_MS, SERIES, SETTLE_MS, Book, Toy, answered, closed_at, numbers
-
-OLD = closed_at(BLOCK, DAY_MS)
-"""A time long after everything in block 0 has closed and settled."""
-
-
-def book(start: int = 0, end: int = 100, opens: tuple[int, ...] = (), *, at_ms: int = OLD) -> Book:
-    """A book that has heard one answer for ``[start, end)``."""
-    made = Book()
-    made.record(answered(start, end, opens, at_ms=at_ms))
-    return made
-
-
-def with_gap(cause: Cause, missing: Ranges, **more: int) -> Book:
-    made = Book(gaps={1: Gap(cause, missing, OLD, id=1, next_attempt_ms=OLD, **more)})
-    return made
-
-
-def suspect(start: int, end: int, *, at_ms: int = OLD) -> Book:
-    """A book with a silence ``[start, end)`` between two candles that was confirmed, and is doubted now."""
-    made = book(start - 1, end + 1, (start - 1, end), at_ms=at_ms - HOUR_MS)
-    made.record(answered(start - 1, end + 1, (start - 1, end), at_ms=at_ms))
-    made.doubt(Ranges.of((start, end)), at_ms=at_ms)
-    return made
+from tests.toy import (
+    MINUTE_MS,
+    OLD,
+    SERIES,
+    SETTLE_MS,
+    Book,
+    Toy,
+    answered,
+    book,
+    closed_at,
+    numbers,
+    suspect,
+    with_gap,
+)
 
 
 class TestFirstAnswer:
@@ -147,7 +140,7 @@ class TestLooks:
 
     def test_come_after_an_hour_a_day_a_week_a_month_and_every_quarter(self) -> None:
         held, at_ms = book(opens=(50,)), OLD
-        assert LOOKS_MS == tuple(days * DAY_MS // 24 for days in (1, 24, 7 * 24, 30 * 24, 90 * 24))
+        assert [wait_ms // HOUR_MS for wait_ms in LOOKS_MS] == [1, 24, 7 * 24, 30 * 24, 90 * 24]
         for wait_ms in (*LOOKS_MS, LOOKS_MS[-1], LOOKS_MS[-1]):
             assert held.blocks[0].look_ms == at_ms + wait_ms
             at_ms = at_ms + wait_ms + 5_000  # counted from the look, not from when it was due
@@ -192,99 +185,6 @@ class TestLooks:
         held = book(opens=(50,))
         held.fail(Ranges.of((0, 100)), OLD + 2 * HOUR_MS)
         assert (held.blocks[0].look_ms, held.blocks[0].look_step, held.gaps) == (OLD + 3 * HOUR_MS, 0, {})
-
-
-class TestNotAsked:
-    def test_what_the_newest_page_leaves_out_is_owed_in_the_same_change(self) -> None:
-        held = book(0, 100, (99,))
-        change = held.record(answered(150, 200, (150,), at_ms=OLD + HOUR_MS), owe=Ranges.of((100, 150)))
-        assert [(gap.cause, gap.missing) for gap in change.gaps] == [(Cause.NOT_ASKED, Ranges.of((100, 150)))]
-        assert held.answered == Ranges.of((0, 100), (150, 200))
-
-    def test_what_is_answered_or_owed_already_is_not_owed_twice(self) -> None:
-        held = book(0, 100, (99,))
-        held.fail(Ranges.of((120, 130)), OLD)
-        change = held.record(answered(150, 200, (150,), at_ms=OLD + HOUR_MS), owe=Ranges.of((90, 160)))
-        assert [gap.missing for gap in change.gaps] == [Ranges.of((100, 120), (130, 150))]
-
-    def test_the_pages_that_follow_shrink_it(self) -> None:
-        held = book(0, 100, (99,))
-        held.record(answered(150, 200, (150,), at_ms=OLD), owe=Ranges.of((100, 150)))
-        held.record(answered(120, 151, tuple(range(120, 151)), at_ms=OLD))
-        assert held.owed == Ranges.of((100, 120))
-        held.record(answered(99, 121, tuple(range(99, 121)), at_ms=OLD))
-        assert (held.gaps[1].resolution, held.gaps[1].filled, held.owed) == (Resolution.STORED, 50, NOTHING)
-
-
-class TestGaps:
-    def test_close_only_when_every_interval_is_stored_or_confirmed(self) -> None:
-        held = with_gap(Cause.FAILED, Ranges.of((10, 20)))
-        held.record(answered(10, 20, (12,), at_ms=OLD))
-        assert held.owed == Ranges.of((10, 12), (13, 20))
-        assert held.answered == numbers([12])  # what an open gap owes is not answered
-        assert held.once == held.owed  # but the first empty answer is remembered
-        assert held.gaps[1].next_attempt_ms == OLD + SETTLE_MS
-        held.record(answered(10, 20, (12,), at_ms=OLD + SETTLE_MS))
-        gap = held.gaps[1]
-        assert (gap.resolution, gap.filled, gap.emptied, gap.repaired_ms) == (Resolution.MIXED, 1, 9, OLD + SETTLE_MS)
-        assert (held.answered, held.confirmed.size) == (Ranges.of((10, 20)), 9)
-
-    @pytest.mark.parametrize(
-        ("opens", "resolution"), [((10, 11), Resolution.STORED), ((), Resolution.EMPTY), ((10,), Resolution.MIXED)]
-    )
-    def test_say_how_they_were_closed(self, opens: tuple[int, ...], resolution: Resolution) -> None:
-        held = with_gap(Cause.LOST, Ranges.of((10, 12)))
-        held.record(answered(10, 12, opens, at_ms=OLD))
-        held.record(answered(10, 12, opens, at_ms=OLD + SETTLE_MS))
-        assert held.gaps[1].resolution is resolution
-
-    def test_split_around_what_is_proven(self) -> None:
-        held = with_gap(Cause.NOT_ASKED, Ranges.of((10, 40)))
-        held.record(answered(20, 30, tuple(range(20, 30)), at_ms=OLD))
-        assert (held.owed, held.gaps[1].attempts) == (Ranges.of((10, 20), (30, 40)), 0)
-
-    def test_an_error_closes_nothing_and_waits_longer_each_time(self) -> None:
-        held = with_gap(Cause.FAILED, Ranges.of((10, 20)))
-        for attempt, wait_ms in enumerate((*RETRIES_MS, RETRIES_MS[-1]), start=1):
-            held.fail(Ranges.of((10, 20)), OLD)
-            gap = held.gaps[1]
-            assert (gap.attempts, gap.next_attempt_ms, gap.last_error) == (attempt, OLD + wait_ms, "no")
-        assert held.owed == Ranges.of((10, 20))
-
-    def test_a_hole_that_comes_back_opens_a_new_gap(self) -> None:
-        held = book(0, 10, (5,))
-        for number in (1, 2):
-            held.table.discard(5)
-            held.audit(Ranges.of((0, BLOCK)), OLD)
-            assert (held.gaps[number].cause, held.owed) == (Cause.LOST, numbers([5]))
-            held.record(answered(4, 7, (5,), at_ms=OLD))
-        assert [gap.resolution for gap in held.gaps.values()] == [Resolution.STORED] * 2
-
-    def test_what_failed_is_owed_unless_it_is_known(self) -> None:
-        held = book(0, 10, (5,))
-        change = held.fail(Ranges.of((5, 20)), OLD)
-        assert [(gap.cause, gap.missing, gap.attempts) for gap in change.gaps] == [
-            (Cause.FAILED, Ranges.of((10, 20)), 1)
-        ]
-
-    def test_a_narrowed_job_owes_nothing_outside(self) -> None:
-        held = with_gap(Cause.NOT_ASKED, Ranges.of((10, 20), (30, 40)))
-        held.narrow(Ranges.of((15, 100)), OLD)
-        assert (held.owed, held.gaps[1].open) == (Ranges.of((15, 20), (30, 40)), True)
-        held.narrow(Ranges.of((50, 100)), OLD + 1)
-        gap = held.gaps[1]
-        assert (gap.resolution, gap.repaired_ms, gap.next_attempt_ms) == (Resolution.NOT_WANTED, OLD + 1, None)
-
-    def test_a_job_that_is_not_narrowed_changes_nothing(self) -> None:
-        held = with_gap(Cause.NOT_ASKED, Ranges.of((10, 20)))
-        change = held.narrow(Ranges.of((10, 100)), OLD)
-        assert (change.gaps, change.blocks) == ((), ())
-
-    def test_what_a_narrowed_gap_had_heard_stays_answered(self) -> None:
-        held = with_gap(Cause.NOT_ASKED, Ranges.of((10, 20)))
-        held.record(answered(10, 15, (14,), at_ms=OLD))
-        held.narrow(Ranges.of((50, 100)), OLD)
-        assert (held.answered, held.once) == (Ranges.of((10, 15)), Ranges.of((10, 14)))
 
 
 class TestDropped:
@@ -372,121 +272,3 @@ class TestKnownCandles:
         held.table.update((10, 11))
         held.record(answered(5, 15, (10,), at_ms=OLD))
         assert (held.gaps[1].resolution, held.stored) == (Resolution.STORED, numbers([10, 11]))
-
-
-class TestSuspects:
-    def test_doubt_takes_confirmation_back(self) -> None:
-        held = suspect(20, 90)
-        gap = held.gaps[1]
-        assert (gap.cause, gap.missing, gap.next_attempt_ms) == (Cause.SUSPECT, Ranges.of((20, 90)), OLD + DAY_MS)
-        assert (held.confirmed, held.once) == (NOTHING, Ranges.of((20, 90)))
-        assert held.answered == Ranges.of((19, 91))  # suspect intervals stay answered
-
-    def test_nothing_confirms_before_a_day_has_passed(self) -> None:
-        held = suspect(20, 90)
-        held.record(answered(19, 91, (19, 90), at_ms=OLD + DAY_MS - 1))
-        assert (held.confirmed, held.gaps[1].open, held.gaps[1].attempts) == (NOTHING, True, 1)
-        held.record(answered(19, 91, (19, 90), at_ms=OLD + DAY_MS))
-        assert (held.gaps[1].resolution, held.confirmed) == (Resolution.EMPTY, Ranges.of((20, 90)))
-        assert held.blocks[0].look_ms is not None  # it stays on the schedule
-
-    def test_restored_history_closes_them_as_stored(self) -> None:
-        held = suspect(20, 90)
-        held.record(answered(19, 91, tuple(range(19, 91)), at_ms=OLD + HOUR_MS))
-        assert (held.gaps[1].resolution, held.stored) == (Resolution.STORED, Ranges.of((19, 91)))
-
-    def test_a_silence_that_goes_on_makes_its_gap_longer_and_its_day_begins_anew(self) -> None:
-        held = suspect(20, 90)
-        later = OLD + HOUR_MS
-        held.record(answered(90, 95, at_ms=later))  # the candle at 90 has gone
-        held = suspect(20, 90)
-        held.record(answered(91, 95, at_ms=later))
-        held.doubt(Ranges.of((91, 95)), at_ms=later)
-        assert len(held.open_gaps) == 2  # a candle lies between: another silence
-        held.record(answered(95, 99, at_ms=later + HOUR_MS))
-        held.doubt(Ranges.of((91, 99)), at_ms=later + HOUR_MS)
-        gap = held.gaps[2]
-        assert (gap.missing, gap.detected_ms) == (Ranges.of((91, 99)), later + HOUR_MS)
-        assert gap.next_attempt_ms == later + HOUR_MS + DAY_MS
-        assert len(held.gaps) == 2
-
-    def test_the_same_silence_is_not_doubted_twice(self) -> None:
-        held = suspect(20, 90)
-        change = held.doubt(Ranges.of((20, 90)), at_ms=OLD + HOUR_MS)
-        assert (change.gaps, change.blocks) == ((), ())
-
-    def test_a_gap_may_grow_on_both_sides_at_once(self) -> None:
-        held = suspect(20, 90)
-        held.record(answered(10, 101, (19, 50, 90), at_ms=OLD + HOUR_MS))  # one candle came back in the middle
-        held.table -= {19, 90}
-        held.audit(Ranges.of((0, BLOCK)), OLD + HOUR_MS)
-        held.record(answered(10, 101, (50,), at_ms=OLD + HOUR_MS))
-        held.record(answered(10, 101, (50,), at_ms=OLD + 2 * HOUR_MS))
-        held.doubt(Ranges.of((10, 50)), Ranges.of((51, 101)), at_ms=OLD + 2 * HOUR_MS)
-        assert held.owed == Ranges.of((10, 50), (51, 101)) == held.once
-        assert len(held.open_gaps) == 1
-
-    def test_doubt_leaves_what_another_gap_owes(self) -> None:
-        held = with_gap(Cause.FAILED, Ranges.of((30, 40)))
-        held.record(answered(0, 100, (0, 99), at_ms=OLD))
-        held.doubt(Ranges.of((1, 99)), at_ms=OLD)
-        assert held.gaps[2].missing == Ranges.of((1, 30), (40, 99))
-
-    def test_a_part_that_is_stored_leaves_its_date_alone(self) -> None:
-        held = suspect(20, 90)
-        held.table.add(50)
-        held.audit(Ranges.of((0, BLOCK)), OLD + HOUR_MS)
-        gap = held.gaps[1]
-        assert (gap.missing, gap.next_attempt_ms, gap.attempts) == (Ranges.of((20, 50), (51, 90)), OLD + DAY_MS, 0)
-
-
-class TestAudit:
-    def test_rows_that_disappeared_are_lost(self) -> None:
-        held = book(0, 10, (2, 3, 4, 8))
-        held.table -= {2, 3, 8}
-        change = held.audit(Ranges.of((0, BLOCK)), OLD)
-        assert [(gap.cause, gap.missing) for gap in change.gaps] == [
-            (Cause.LOST, Ranges.of((2, 4))), (Cause.LOST, numbers([8])),
-        ]  # fmt: skip
-        assert (held.stored, held.owed & held.answered) == (numbers([4]), NOTHING)
-
-    def test_lost_rows_with_empties_between_them_are_one_gap(self) -> None:
-        held = book(0, 10, (2, 8))
-        held.table.clear()
-        assert [gap.missing for gap in held.audit(Ranges.of((0, BLOCK)), OLD).gaps] == [numbers([2, 8])]
-
-    def test_rows_of_others_in_empties_and_gaps_are_taken_for_stored(self) -> None:
-        held = book(0, 10, (2,))
-        held.fail(Ranges.of((10, 20)), OLD)
-        held.table.update((5, 15))
-        held.audit(Ranges.of((0, BLOCK)), OLD)
-        assert (held.stored, held.owed) == (numbers([2, 5, 15]), Ranges.of((10, 15), (16, 20)))
-        assert 5 not in held.once
-
-    def test_rows_of_others_outside_of_coverage_are_left_alone(self) -> None:
-        held = book(0, 10, (2,))
-        held.table.add(500)
-        change = held.audit(Ranges.of((0, BLOCK)), OLD)
-        assert (change.blocks, change.gaps, held.answered) == ((), (), Ranges.of((0, 10)))
-
-    def test_ends_where_it_was_told_to(self) -> None:
-        """Gaps of the block in between are not held: what lies there is left for another time."""
-        held = book(0, 3 * BLOCK, (0, BLOCK, 2 * BLOCK), at_ms=closed_at(3 * BLOCK, DAY_MS))
-        held.gaps[1] = Gap(Cause.FAILED, Ranges.of((BLOCK + 5, BLOCK + 9)), OLD, id=1)
-        middle = held.blocks[1]
-        held.blocks[1] = replace(middle, answered=middle.answered - held.owed)
-        held.table = {0, BLOCK, BLOCK + 7}
-        change = held.audit(Ranges.of((0, BLOCK), (2 * BLOCK, 3 * BLOCK)), OLD)
-        assert [gap.missing for gap in change.gaps] == [numbers([2 * BLOCK])]
-        assert not held.answered & held.owed
-
-    def test_nothing_wrong_changes_nothing(self) -> None:
-        held = book(0, 10, (2,))
-        change = held.audit(Ranges.of((0, BLOCK)), OLD)
-        assert (change.blocks, change.gaps) == ((), ())
-
-    def test_the_last_empty_taken_for_stored_ends_the_looks(self) -> None:
-        held = book(0, 2, (1,))
-        held.table.add(0)
-        held.audit(Ranges.of((0, BLOCK)), OLD)
-        assert held.blocks[0].look_ms is None

@@ -1,0 +1,1 @@
+"""The commands that operators know from before, from a checkout."""

@@ -1,0 +1,350 @@
+"""Commands against a real database and the rehearsal exchange, in this process."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+import stamina
+
+from marketd.clock import ScaledClock
+from marketd.rehearsal.faults import Lost, ServerError, TimeframeRefused, UnknownSymbol
+from marketd.store import migrations
+from tests.command import FIRST_MS, NOW_MS, Desk, clean_process, configuration, server_at
+from tests.conftest import BackgroundLoop
+
+WEEK = ("--start", "2024-02-20", "--end", "2024-02-27")
+
+
+@pytest.fixture
+def desk(
+    database: str,
+    background: BackgroundLoop,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Desk]:
+    clock = ScaledClock(NOW_MS)
+    server = server_at(clock)
+    background.run(server.__aenter__())
+    try:
+        with clean_process(monkeypatch):
+            yield Desk(configuration(tmp_path, database, server.base_url), server, clock, capsys)
+    finally:
+        background.run(server.__aexit__(None, None, None))
+
+
+def execute(background: BackgroundLoop, dsn: str, statement: str, *values: object) -> list[asyncpg.Record]:
+    async def work() -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(dsn)
+        try:
+            return await connection.fetch(statement, *values)
+        finally:
+            await connection.close()
+
+    return background.run(work())
+
+
+def test_migrate_names_what_it_will_do_and_does_it_once(
+    empty_database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = server_at(ScaledClock(NOW_MS))
+    with clean_process(monkeypatch):
+        desk = Desk(
+            configuration(tmp_path, empty_database, "http://127.0.0.1:1/v2"), server, ScaledClock(NOW_MS), capsys
+        )
+        names = [str(migration) for migration in migrations.load()]
+        assert desk("status").code == 78
+        assert "run `marketd migrate`" in desk("status").err
+        assert desk("migrate", "--dry-run").out.splitlines() == [f"would apply {name}" for name in names]
+        assert desk("migrate").out.splitlines() == [f"applied {name}" for name in names]
+        assert desk("migrate").out == "nothing to do: the schema is current\n"
+        assert desk("migrate", "--json").json == {"dry_run": False, "migrations": []}
+        assert desk("status").out.startswith("no series yet")
+
+
+def test_a_backfill_is_shown_recorded_and_not_repeated(desk: Desk) -> None:
+    said = desk("backfill", "--symbol", "BTCUSD", *WEEK, "--json")
+    assert said.code == 0
+    assert [(row["timeframe"], row["status"], row["candles_inserted"]) for row in said.json] == [
+        ("1h", "success", 7 * 24), ("1d", "success", 7),
+    ]  # fmt: skip
+    assert "bitfinex BTCUSD 1h: " in said.err
+    before = desk.asked
+    again = desk("backfill", "--symbol", "BTCUSD", *WEEK, "--resume", "--json").json
+    assert [row["candles_fetched"] for row in again] == [0, 0]
+    assert desk.asked - before == 1  # the list of symbols, which tells the time
+    runs = desk("runs", "--json").json["runs"]
+    assert [(run["job_type"], run["symbol"], run["timeframe"], run["status"]) for run in runs] == [
+        ("backfill", "BTCUSD", "1d", "success"), ("backfill", "BTCUSD", "1h", "success"),
+        ("backfill", "BTCUSD", "1d", "success"), ("backfill", "BTCUSD", "1h", "success"),
+    ]  # fmt: skip
+    assert len(desk("runs", "--limit", "1").out.splitlines()) == 3
+    assert desk("runs", "--job", "999").out == "no run yet\n"
+
+
+def test_tables_are_not_cut_in_a_pipe(desk: Desk) -> None:
+    said = desk("backfill", "--symbol", "BTCUSD", "--timeframe", "1d", *WEEK)
+    header, rule, row = said.out.splitlines()
+    assert " ".join(header.split()) == ("series status requests inserted updated empty gaps opened closed open")
+    assert set(rule) == {"─"}
+    assert row.split()[:6] == ["bitfinex", "BTCUSD", "1d", "success", "3", "7"]
+
+
+def test_status_coverage_and_verify_agree(desk: Desk) -> None:
+    desk("backfill", "--symbol", "BTCUSD", "--timeframe", "1h", "--timeframe", "1w", "--start", "2024-02-05")
+    status = desk("status", "--json").json
+    by_frame = {row["timeframe"]: row for row in status["series"]}
+    assert by_frame["1h"]["completeness_ratio"] == 1
+    assert by_frame["1h"]["candles_count"] == 25 * 24
+    assert by_frame["1w"]["derived_from"] == "1d"
+    assert status["leases"][0]["alive"] is False
+    table = desk("status", "--timeframe", "1h")
+    assert "100 %" in table.out
+    assert "nobody works on it" in table.err
+    line, legend = desk("coverage", "--timeframe", "1h", "--width", "25").out.splitlines()
+    assert "█" * 25 in line
+    assert "stored" in legend
+    (buckets,) = desk("coverage", "--timeframe", "1h", "--start", "2024-02-04", "--width", "2", "--json").json
+    assert [bucket["unknown"] for bucket in buckets["buckets"]] == [24, 0]
+    verdict = desk("verify")
+    assert verdict.code == 0
+    assert verdict.out.startswith("clean: 12 statements over ")
+
+
+def test_damage_is_found_by_verify_and_repaired(desk: Desk, database: str, background: BackgroundLoop) -> None:
+    desk("backfill", "--symbol", "BTCUSD", "--timeframe", "1h", *WEEK)
+    execute(background, database, "DELETE FROM candles WHERE extract(hour FROM open_time) = 5")
+    found = desk("verify", "--limit", "2")
+    assert found.code == 1
+    assert "VIOLATED i01_accounted" in found.out
+    assert "7 rows in all" in found.err
+    report = desk("verify", "--symbol", "BTCUSD", "--json").json
+    assert (report["clean"], report["violations"][0]["total"]) == (False, 7)
+    assert desk("verify", "--symbol", "ETHUSD").code == 0
+    said = desk("repair-gaps", "--symbol", "BTCUSD", "--timeframe", "1h", "--max-gaps", "100", "--json")
+    (row,) = said.json
+    assert (row["status"], row["gaps_opened"], row["gaps_closed"], row["open_gaps"]) == ("success", 7, 7, 0)
+    assert row["candles_inserted"] == 7
+    assert desk("verify").code == 0
+    closed = desk("gaps", "--closed", "--json").json
+    assert (len(closed["gaps"]), closed["open"]) == (7, 0)
+    assert {gap["resolution"] for gap in closed["gaps"]} == {"stored"}
+
+
+def test_rows_by_others_are_a_warning_not_a_violation(desk: Desk, database: str, background: BackgroundLoop) -> None:
+    execute(
+        background, database,
+        "INSERT INTO candles VALUES ('2024-01-01Z', '2024-01-02Z', 'bitfinex', 'BTCUSD', '1d', 1, 1, 1, 1, 0)",
+    )  # fmt: skip
+    said = desk("verify")
+    assert said.code == 0
+    assert "warning w02_foreign_rows" in said.out
+    assert "no violation, 1 warning" in said.out
+
+
+def test_a_suspect_silence_is_listed_until_it_is_settled(desk: Desk) -> None:
+    desk.faults.add(Lost(start_ms=FIRST_MS + 86_400_000, end_ms=FIRST_MS + 2 * 86_400_000))
+    (row,) = desk("backfill", "--symbol", "BTCUSD", "--timeframe", "1h", "--json").json
+    assert (row["empty_intervals"], row["open_gaps"]) == (24, 1)
+    listed = desk("gaps", "--cause", "suspect")
+    assert "suspect" in listed.out
+    assert "2024-02-02 00:00" in listed.out
+    assert desk("gaps", "--cause", "failed").out == "no open gap\n"
+    assert "!" in desk("coverage", "--width", "29").out
+    assert "24 suspect" in desk("status").out
+    desk.faults.clear(Lost)
+    (row,) = desk("repair-gaps", "--json").json
+    assert (row["candles_inserted"], row["open_gaps"]) == (24, 0)
+
+
+def test_a_timeframe_that_the_exchange_refuses_is_built(desk: Desk) -> None:
+    desk.faults.add(TimeframeRefused(timeframes=("4h",)))
+    (row,) = desk("backfill", "--symbol", "BTCUSD", "--timeframe", "4h", *WEEK, "--json").json
+    assert (row["status"], row["derived_from"]) == ("success", "1h")
+    assert desk("backfill", "--symbol", "BTCUSD", "--timeframe", "4h", *WEEK).out.rstrip().endswith("built from 1h")
+
+
+def test_nothing_to_repair_is_said(desk: Desk) -> None:
+    said = desk("repair-gaps")
+    assert (said.code, said.out) == (0, "")
+    assert "nothing is known of bitfinex yet" in said.err
+    assert desk.asked == 0
+
+
+def test_an_unknown_symbol_fails_that_series_alone(desk: Desk) -> None:
+    said = desk("backfill", "--symbol", "BTCUSF", "--symbol", "BTCUSD", "--timeframe", "1d", "--json")
+    assert said.code == 1
+    assert [row["status"] for row in said.json] == ["failed", "success"]
+    assert "marketd: error: bitfinex BTCUSF 1d: bitfinex does not list BTCUSF; did you mean BTCUSD" in said.err
+    assert desk("runs", "--json").json["runs"][1]["error_message"].startswith("bitfinex BTCUSF 1d: bitfinex does not")
+
+
+def test_a_symbol_that_is_answered_with_nothing_is_still_unknown(desk: Desk) -> None:
+    desk.faults.add(UnknownSymbol(answer="empty"))
+    said = desk("backfill", "--symbol", "ABCDEF", "--timeframe", "1d")
+    assert said.code == 1
+    assert "does not list ABCDEF" in said.err
+
+
+def test_an_exchange_out_of_reach_is_69_and_its_run_says_why(desk: Desk) -> None:
+    desk.faults.add(ServerError(status=503))
+    with stamina.set_testing(True, attempts=2):
+        said = desk("backfill", "--symbol", "BTCUSD", "--timeframe", "1h")
+    assert said.code == 69
+    assert "HTTP 503" in said.err.splitlines()[-1]
+    (run,) = desk("runs", "--json").json["runs"]
+    assert run["status"] == "failed"
+    assert "HTTP 503" in run["error_message"]
+
+
+def test_a_plan_asks_nothing_and_bounds_what_a_backfill_then_needs(desk: Desk) -> None:
+    words = (
+        "--symbol",
+        "BTCUSD",
+        "--timeframe",
+        "1h",
+        "--timeframe",
+        "1w",
+        "--start",
+        "2024-02-05",
+        "--end",
+        "2024-02-26",
+    )
+    plan = desk("plan", *words, "--json")
+    assert (plan.code, desk.asked) == (0, 0)
+    by_frame = {row["timeframe"]: row for row in plan.json["series"]}
+    assert list(by_frame) == ["1h", "1d", "1w"]
+    assert by_frame["1h"]["note"] == "first candle unknown: from --start"
+    assert by_frame["1w"]["requests_at_most"] == 0
+    assert by_frame["1w"]["note"] == "built from 1d"
+    done = desk("backfill", *words, "--json").json
+    assert sum(row["requests"] for row in done) <= plan.json["total"]["requests_at_most"]
+    left = desk("plan", *words, "--json").json
+    assert (left["total"]["requests_at_most"], left["total"]["candles_at_most"]) == (0, 0)
+
+
+def test_a_plan_without_a_start_needs_the_first_candle(desk: Desk) -> None:
+    said = desk("plan", "--symbol", "BTCUSD", "--timeframe", "1h")
+    assert "first candle unknown: give --start, or --ask looks it up" in said.out
+    assert "besides what is not known" in said.out
+    asked = desk("plan", "--symbol", "BTCUSD", "--timeframe", "1h", "--ask", "--json").json
+    assert asked["series"][0]["unknown_intervals"] == 29 * 24
+    assert desk.asked == 2
+
+
+def test_while_another_process_works_a_command_may_refuse_to_wait(
+    desk: Desk, database: str, background: BackgroundLoop
+) -> None:
+    execute(
+        background, database,
+        "INSERT INTO exchange_leases VALUES ('bitfinex', 'elsewhere:7', 'daemon', 1, now() + interval '1 hour')",
+    )  # fmt: skip
+    for words in (
+        ["backfill", "--symbol", "BTCUSD"],
+        ["repair-gaps", "--symbol", "BTCUSD"],
+        ["plan", "--symbol", "BTCUSD", "--ask"],
+    ):
+        said = desk(*words, "--no-wait")
+        assert said.code == 75
+        assert said.err.startswith("marketd: error: bitfinex is worked on by daemon elsewhere:7")
+    assert "daemon elsewhere:7 works on it" in desk("status").err
+    assert desk.asked == 0
+
+
+def test_a_waiting_command_says_for_whom_and_goes_on(desk: Desk, database: str, background: BackgroundLoop) -> None:
+    execute(
+        background, database,
+        "INSERT INTO exchange_leases VALUES ('bitfinex', 'elsewhere:7', 'command', 1, now() + interval '1.5 seconds')",
+    )  # fmt: skip
+    said = desk("backfill", "--symbol", "BTCUSD", "--timeframe", "1d", *WEEK)
+    assert said.code == 0
+    assert said.err.startswith("bitfinex is worked on by command elsewhere:7; waiting (--no-wait ends instead)\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "said"),
+    [
+        (
+            ('\nurl = "', '\nurl = "postgresql://me:geheim@127.0.0.1:1/x" #'),
+            69,
+            "postgresql://me:***@127.0.0.1:1/x is out of reach",
+        ),
+        (
+            ('\nurl = "', '\nurl = "mysql://me:geheim@host/x" #'),
+            78,
+            "database.url: accepted is a URL such as postgresql://",
+        ),
+        (("[http]", "[hhttp]"), 78, "hhttp: unknown key"),
+        (("60000", '"many"'), 78, "exchanges.bitfinex.requests_per_minute: 'many': accepted is a number"),
+    ],
+)
+def test_what_cannot_be_worked_with_is_refused_in_words(
+    desk: Desk, change: tuple[str, str], code: int, said: str
+) -> None:
+    desk.config.write_text(desk.config.read_text().replace(*change))
+    for command in ("status", "verify"):
+        refused = desk(command)
+        assert (refused.code, refused.out) == (code, "")
+        assert said in refused.err
+        assert "geheim" not in refused.err
+
+
+def test_check_shows_every_setting_without_its_secret(desk: Desk) -> None:
+    desk.config.write_text(desk.config.read_text() + 'api_secret = "geheim"\n')
+    said = desk("check", "--print")
+    assert said.code == 0
+    assert "exchanges.bitfinex.api_secret" in said.out
+    assert "geheim" not in said.out + said.err
+    assert "nothing is wrong" in said.out
+    shape = desk("check", "--print", "--json").json
+    assert shape["mistakes"] == []
+    assert {"key": "timeframes", "value": "1h,1d", "origin": f"file {desk.config}"} in shape["settings"]
+
+
+def test_check_names_all_mistakes_of_file_and_rows(desk: Desk, database: str, background: BackgroundLoop) -> None:
+    jobs = desk.config.parent / "jobs.toml"
+    jobs.write_text('[[jobs]]\nexchange = "kraken"\njob_type = "continuous"\nschedule = "every day"\n')
+    desk.config.write_text('jobs_file = "jobs.toml"\n' + desk.config.read_text())
+    insert = (
+        "INSERT INTO market_data_jobs (exchange, symbol, timeframe, job_type) VALUES ('bitfinex', $1, '1h', 'backfill')"
+    )
+    for symbol in ("nope", "BTCUSD", "BTCUSD"):
+        execute(background, database, insert, symbol)
+    said = desk("check")
+    assert said.code == 78
+    for mistake in (
+        "unknown exchange 'kraken'",
+        "schedule",
+        "job 1 is not usable: symbol: 'nope' is not a Bitfinex pair",
+    ):
+        assert mistake in said.err
+    assert "job 3 does the same as job 2" in said.err
+
+
+def test_check_says_when_the_budget_cannot_carry_the_jobs(desk: Desk) -> None:
+    jobs = desk.config.parent / "jobs.toml"
+    entry: dict[str, Any] = {"symbols": ["BTCUSD", "ETHUSD"], "timeframes": ["1m"]}
+    jobs.write_text(
+        '[[jobs]]\nexchange = "bitfinex"\njob_type = "continuous"\nschedule = "* * * * *"\n'
+        + "".join(f"{key} = {json.dumps(value)}\n" for key, value in entry.items())
+    )
+    desk.config.write_text('jobs_file = "jobs.toml"\n' + desk.config.read_text().replace("60000", "1"))
+    said = desk("check")
+    assert said.code == 0
+    assert "2 series need 2.0 requests a minute, 1.0 are allowed" in said.err
+
+
+def test_a_reader_needs_no_more_than_the_readers_role(desk: Desk, database: str, background: BackgroundLoop) -> None:
+    desk("backfill", "--symbol", "BTCUSD", "--timeframe", "1d", *WEEK)
+    (name,) = execute(background, database, "SELECT current_database() AS name")[0]
+    execute(background, database, f"CREATE ROLE {name}_reader LOGIN IN ROLE marketd_read")
+    execute(background, database, f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC")
+    desk.config.write_text(desk.config.read_text().replace("user=marketd", f"user={name}_reader"))
+    plan = ("plan", "--symbol", "BTCUSD", "--start", "2024-02-01")
+    for words in (("status",), ("verify",), ("gaps",), ("runs",), ("coverage",), ("check",), plan):
+        assert desk(*words).code == 0
+    assert desk("backfill", "--symbol", "BTCUSD", "--timeframe", "1d").code == 77
+    execute(background, database, f"DROP ROLE {name}_reader")

@@ -1,0 +1,103 @@
+"""The runtime role can do all of the work, and cannot change the schema or erase history; the reader only reads."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from marketd.clock import ScaledClock
+from marketd.model import JobType, RunStatus, Series
+from marketd.rehearsal.market import synthetic
+from marketd.store.runs import JobRow
+from tests.harness import bench
+
+DAY = 86_400_000
+START = 1_700_006_400_000
+BTC = Series("bitfinex", "BTCUSD", "1m")
+WEEK = Series("bitfinex", "BTCUSD", "1w")
+
+
+@pytest.fixture
+async def owner(database: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    connection = await asyncpg.connect(database)
+    yield connection
+    await connection.close()
+
+
+async def login(owner: "asyncpg.Connection[asyncpg.Record]", dsn: str, group: str) -> str:
+    """The DSN of a login role that is a member of ``group``."""
+    name = f"{group}_login"
+    await owner.execute(
+        f"DO $$ BEGIN CREATE ROLE {name} LOGIN IN ROLE {group}; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+    )
+    return dsn.replace("user=marketd", f"user={name}")
+
+
+async def test_the_runtime_role_works(database: str, owner: "asyncpg.Connection[asyncpg.Record]") -> None:
+    dsn = await login(owner, database, "marketd_run")
+    market, clock = synthetic(7, ("BTCUSD",), START, START + 40 * DAY, 0.2), ScaledClock(START + 20 * DAY)
+    async with bench(dsn, market, clock) as b:
+        assert (await b.backfill(BTC, WEEK)).status is RunStatus.SUCCESS
+        await owner.execute("DELETE FROM candles WHERE extract(minute FROM open_time) = 7")
+        clock.jump(4000)
+        assert (await b.continuous(BTC)).status is RunStatus.SUCCESS
+        outcome = await b.repair(BTC, by_hand=True)
+        assert (outcome.status, outcome.tally.gaps_closed > 0) == (RunStatus.SUCCESS, True)
+        job = await b.runs.add_job(JobRow(*BTC, JobType.BACKFILL, origin="file", owner="here"))
+        await b.runs.note_job(job, "success", None)
+        assert await b.violations() == {}
+
+
+@pytest.mark.parametrize(
+    "forbidden",
+    [
+        "DELETE FROM candles",
+        "TRUNCATE candles",
+        "DELETE FROM candle_coverage",
+        "DELETE FROM candle_gaps",
+        "DELETE FROM market_data_job_runs",
+        "UPDATE candle_revisions SET old_open = 1",
+        "ALTER TABLE candles ADD COLUMN x int",
+        "DROP TABLE candles",
+        "CREATE TABLE mine (x int)",
+        "INSERT INTO market_data_jobs (exchange, job_type) VALUES ('bitfinex', 'backfill')",
+        "UPDATE marketd_schema SET version = 9",
+    ],
+)
+async def test_the_runtime_role_may_not(
+    database: str, owner: "asyncpg.Connection[asyncpg.Record]", forbidden: str
+) -> None:
+    connection = await asyncpg.connect(await login(owner, database, "marketd_run"))
+    try:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(forbidden)
+    finally:
+        await connection.close()
+
+
+async def test_the_runtime_role_changes_no_job_of_others(
+    database: str, owner: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    await owner.execute("INSERT INTO market_data_jobs (exchange, job_type) VALUES ('bitfinex', 'backfill')")
+    connection = await asyncpg.connect(await login(owner, database, "marketd_run"))
+    try:
+        assert await connection.execute("UPDATE market_data_jobs SET enabled = false") == "UPDATE 0"
+        await connection.execute("SELECT marketd_note_job(id, 'failed', 'because') FROM market_data_jobs")
+        row = await connection.fetchrow("SELECT enabled, status, last_error FROM market_data_jobs")
+        assert row is not None
+        assert tuple(row) == (True, "failed", "because")
+    finally:
+        await connection.close()
+
+
+async def test_the_reader_reads_and_does_nothing_else(
+    database: str, owner: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    connection = await asyncpg.connect(await login(owner, database, "marketd_read"))
+    try:
+        for table in ("candles", "candle_coverage_times", "candle_gaps", "market_data_jobs", "market_data_job_runs"):
+            assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute("INSERT INTO market_series VALUES ('a', 'b', '1m')")
+    finally:
+        await connection.close()
