@@ -69,6 +69,9 @@ class Bench:
         async with self.database.session() as connection:
             return await connection.fetchval(statement, *values)
 
+    async def count(self, statement: str, *values: object) -> int:
+        return int(await self.value(statement, *values))
+
     async def candles(self, series: Series) -> list[tuple[Any, ...]]:
         """(open ms, open, close, high, low, volume) of all stored candles, ascending."""
         rows = await self.fetch(

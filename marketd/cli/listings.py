@@ -124,10 +124,11 @@ async def _runs(config: Config, job_id: int | None, limit: int) -> tuple[RunFigu
 
 def _run_row(run: RunFigures) -> tuple[str, ...]:
     took_s = None if run.started_ms is None or run.completed_ms is None else (run.completed_ms - run.started_ms) / 1000
+    series = f"{run.exchange} {run.symbol or 'all'} {run.timeframe or 'all'}"
     return (
-        str(run.id), str(run.job_id), run.job_type.value,
-        f"{run.exchange} {run.symbol or 'all'} {run.timeframe or 'all'}", run.status.value, words.moment(run.started_ms), words.duration(took_s), words.count(run.requests),
-        words.count(run.inserted), words.count(run.updated), run.error or "",
+        str(run.id), str(run.job_id), run.job_type.value, series, run.status.value, words.moment(run.started_ms),
+        words.duration(took_s), words.count(run.requests), words.count(run.inserted), words.count(run.updated),
+        run.error or "",
     )  # fmt: skip
 
 

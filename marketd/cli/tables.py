@@ -1,7 +1,7 @@
 """Tables for the eye.
 
-Owns their looks. Only columns of free text fold to fit a terminal; a figure is never cut or broken, in a pipe nothing is.
-``NO_COLOR`` is heeded.
+Owns their looks. Only columns of free text fold to fit a terminal; a figure is never cut or broken, and in a pipe
+nothing is. ``NO_COLOR`` is heeded.
 """
 
 import sys
@@ -22,7 +22,7 @@ _FREE_TEXT = ("note", "said", "problem")
 def show_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), optional: Sequence[str] = ()
 ) -> None:
-    """Print ``rows`` under ``columns``; those in ``right`` hold numbers, those in ``optional`` are left out when empty."""
+    """Print ``rows`` under ``columns``: those in ``right`` hold numbers, those in ``optional`` go when they are empty."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 0))
     shown = [
         place

@@ -4,6 +4,7 @@ import gzip
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import stamina
@@ -33,7 +34,7 @@ def days(count: float, *, symbols: tuple[str, ...] = ("BTCUSD", "ETHUSD"), silen
 
 
 async def truth(b: Bench, series: Series, start_ms: int, end_ms: int) -> int:
-    return await b.value(
+    return await b.count(
         "SELECT count(*) FROM candles WHERE exchange=$1 AND symbol=$2 AND timeframe=$3 "
         "AND open_time >= to_timestamp($4 / 1000.0) AND open_time < to_timestamp($5 / 1000.0)",
         *series, float(start_ms), float(end_ms),
@@ -55,7 +56,7 @@ async def clean(b: Bench) -> None:
 
 async def unknown(b: Bench, series: Series) -> int:
     """Intervals between the outer edges of the coverage that are neither answered nor owed."""
-    return await b.value(
+    return await b.count(
         "SELECT marketd_size(int4multirange(int4range(lower(a), upper(a))) - a - g) FROM "
         "(SELECT range_agg(answered) AS a FROM candle_coverage WHERE exchange=$1 AND symbol=$2 AND timeframe=$3) AS x, "
         "(SELECT coalesce(range_agg(missing), '{}') AS g FROM candle_gaps "
@@ -103,7 +104,6 @@ async def test_recorded_years_are_stored_value_for_value(database: str, recorded
                 await b.repair(Series("bitfinex", symbol, timeframe))
             suspects = await b.fetch("SELECT * FROM candle_gaps WHERE cause = 'suspect' AND symbol = $1", symbol)
             assert {gap["resolution"] for gap in suspects} <= {"empty"}
-            print(*(f"{gap['timeframe']} {gap['gap_start']:%F %T} .. {gap['gap_end']:%F %T}" for gap in suspects), sep="\n")
             clock.jump(700_000)
             for timeframe in ("1m", "1h", "1d"):
                 await b.repair(Series("bitfinex", symbol, timeframe))
@@ -158,7 +158,9 @@ async def test_a_page_limit_lowered_in_silence_loses_nothing(database: str) -> N
 
 
 @pytest.mark.parametrize("ignored", ["start", "end", "sort"])
-async def test_an_exchange_that_does_not_heed_its_bounds_proves_nothing_wrong(database: str, ignored: str) -> None:
+async def test_an_exchange_that_does_not_heed_its_bounds_proves_nothing_wrong(
+    database: str, ignored: Literal["start", "end", "sort"]
+) -> None:
     market, clock = days(8)
     faults = Faults(clock)
     async with bench(database, market, clock, faults=faults, page=1000) as b:

@@ -37,7 +37,7 @@ async def command(dsn: str, base_url: str, *arguments: str) -> Process:
 
 async def died_after(process: Process, server: RehearsalServer, requests: int, delay_s: float) -> bool:
     """Kill ``process`` a moment after the exchange was asked ``requests`` times; False when it ended before."""
-    while server.stats.requests < requests and process.returncode is None:
+    while server.stats.requests < requests and process.returncode is None:  # noqa: ASYNC110  (it is another process)
         await asyncio.sleep(0.001)
     await asyncio.sleep(delay_s)
     if process.returncode is not None:
