@@ -193,7 +193,7 @@ class Fetcher:
         silence_s = min(max(silence_s, 1.0), _LONGEST_SILENCE_S)
         error.retry_after_s = silence_s
         self.gate.block(silence_s)
-        self.gate.slow_down(0.5, silence_s + _SLOWED_FOR_S)
+        self.gate.slow_down(2, silence_s + _SLOWED_FOR_S)
         self.on_silence(silence_s)
         log.warning("exchange wants silence", extra={"fields": {"exchange": self.exchange.name, "seconds": silence_s}})
 

@@ -22,7 +22,7 @@ _FREE_TEXT = ("note", "said", "problem")
 def show_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), optional: Sequence[str] = ()
 ) -> None:
-    """Print ``rows`` under ``columns``: those in ``right`` hold numbers, those in ``optional`` go when they are empty."""
+    """Print ``rows`` under ``columns``; those in ``right`` hold numbers, those in ``optional`` go when empty."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 0))
     shown = [
         place

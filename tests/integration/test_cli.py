@@ -277,7 +277,7 @@ def test_a_waiting_command_says_for_whom_and_goes_on(desk: Desk, database: str, 
             78,
             "database.url: accepted is a URL such as postgresql://",
         ),
-        (("[http]", "[hhttp]"), 78, "hhttp: unknown key"),
+        (("[http]", "[web]"), 78, "web: unknown key"),
         (("60000", '"many"'), 78, "exchanges.bitfinex.requests_per_minute: 'many': accepted is a number"),
     ],
 )

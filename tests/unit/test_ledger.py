@@ -97,6 +97,13 @@ class TestConfirmation:
         held.record(answered(0, 100, at_ms=OLD + 1_000))
         assert held.confirmed == NOTHING
 
+    def test_the_same_cached_answer_twice_is_one_answer(self) -> None:
+        held = book(at_ms=OLD - 2 * SETTLE_MS)
+        held.record(answered(200, 210, at_ms=OLD))  # same block, heard in between
+        held.record(answered(0, 100, at_ms=OLD - 2 * SETTLE_MS))
+        assert held.confirmed == NOTHING
+        assert held.blocks[0].answered_ms == OLD
+
     def test_a_candle_that_comes_ends_the_silence(self) -> None:
         held = book()
         change = held.record(answered(0, 100, (40,), at_ms=OLD + HOUR_MS))

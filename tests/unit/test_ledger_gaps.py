@@ -165,6 +165,17 @@ class TestSuspects:
         assert held.owed == Ranges.of((10, 50), (51, 101)) == held.once
         assert len(held.open_gaps) == 1
 
+    def test_a_silence_that_joins_two_gaps_makes_one_of_them_longer(self) -> None:
+        held = book(0, 100, (0, 50, 99))
+        held.doubt(Ranges.of((1, 50)), Ranges.of((51, 99)), at_ms=OLD)
+        held.table.discard(50)
+        held.audit(Ranges.of((0, BLOCK)), OLD)
+        for later_ms in (HOUR_MS, 2 * HOUR_MS):
+            held.record(answered(0, 100, (0, 99), at_ms=OLD + later_ms))
+        held.doubt(Ranges.of((1, 99)), at_ms=OLD + 3 * HOUR_MS)
+        assert [gap.missing for gap in held.open_gaps] == [Ranges.of((1, 51)), Ranges.of((51, 99))]
+        assert [gap.detected_ms for gap in held.open_gaps] == [OLD + 3 * HOUR_MS, OLD]
+
     def test_doubt_leaves_what_another_gap_owes(self) -> None:
         held = with_gap(Cause.FAILED, Ranges.of((30, 40)))
         held.record(answered(0, 100, (0, 99), at_ms=OLD))
