@@ -53,10 +53,11 @@ def holder() -> str:
 
 
 @asynccontextmanager
-async def database_url(config: Config) -> AsyncIterator[str]:
+async def database_url(config: Config, *, join: bool = True) -> AsyncIterator[str]:
     """The address of the database; starts the private server where the configuration says so.
 
-    A command that finds the private server running for the daemon joins it.
+    A command joins a private server that is running already, and loses it with its owner; the daemon does not
+    ``join``: Busy, until the command that has started it ends.
     """
     if not config.database.uses_embedded:
         if config.database.url is None:
@@ -65,7 +66,7 @@ async def database_url(config: Config) -> AsyncIterator[str]:
         return
     if config.database.data_dir is None:
         raise ConfigError("[database] embedded = true needs data_dir")
-    running = running_dsn(config.database.data_dir)
+    running = running_dsn(config.database.data_dir) if join else None
     if running is not None:
         yield running
         return

@@ -9,7 +9,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +43,7 @@ _JOBS_EVERY_S = 15.0
 _FIGURES_EVERY_S = 30.0
 _PORT_STATEMENT_S = 5.0
 _STANDBY_S = 2.0
+_DRAIN_STEP_S = 0.05
 _WATCHDOG_S = 30.0
 
 
@@ -93,7 +94,7 @@ class Daemon:
         self._turned_s = asyncio.get_running_loop().time()
         async with AsyncExitStack() as stack:
             self._heed_signals(stack)
-            url = await stack.enter_async_context(assembly.database_url(config))
+            url = await self._database_url(stack, config)
             opened = await stack.enter_async_context(Database(url, prepare=sql("page_table")))
             # The port answers from the first moment, also while the database is away; its readers never wait for pages.
             readers = await stack.enter_async_context(
@@ -107,8 +108,18 @@ class Daemon:
             log.info("listening", extra={"fields": {"address": port.address, "version": self.version}})
             await self._live(opened, reports, transport)
 
+    async def _database_url(self, stack: AsyncExitStack, config: Config) -> str:
+        """The address of the database; a private server that a command has started is waited for."""
+        while True:
+            try:
+                return await stack.enter_async_context(assembly.database_url(config, join=False))
+            except Busy as error:
+                log.warning("database busy", extra={"fields": {"reason": str(error), "once": "database"}})
+                await self.clock.sleep(1)
+
     async def _live(self, opened: Database, reports: Reports, transport: Transport) -> None:
-        """Serve until asked to stop, then drain."""
+        """Serve until asked to stop, then drain; what had to be cut off is recorded as interrupted."""
+        cut_off: list[assembly.Lane] = []
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
@@ -119,11 +130,15 @@ class Daemon:
                 await self._stopping.wait()
                 self.draining = True
                 self.notifier.stopping()
-                await self._drain(opened)
+                await self._drain()
+                cut_off = [working.lane for working in self._working.values()]
                 for task in tasks:
                     task.cancel()
         except BaseExceptionGroup as failures:
             raise leaf(failures) from failures
+        for lane in cut_off:
+            with suppress(DatabaseUnavailable):  # whoever takes the exchange over records it then
+                await lane.runs.interrupt(lane.name, lane.lease.epoch)
 
     async def _serve(self, opened: Database, reports: Reports, transport: Transport) -> None:
         await self._await_schema(opened.dsn)
@@ -158,17 +173,14 @@ class Daemon:
                 _say_away(error)
             await self.clock.sleep(_FIGURES_EVERY_S)
 
-    async def _drain(self, opened: Database) -> None:
-        """Let runs end at their page borders for ``drain_s``, then record the rest as interrupted."""
+    async def _drain(self) -> None:
+        """Let runs end at their page borders, for ``drain_s`` at most."""
         for working in self._working.values():
             working.scheduler.stop()
         left_s = self._settings.engine.drain_s
-        while left_s > 0 and any(working.scheduler.running for working in self._working.values()):
-            await asyncio.sleep(0.05)
-            left_s -= 0.05
-        for working in self._working.values():
-            if working.scheduler.running:
-                await Runs(opened).interrupt(working.lane.name, working.lane.lease.epoch)
+        while left_s > 0 and self._working:
+            await asyncio.sleep(_DRAIN_STEP_S)
+            left_s -= _DRAIN_STEP_S
 
     @property
     def _settings(self) -> Config:

@@ -17,13 +17,17 @@ from marketd.model import Job, JobType, Series
 
 @dataclass(frozen=True, slots=True)
 class JobSet:
-    """``work`` maps a job to the series it works on; ``refused`` a row's id to the reason why it is left out."""
+    """``work`` maps a job to the series it works on; ``refused`` a row's id to the reason why it is left out.
+
+    ``objectives`` is how late a series may be, in seconds; ``histories`` the bounds of its wanted history.
+    """
 
     jobs: Mapping[int, Job] = field(default_factory=dict)
     work: Mapping[int, tuple[Series, ...]] = field(default_factory=dict)
     tracked: frozenset[Series] = frozenset()
     refused: Mapping[int, str] = field(default_factory=dict)
     objectives: Mapping[Series, float] = field(default_factory=dict)
+    histories: Mapping[Series, tuple[int | None, int | None]] = field(default_factory=dict)
     feasibility: tuple[Feasibility, ...] = ()
 
     def scheduled(self) -> list[tuple[int, str]]:
@@ -66,9 +70,22 @@ def job_set(
         work=work,
         tracked=frozenset(tracked),
         refused=refused,
+        histories=_histories(jobs.values(), work),
         objectives=_objectives(jobs.values(), work, crons, settle_s),
         feasibility=feasibility(list(jobs.values()), timeframes, budgets, derive, crons),
     )
+
+
+def _histories(
+    jobs: Iterable[Job], work: Mapping[int, tuple[Series, ...]]
+) -> dict[Series, tuple[int | None, int | None]]:
+    """The wanted history of each series with a backfill job: (start, end) in ms; None is not bounded on that side."""
+    return {
+        series: (job.start_ms, job.end_ms)
+        for job in jobs
+        if job.job_type is JobType.BACKFILL
+        for series in work[job.id]
+    }
 
 
 def _objectives(

@@ -197,15 +197,20 @@ def _looked(before: Block, block: Block, proof: _Proof, *, grew: bool) -> Block:
     if grew or before.look_ms is None:
         return replace(block, look_ms=proof.at_ms + LOOKS_MS[0], look_step=0)
     if proof.at_ms >= before.look_ms and proof.asked.covers(before.answered) and proof.covered & before.answered:
-        step = min(before.look_step + 1, len(LOOKS_MS) - 1)
-        return replace(block, look_ms=proof.at_ms + LOOKS_MS[step], look_step=step)
+        return _later(block, proof.at_ms)
     return block
+
+
+def _later(block: Block, at_ms: int) -> Block:
+    """The next look of a block, one step further from this one."""
+    step = min(block.look_step + 1, len(LOOKS_MS) - 1)
+    return replace(block, look_ms=at_ms + LOOKS_MS[step], look_step=step)
 
 
 def fail(held: Held, span: Ranges, *, at_ms: int, error: str) -> Change:
     """``span`` was asked and not usably answered after all tries: what of it is unknown becomes a ``failed`` gap.
 
-    Gaps already open there count the attempt and wait longer; looks that were due wait an hour. Nothing is proven.
+    Gaps already open there count the attempt and wait longer, and so do looks that were due. Nothing is proven.
     """
     tried = [gap for gap in held.gaps if gap.open and gap.missing & span]
     gaps = tuple(
@@ -216,7 +221,7 @@ def fail(held: Held, span: Ranges, *, at_ms: int, error: str) -> Change:
     if unknown:
         gaps += (_failed(unknown, at_ms, error),)
     blocks = tuple(
-        replace(block, look_ms=at_ms + HOUR_MS)
+        _later(block, at_ms)
         for block in held.blocks.values()
         if block.look_ms is not None and block.look_ms <= at_ms and Ranges.of(block.span) & span
     )

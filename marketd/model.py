@@ -182,7 +182,7 @@ class Tally:
     fetched: int = 0
     inserted: int = 0
     updated: int = 0
-    revised: int = 0
+    derived: int = 0
     empties: int = 0
     dropped: int = 0
     gaps_opened: int = 0

@@ -42,6 +42,8 @@ class Order:
     most_gaps: int | None = None
     page_allowance: int = 10
     audit: bool = True
+    histories: Mapping[Series, tuple[int | None, int | None]] = field(default_factory=dict)
+    """The bounds that backfill jobs set to the wanted history of a series (start and end in ms, None: none)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +108,17 @@ class Runner:
         """
         await self.fetcher.learn(asking)
         links = await self._links(series)
-        root = await self._register(series, links)
+        chain = [series.timeframe, *derive.parents_of(series.timeframe, links)]
+        root = series._replace(timeframe=chain[-1])
+        if root.timeframe not in self.fetcher.exchange.timeframes:
+            known = " ".join([*self.fetcher.exchange.timeframes, *self.derived])
+            raise UnknownTimeframe(f"{root.exchange} has no timeframe {root.timeframe}; it has {known}")
         facts = await self.reader.facts(root) or Facts()
         if facts.first is not None:
+            await self._know(series, chain)
             return root, facts
         try:
-            return root, await self._look_up_first(root, facts, asking)
+            first, at_ms = await self._first_candle(root, facts, asking)
         except UnknownTimeframe:
             parent = self.fetcher.exchange.fallback.get(root.timeframe)
             if parent is None:
@@ -119,6 +126,9 @@ class Runner:
             log.info("timeframe is built", extra={"fields": {"series": str(root), "from": parent}})
             await self.reader.know(root, parent)
             return await self.prepare(series, asking)
+        await self._know(series, chain)
+        await self.reader.note_first(root, first, at_ms)
+        return root, replace(facts, first=first)
 
     async def _links(self, series: Series) -> dict[str, str]:
         """Which timeframe each is built from: configured, always derived, or found to be refused by the exchange."""
@@ -131,17 +141,13 @@ class Runner:
             links[timeframe] = timeframe = facts.derived_from
         return links
 
-    async def _register(self, series: Series, links: Mapping[str, str]) -> Series:
-        chain = [series.timeframe, *derive.parents_of(series.timeframe, links)]
+    async def _know(self, series: Series, chain: Sequence[str]) -> None:
+        """Register the series and those it is built from."""
         for timeframe, parent in zip(chain, [*chain[1:], None], strict=True):
             await self.reader.know(series._replace(timeframe=timeframe), parent)
-        root = series._replace(timeframe=chain[-1])
-        if root.timeframe not in self.fetcher.exchange.timeframes:
-            known = " ".join([*self.fetcher.exchange.timeframes, *self.derived])
-            raise UnknownTimeframe(f"{root.exchange} has no timeframe {root.timeframe}; it has {known}")
-        return root
 
-    async def _look_up_first(self, root: Series, facts: Facts, asking: Asking) -> Facts:
+    async def _first_candle(self, root: Series, facts: Facts, asking: Asking) -> tuple[int | None, int]:
+        """The first candle the exchange has, and its time. UnknownSymbol for what it neither lists nor has sent."""
         try:
             first, at_ms = await asking.first_candle(root)
         except UnknownSymbol:
@@ -150,8 +156,7 @@ class Runner:
             symbols = await self.fetcher.symbols(asking)
             if root.symbol not in symbols:
                 raise UnknownSymbol(_unknown(root, symbols))
-        await self.reader.note_first(root, first, at_ms)
-        return replace(facts, first=first)
+        return first, at_ms
 
     async def _wants_building(self, series: Series, order: Order) -> bool:
         """A repair builds what is missing; else a derived series is built once, and then follows its parent's pages."""
@@ -164,7 +169,8 @@ class Runner:
         for at in range(0, len(blocks), _AUDIT_CHUNK):
             chunk = blocks[at : at + _AUDIT_CHUNK]
             span = Ranges.of((chunk[0] * BLOCK, (chunk[-1] + 1) * BLOCK))
-            await self.pages.rederive(root, span, account.writing(), at_ms=self.fetcher.now_ms())
+            stored = await self.pages.rederive(root, span, account.writing(), at_ms=self.fetcher.now_ms())
+            account.tally = stored.tally
 
     async def _work(self, root: Series, facts: Facts, order: Order, walker: Walker) -> None:
         if order.job_type is JobType.CONTINUOUS:
@@ -258,6 +264,8 @@ class Runner:
         account = walker.account
         if order.audit:
             await self._audit(series, account, everything=order.by_hand)
+        if series in order.histories:
+            await self._narrow(series, facts, order, account)
         if facts.answered_start is not None and facts.answered_end is not None:
             await self._doubt(series, (facts.answered_start, facts.answered_end), account)
         page = self.fetcher.page - planner.ANCHORS
@@ -266,10 +274,22 @@ class Runner:
             walker.asking.claim = Claim.RECHECK
             await self._walk_all(series, facts, await self._look_walks(series, page), walker)
 
+    async def _narrow(self, series: Series, facts: Facts, order: Order, account: Account) -> None:
+        """What the series' jobs no longer want is no longer owed."""
+        start_ms, end_ms = order.histories[series]
+        history = self.wanted(series, facts, replace(order, start_ms=start_ms, end_ms=end_ms))
+        if end_ms is None:
+            history = history | Ranges.of((self.fetcher.closed_end(series), 2**31 - 1))
+        if any(gap.missing - history for gap in await self.reader.open_gaps(series)):
+            stored = await self.pages.narrow(series, history, account.writing(), at_ms=self.fetcher.now_ms())
+            account.tally = stored.tally
+
     async def _walk_all(self, series: Series, facts: Facts, walks: Sequence[Walk], walker: Walker) -> None:
         if walks:
             self.progress.began(series, sum(walk.todo.size for walk in walks), len(walks))
+        walker.ahead = sum(walk.todo.size for walk in walks)
         for walk in walks:
+            walker.ahead -= walk.todo.size
             await walker.walk(replace(walk, first=facts.first))
 
     async def _gap_walks(self, series: Series, order: Order, page: int) -> Sequence[Walk]:

@@ -213,7 +213,7 @@ class Scheduler:
     ) -> None:
         """Record the firings of this moment in one statement, then start those that are ours to run."""
         firings = [(job, at_ms) for job, at_ms in firings if job in self.jobs.jobs]
-        if not firings:
+        if not firings or self._stop:
             return
         begun = await self.desk.runs.begin(firings, self.desk.epoch)
         for number, at_ms in firings:
@@ -222,6 +222,8 @@ class Scheduler:
                 self.events.fired(job.job_type, "run", (self.clock.now_ms() - at_ms) / 1000)
                 account = Account(begun[number], self.desk.epoch, self.settle_ms)
                 self._running[number] = account
+                if self._stop:  # asked to while the firing was recorded
+                    account.stop.set()
                 group.create_task(self._run(job, account, places))
             elif number in self._running:
                 self.events.fired(job.job_type, "skipped", 0)
@@ -259,7 +261,7 @@ class Scheduler:
     def _order(self, job: Job, series: tuple[Series, ...]) -> Order:
         return Order(
             job.job_type, series, CLAIMS[job.job_type], start_ms=job.start_ms, end_ms=job.end_ms,
-            page_allowance=self.page_allowance,
+            page_allowance=self.page_allowance, histories=self.jobs.histories,
         )  # fmt: skip
 
     async def _finish(self, job: Job, account: Account, outcome: Outcome) -> None:

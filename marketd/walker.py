@@ -52,8 +52,12 @@ class Walker:
     progress: Progress
     account: Account
     _tries: dict[Ranges, int] = field(default_factory=dict)
+    ahead: int = 0
+    """Intervals of walks that are still to come, for whoever watches."""
+
     _hopeless: int = 0
     _stalled: int = 0
+    _owe_from: int | None = None
 
     async def walk(
         self, walk: Walk, *, most_pages: int | None = None, owe_from: int | None = None, edges: Edges | None = None
@@ -64,6 +68,7 @@ class Walker:
         there. Raises Stopped at a page border, and the ExchangeError or StoreError that ended it.
         """
         self._tries.clear()
+        self._owe_from = owe_from
         self._stalled = pages = 0
         fetched: Answer | None = None
         while True:
@@ -73,7 +78,7 @@ class Walker:
                 ask = planner.next_ask(walk, edges)
             if ask is None and fetched is None:
                 break
-            stored, outcome = await self._step(fetched, ask, walk, owe_from if pages == 1 else None)
+            stored, outcome = await self._step(fetched, ask, walk)
             if stored is not None and fetched is not None:
                 settled = await self._settle(walk, fetched, stored)
                 if settled is not walk:
@@ -89,7 +94,7 @@ class Walker:
                 walk, edges = await self._refused(walk, ask, outcome), None
             elif outcome is not None:
                 raise outcome
-            self.progress.advanced(walk.series, walk.todo.size, self.account.tally)
+            self.progress.advanced(walk.series, walk.todo.size + self.ahead, self.account.tally)
         if walk.todo and self.account.stop.is_set():
             raise Stopped(f"{walk.series}: stopped at a page border")
         return walk
@@ -101,14 +106,14 @@ class Walker:
             raise BadReply(f"{before.series}: {_TRIES} answers in a row spoke for nothing that was asked")
 
     async def _step(
-        self, fetched: Answer | None, ask: Ask | None, walk: Walk, owe_from: int | None
+        self, fetched: Answer | None, ask: Ask | None, walk: Walk
     ) -> tuple[Stored | None, Answer | ExchangeError | None]:
         """Store one page and fetch the next at the same time; a failed fetch does not undo the store."""
         if fetched is None:
             return None, await self._fetch(ask)
         if ask is None:
-            return await self._store(fetched, walk, owe_from), None
-        return await _both(self._store(fetched, walk, owe_from), self._fetch(ask))
+            return await self._store(fetched, walk), None
+        return await _both(self._store(fetched, walk), self._fetch(ask))
 
     async def _fetch(self, ask: Ask | None) -> Answer | ExchangeError | None:
         if ask is None:
@@ -118,10 +123,10 @@ class Walker:
         except ExchangeError as error:
             return error
 
-    async def _store(self, answer: Answer, walk: Walk, owe_from: int | None = None) -> Stored:
+    async def _store(self, answer: Answer, walk: Walk) -> Stored:
         owe = NOTHING
-        if owe_from is not None and answer.covered:
-            owe = Ranges.of((owe_from, answer.covered.start))
+        if self._owe_from is not None and answer.covered:
+            owe, self._owe_from = Ranges.of((self._owe_from, answer.covered.start)), None
         began_ms = self.clock.now_ms()
         self.account.tally = replace(self.account.tally, requests=self.asking.requests)
         stored = await self._written(

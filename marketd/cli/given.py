@@ -14,7 +14,6 @@ from marketd.cli.output import complain, show_json, talk
 from marketd.cli.progress import watching
 from marketd.cli.tables import show_table
 from marketd.config import Config
-from marketd.model import JobType
 from marketd.runner import Order
 from marketd.text import clean
 
@@ -30,7 +29,7 @@ async def ordered(app: App, config: Config, order: Order, again: Sequence[str], 
         orders = Orders(config, opened, app.clock, talk)
         ended = False
         try:
-            with watching(in_walks=order.job_type is JobType.GAP_REPAIR) as progress:
+            with watching() as progress:
                 await orders.carry_out(order, progress, wait=wait)
             ended = not orders.stopped
         finally:

@@ -21,22 +21,17 @@ class Reading:
 
 @dataclass(slots=True)
 class Meter:
-    """One series of a run. ``in_walks``: the work is many short walks, each of which counts its own intervals."""
+    """One series of a run; ``intervals`` are to be done, in ``requests`` at most."""
 
     series: Series
     intervals: int
     requests: int
     began_s: float
-    in_walks: bool = False
-    _turns: int = 0
     _share: float = 0.0
 
     def read(self, left: int, tally: Tally, now_s: float) -> Reading:
-        """After a page: ``left`` intervals of the walk are not done yet."""
-        self._turns += 1
-        # A walk of one page takes two turns: one that fetches it, one that stores it.
-        share = self._turns / max(1, 2 * self.requests) if self.in_walks else 1 - left / max(1, self.intervals)
-        self._share = min(1.0, max(self._share, share))
+        """After a page: ``left`` intervals are not done yet."""
+        self._share = min(1.0, max(self._share, 1 - left / max(1, self.intervals)))
         spent_s = max(now_s - self.began_s, 1e-3)
         left_s = spent_s * (1 - self._share) / self._share if self._share > 0 else None
         return Reading(self._share, tally.fetched / spent_s, left_s, round(self.requests * (1 - self._share)))

@@ -24,10 +24,10 @@ LINE_EVERY_S = 3.0
 
 
 @contextmanager
-def watching(*, in_walks: bool = False, terminal: bool | None = None) -> Iterator[ports.Progress]:
-    """Bars where standard error is a terminal, lines elsewhere; ``in_walks`` as for ``Meter``."""
+def watching(*, terminal: bool | None = None) -> Iterator[ports.Progress]:
+    """Bars where standard error is a terminal, lines elsewhere."""
     if not (sys.stderr.isatty() if terminal is None else terminal):
-        yield Lines(in_walks)
+        yield Lines()
         return
     with Progress(
         TextColumn("{task.description}"),
@@ -37,7 +37,7 @@ def watching(*, in_walks: bool = False, terminal: bool | None = None) -> Iterato
         console=Console(stderr=True),
         expand=True,
     ) as drawn:
-        yield Bars(drawn, in_walks)
+        yield Bars(drawn)
 
 
 def _now_s() -> float:
@@ -55,6 +55,7 @@ def told(reading: Reading) -> str:
 
 def summed(tally: Tally) -> str:
     parts = [words.plural(tally.requests, "request"), f"{words.count(tally.inserted)} stored"]
+    parts += [f"{words.count(tally.derived)} built"] if tally.derived else []
     parts += [f"{words.count(tally.updated)} updated"] if tally.updated else []
     parts += [f"{words.count(tally.empties)} empty"] if tally.empties else []
     parts += [f"{words.plural(tally.gaps_opened, 'gap')} opened"] if tally.gaps_opened else []
@@ -67,11 +68,10 @@ class Bars:
     """One bar a series."""
 
     drawn: Progress
-    in_walks: bool = False
     _meters: dict[Series, tuple[Meter, TaskID]] = field(default_factory=dict)
 
     def began(self, series: Series, intervals: int, requests: int) -> None:
-        meter = Meter(series, intervals, requests, _now_s(), self.in_walks)
+        meter = Meter(series, intervals, requests, _now_s())
         if series in self._meters:
             self._meters[series] = (meter, self._meters[series][1])
         else:
@@ -94,13 +94,12 @@ class Bars:
 class Lines:
     """A line now and then."""
 
-    in_walks: bool = False
     _meters: dict[Series, Meter] = field(default_factory=dict)
     _said_s: float = 0.0
 
     def began(self, series: Series, intervals: int, requests: int) -> None:
         now_s = self._said_s = _now_s()
-        self._meters[series] = Meter(series, intervals, requests, now_s, self.in_walks)
+        self._meters[series] = Meter(series, intervals, requests, now_s)
 
     def advanced(self, series: Series, left: int, tally: Tally) -> None:
         if series not in self._meters:

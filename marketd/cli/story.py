@@ -98,7 +98,7 @@ class Story:
         ranged = await drop_range(self.opened, hours, _LOST_MS, _LOST_MS + 2 * _DAY_MS)
         say(f"Somebody deletes {scattered} candles of {minutes}, here and there, and {ranged} of {hours} in a row.")
         say("marketd repair-gaps: hold the ledger against the rows, then ask for what is missing.")
-        return await self._order(Order(JobType.GAP_REPAIR, (minutes, hours), Claim.ORDER, by_hand=True), in_walks=True)
+        return await self._order(Order(JobType.GAP_REPAIR, (minutes, hours), Claim.ORDER, by_hand=True))
 
     async def _away(self) -> bool:
         _heading("4. Twenty-six hours off")
@@ -109,9 +109,7 @@ class Story:
         say("Started again, it first catches up with the newest candles ...")
         caught_up = await self._order(Order(JobType.CONTINUOUS, series, Claim.CONTINUOUS), results=False)
         say("... then tries what is due: the suspect gaps, and a second look at every empty interval.")
-        looked = caught_up and await self._order(
-            Order(JobType.GAP_REPAIR, series, Claim.GAP_REPAIR), in_walks=True, results=False
-        )
+        looked = caught_up and await self._order(Order(JobType.GAP_REPAIR, series, Claim.GAP_REPAIR), results=False)
         return looked
 
     async def _proof(self) -> int:
@@ -129,10 +127,10 @@ class Story:
         )
         return 0 if len(whole) == len(figures) and not verdict.violations else 1
 
-    async def _order(self, order: Order, *, in_walks: bool = False, results: bool = True) -> bool:
+    async def _order(self, order: Order, *, results: bool = True) -> bool:
         """Carry an order out, watched; False where it was stopped or failed."""
         orders = Orders(self.config, self.opened, self.clock, talk)
-        with watching(in_walks=in_walks) as progress:
+        with watching() as progress:
             await orders.carry_out(order, progress, wait=True)
         good = all(result.status is RunStatus.SUCCESS for result in orders.results)
         if results or not good:

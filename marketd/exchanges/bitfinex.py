@@ -72,8 +72,10 @@ def _path(symbol: str, timeframe: str) -> str:
 def read_candles(body: bytes) -> Rows:
     """``[[MTS, OPEN, CLOSE, HIGH, LOW, VOLUME], …]``; rows may grow at the end, so fields are taken by place."""
     packed = body.translate(None, _BLANKS)
-    if not packed.startswith(b"[") or packed.translate(None, _NUMERIC_BODY):
-        raise BadReply(f"candle page is not an array of number rows: {clean(body[:80].decode('utf-8', 'replace'))}")
+    if packed.startswith(b"[") and packed.translate(None, _NUMERIC_BODY):
+        packed = body = _first_fields(body)
+    if not packed.startswith(b"["):
+        raise BadReply(f"candle page is not an array of rows: {clean(body[:80].decode('utf-8', 'replace'))}")
     if (b"e" in packed or b"E" in packed) and _ABSURD.search(packed):
         raise BadReply("candle page holds a number of absurd size")
     try:
@@ -81,6 +83,22 @@ def read_candles(body: bytes) -> Rows:
         return _columns(rows, _lines(packed, rows))
     except (ValueError, TypeError, IndexError, RecursionError, OverflowError) as error:
         raise BadReply(f"candle page cannot be read: {clean(str(error))}") from error
+
+
+class _Digits(str):
+    """A number's own text, told apart from a JSON string."""
+
+
+def _first_fields(body: bytes) -> bytes:
+    """The page with the documented fields only: arrays may grow, and by something that is no number."""
+    try:
+        rows: Any = json.loads(body, parse_float=_Digits, parse_int=_Digits)
+        kept = [row[:_FIELDS] for row in rows]
+        if not all(type(field) is _Digits for row in kept for field in row):
+            raise ValueError("a field is not a number")
+        return ("[" + ",".join(f"[{','.join(row)}]" for row in kept) + "]").encode()
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise BadReply(f"candle page is not an array of number rows: {clean(str(error))}") from error
 
 
 def _lines(packed: bytes, rows: Sequence[Sequence[Any]]) -> list[bytes]:

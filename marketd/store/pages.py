@@ -40,8 +40,8 @@ class Pages:
             await write_change(connection, series, change)
             before = next((block.answered_ms for block in held.blocks.values() if block.answered_ms), None)
             await _note_vanished(connection, series, change.vanished, answer.at_ms, before)
-            await follow(connection, series, change.covered, answer.at_ms)
-            tally = _counted(writing.tally, answer, change, counts)
+            derived = await follow(connection, series, change.covered, answer.at_ms)
+            tally = _counted(writing.tally, answer, change, counts, derived)
             await _finish(connection, series, writing, tally)
         return Stored(change, tally, *counts)
 
@@ -70,12 +70,14 @@ class Pages:
             series, everything, writing, at_ms, lambda held: ledger.narrow(held, wanted, at_ms=at_ms)
         )
 
-    async def rederive(self, series: Series, span: Ranges, writing: Writing, *, at_ms: int) -> None:
+    async def rederive(self, series: Series, span: Ranges, writing: Writing, *, at_ms: int) -> Stored:
         """Build whatever can be built from ``span`` of ``series`` for the series derived from it."""
         async with self._database.session() as connection, connection.transaction():
             await connection.execute(sql("lock_series"), *series)
-            await follow(connection, series, span, at_ms)
-            await _finish(connection, series, writing, writing.tally)
+            derived = await follow(connection, series, span, at_ms)
+            tally = replace(writing.tally, derived=writing.tally.derived + derived)
+            await _finish(connection, series, writing, tally)
+        return Stored(Change(), tally)
 
     async def _decide(
         self, series: Series, span: Ranges, writing: Writing, at_ms: int, decide: Callable[[Held], Change],
@@ -88,8 +90,8 @@ class Pages:
             change = decide(held)
             await write_change(connection, series, change)
             touched = union(Ranges.of(block.span) for block in change.blocks) & span.hull
-            await follow(connection, series, touched, at_ms)
-            tally = _gaps_counted(writing.tally, change)
+            derived = await follow(connection, series, touched, at_ms)
+            tally = _gaps_counted(writing.tally, change, derived)
             await _finish(connection, series, writing, tally)
         return Stored(change, tally)
 
@@ -204,33 +206,41 @@ async def _note_vanished(
         await connection.execute(sql("note_vanished"), *series, opens, codec.moment(at_ms), codec.moment(before_ms))
 
 
-async def follow(connection: Connection, parent: Series, changed: Ranges, at_ms: int) -> None:
-    """Bring the series derived from ``parent`` up to date where ``changed``; and theirs in turn."""
+async def follow(connection: Connection, parent: Series, changed: Ranges, at_ms: int) -> int:
+    """Bring the series derived from ``parent`` up to date where ``changed``, and theirs in turn.
+
+    Returns how many derived candles were written.
+    """
     if not changed:
-        return
+        return 0
+    written = 0
     rows = await connection.fetch(sql("derived_series"), parent.exchange, parent.symbol, parent.timeframe)
     for row in rows:
         child = Series(parent.exchange, parent.symbol, row["timeframe"])
         span = derive.child_span(changed, parent.frame, child.frame)
-        await _build(connection, parent, child, Ranges.of(span), at_ms)
-        await follow(connection, child, Ranges.of(span), at_ms)
+        written += await _build(connection, parent, child, Ranges.of(span), at_ms)
+        written += await follow(connection, child, Ranges.of(span), at_ms)
+    return written
 
 
-async def _build(connection: Connection, parent: Series, child: Series, span: Ranges, at_ms: int) -> None:
+async def _build(connection: Connection, parent: Series, child: Series, span: Ranges, at_ms: int) -> int:
+    written = 0
     children = (span.start, span.end)
     known = await _parent(connection, parent, Ranges.of(derive.parent_span(children, parent.frame, child.frame)))
     built = derive.build(known, children, parent.frame, child.frame)
     if built.stored:
         numbers = list(built.stored.numbers())
-        await connection.execute(
+        row = await connection.fetchrow(
             sql("derive_candles"), parent.exchange, parent.symbol, parent.timeframe, child.timeframe,
             [codec.opens(child, number) for number in numbers],
             [codec.opens(child, number + 1) for number in numbers], codec.moment(at_ms),
         )  # fmt: skip
+        written = 0 if row is None else row["inserted"] + row["updated"]
     before = await _blocks(connection, child, span)
     blocks = derive.ledger(before, children, built, at_ms)
     changed = tuple(block for block in blocks if block.answered or block.number in before)
     await write_change(connection, child, Change(blocks=changed))
+    return written
 
 
 async def _parent(connection: Connection, parent: Series, span: Ranges) -> derive.Parent:
@@ -253,10 +263,10 @@ async def _finish(connection: Connection, series: Series, writing: Writing, tall
         raise LeaseLost(f"another process has taken {series.exchange} over; nothing of this page was written")
 
 
-def _counted(tally: Tally, answer: Answer, change: Change, counts: tuple[int, int]) -> Tally:
+def _counted(tally: Tally, answer: Answer, change: Change, counts: tuple[int, int], derived: int) -> Tally:
     newest = answer.ask.series.frame.open_ms(answer.rows.end - 1) if answer.rows else None
     return replace(
-        _gaps_counted(tally, change),
+        _gaps_counted(tally, change, derived),
         fetched=tally.fetched + answer.fetched,
         inserted=tally.inserted + counts[0],
         updated=tally.updated + counts[1],
@@ -266,7 +276,12 @@ def _counted(tally: Tally, answer: Answer, change: Change, counts: tuple[int, in
     )
 
 
-def _gaps_counted(tally: Tally, change: Change) -> Tally:
+def _gaps_counted(tally: Tally, change: Change, derived: int) -> Tally:
     opened = sum(1 for gap in change.gaps if gap.id is None)
     closed = sum(1 for gap in change.gaps if not gap.open)
-    return replace(tally, gaps_opened=tally.gaps_opened + opened, gaps_closed=tally.gaps_closed + closed)
+    return replace(
+        tally,
+        gaps_opened=tally.gaps_opened + opened,
+        gaps_closed=tally.gaps_closed + closed,
+        derived=tally.derived + derived,
+    )

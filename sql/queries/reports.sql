@@ -148,10 +148,14 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT (array_agg(n.id ORDER BY n.started_at DESC) FILTER (WHERE n.id IS NOT NULL))[1] AS last_run, max(o.completed_at) AS last_success
     FROM (
-        SELECT DISTINCT ON (k.job_type) k.id FROM market_data_jobs k
-        WHERE k.origin <> 'order' AND k.exchange = p.exchange
-          AND (k.symbol IS NULL OR k.symbol = p.symbol) AND (k.timeframe IS NULL OR k.timeframe = p.timeframe)
-        ORDER BY k.job_type, NOT k.enabled, k.symbol IS NULL, k.timeframe IS NULL, k.id
+        (SELECT DISTINCT ON (k.job_type) k.id FROM market_data_jobs k
+         WHERE k.origin <> 'order' AND k.exchange = p.exchange
+           AND (k.symbol IS NULL OR k.symbol = p.symbol) AND (k.timeframe IS NULL OR k.timeframe = p.timeframe)
+         ORDER BY k.job_type, NOT k.enabled, k.symbol IS NULL, k.timeframe IS NULL, k.id)
+        UNION ALL
+        (SELECT k.id FROM market_data_jobs k
+         WHERE k.origin = 'order' AND k.exchange = p.exchange AND k.symbol = p.symbol AND k.timeframe = p.timeframe
+         ORDER BY k.id DESC LIMIT 1)
     ) own
     LEFT JOIN LATERAL (
         SELECT k.id, k.started_at FROM market_data_job_runs k

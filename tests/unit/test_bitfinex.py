@@ -102,6 +102,11 @@ class TestCandles:
         else:
             assert read(body).lines == [b"60000,2,3,4,1,9", b"120000,2,3,4,1,8"]
 
+    @pytest.mark.parametrize("more", [b"null", b'"buy"', b"true", b'{"trades":4}', b"null,[1]"])
+    def test_rows_may_grow_by_something_that_is_no_number(self, more: bytes) -> None:
+        body = b"[[60000,2.50,3,4,1,9e-7," + more + b"],\n[120000,2,3,4,1,8," + more + b"]]"
+        assert read(body).lines == [b"60000,2.50,3,4,1,9e-7", b"120000,2,3,4,1,8"]
+
     @pytest.mark.parametrize("body", [b"[]", b" [ ] ", b"[\n]\r\n"])
     def test_an_empty_page_has_no_rows(self, body: bytes) -> None:
         assert read(body) == Rows([], [], [], [], [], [], [])

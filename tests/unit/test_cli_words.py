@@ -62,12 +62,6 @@ def test_a_meter_never_goes_back() -> None:
     assert meter.read(80, Tally(), now_s=2).share == 0.6
 
 
-def test_many_walks_are_metered_by_their_turns() -> None:
-    meter = Meter(SERIES, intervals=100, requests=2, began_s=0, in_walks=True)
-    shares = [meter.read(left, Tally(), now_s=1).share for left in (0, 0, 0, 0, 0)]
-    assert shares == [0.25, 0.5, 0.75, 1.0, 1.0]
-
-
 def test_a_series_is_summed_up_without_what_did_not_happen() -> None:
     assert summed(Tally(requests=1)) == "1 request, 0 stored"
     assert summed(Tally(requests=2, inserted=1200, updated=1, empties=3, gaps_opened=1, gaps_closed=2)) == (

@@ -188,10 +188,10 @@ class TestLooks:
         held.record(answered(0, 3, (0, 1, 2), at_ms=OLD + HOUR_MS))
         assert (held.blocks[0].look_ms, held.blocks[0].look_step) == (None, 0)
 
-    def test_a_failed_look_waits_an_hour_and_moves_no_step(self) -> None:
+    def test_a_failed_look_is_tried_again_a_step_later(self) -> None:
         held = book(opens=(50,))
         held.fail(Ranges.of((0, 100)), OLD + 2 * HOUR_MS)
-        assert (held.blocks[0].look_ms, held.blocks[0].look_step, held.gaps) == (OLD + 3 * HOUR_MS, 0, {})
+        assert (held.blocks[0].look_ms, held.blocks[0].look_step, held.gaps) == (OLD + 2 * HOUR_MS + DAY_MS, 1, {})
 
 
 class TestDropped:
