@@ -19,7 +19,7 @@ from marketd import assembly
 from marketd.clock import SystemClock
 from marketd.config import Config
 from marketd.model import Claim, JobType, Series
-from marketd.ports import Silence, Unwatched
+from marketd.ports import Events, Progress
 from marketd.rehearsal.market import Market, synthetic
 from marketd.runner import Order
 from marketd.store.session import Database
@@ -74,7 +74,7 @@ async def backfill(name: str, config: Config, database: Database, *, refetch: bo
     clock = SystemClock()
     async with (
         Transport(clock) as transport,
-        assembly.lane("bitfinex", config, database, transport, clock, Silence(), Unwatched(), kind="command") as lane,
+        assembly.lane("bitfinex", config, database, transport, clock, Events(), Progress(), kind="command") as lane,
     ):
         job = await lane.runs.order(SERIES, JobType.BACKFILL, None, None)
         run = (await lane.runs.begin([(job, clock.now_ms())], lane.lease.epoch))[job]

@@ -20,6 +20,7 @@ from prometheus_client import (
 
 import marketd
 from marketd.model import Cause, Claim, JobType, RunStatus, Series
+from marketd.ports import Events
 
 REQUEST_OUTCOMES: Final = ("ok", "throttled", "unreachable", "refused", "failed", "other")
 FIRING_OUTCOMES: Final = ("run", "late", "skipped", "other")
@@ -37,7 +38,7 @@ DELAY_S: Final = (0.1, 0.5, 1, 5, 15, 60, 300, 3600)
 _SERIES: Final = ("exchange", "symbol", "timeframe")
 
 
-class Metrics:
+class Metrics(Events):
     """All families of the daemon in a registry of their own; ``registry`` is what ``/metrics`` shows."""
 
     def __init__(self, version: str = marketd.__version__) -> None:

@@ -112,8 +112,8 @@ class SeriesReader(Protocol):
     async def settled_suspects(self, series: Series, span: Span) -> Ranges: ...
 
 
-class Events(Protocol):
-    """What is worth counting; metrics listen."""
+class Events:
+    """What is worth counting. As it stands nobody counts, which suits commands; metrics override it."""
 
     def request_done(self, exchange: str, outcome: str, duration_s: float) -> None: ...
 
@@ -140,46 +140,8 @@ class Events(Protocol):
     def lease(self, exchange: str, held: bool) -> None: ...
 
 
-class Silence:
-    """Events that nobody counts: for commands."""
-
-    def request_done(self, exchange: str, outcome: str, duration_s: float) -> None: ...
-
-    def gate_waited(self, exchange: str, claim: Claim, wait_s: float) -> None: ...
-
-    def page_stored(
-        self, series: Series, inserted: int, updated: int, revised: int, empties: int, dropped: int, duration_s: float
-    ) -> None: ...
-
-    def gaps_changed(self, series: Series, opened: int, closed: int) -> None: ...
-
-    def run_finished(self, job_type: JobType, status: RunStatus, duration_s: float) -> None: ...
-
-    def fired(self, job_type: JobType, outcome: str, delay_s: float) -> None: ...
-
-    def circuit(self, exchange: str, is_open: bool) -> None: ...
-
-    def store_failed(self, kind: str) -> None: ...
-
-    def answered_until(self, series: Series, at_ms: int) -> None: ...
-
-    def tick(self, at_ms: int) -> None: ...
-
-    def lease(self, exchange: str, held: bool) -> None: ...
-
-
-class Progress(Protocol):
-    """Who watches a run: told after every page."""
-
-    def began(self, series: Series, intervals: int, requests: int) -> None: ...
-
-    def advanced(self, series: Series, left: int, tally: Tally) -> None: ...
-
-    def ended(self, series: Series, tally: Tally) -> None: ...
-
-
-class Unwatched:
-    """Nobody watches."""
+class Progress:
+    """Who watches a run: told after every page. As it stands nobody watches."""
 
     def began(self, series: Series, intervals: int, requests: int) -> None: ...
 

@@ -12,7 +12,7 @@ from marketd.exchanges import exchange
 from marketd.fetcher import Fetcher
 from marketd.limiter import Budget
 from marketd.model import Claim, JobType, Series
-from marketd.ports import Silence, Unwatched
+from marketd.ports import Events, Progress
 from marketd.rehearsal.faults import Faults
 from marketd.rehearsal.market import Market
 from marketd.rehearsal.server import RehearsalServer
@@ -111,10 +111,10 @@ async def bench(
         lease = await leases.take("bitfinex")
         stack.push_async_callback(leases.release, lease)
         fetcher = Fetcher(
-            facts, server.base_url, transport, Budget(FAST), clock, Silence(), lambda seconds: None, page=page
+            facts, server.base_url, transport, Budget(FAST), clock, Events(), lambda seconds: None, page=page
         )
         runner = Runner(
-            fetcher, Pages(database), SeriesReader(database), clock, Silence(), Unwatched(),
+            fetcher, Pages(database), SeriesReader(database), clock, Events(), Progress(),
             dict(facts.derived) | (derived or {}),
         )  # fmt: skip
         yield Bench(database, server, clock, runner, Runs(database), lease, int(settle_s * 1000))

@@ -16,7 +16,7 @@ from marketd.clock import Clock
 from marketd.config import Config
 from marketd.errors import MarketdError, StoreError
 from marketd.model import RunStatus, Series, Tally
-from marketd.ports import Progress, Silence
+from marketd.ports import Events, Progress
 from marketd.runner import Order, Outcome
 from marketd.store.series import SeriesReader
 from marketd.store.session import Database
@@ -95,7 +95,7 @@ class Orders:
         async with (
             Transport(self.clock) as transport,
             assembly.lane(
-                exchange, self.config, self.opened, transport, self.clock, Silence(), progress,
+                exchange, self.config, self.opened, transport, self.clock, Events(), progress,
                 kind="command", lease=lease,
             ) as lane,
         ):  # fmt: skip

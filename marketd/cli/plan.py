@@ -19,7 +19,7 @@ from marketd.exchanges import exchange as exchange_called
 from marketd.fetcher import Asking
 from marketd.model import Claim, Series
 from marketd.planner import BYTES_A_CANDLE, Estimate
-from marketd.ports import Facts, Silence, Unwatched
+from marketd.ports import Events, Facts, Progress
 from marketd.ranges import NOTHING, Ranges
 from marketd.store.series import SeriesReader
 from marketd.transport import Transport
@@ -167,7 +167,7 @@ async def _asked(app: App, config: Config, chosen: Selection, *, wait: bool) -> 
         async with (
             Transport(app.clock) as transport,
             assembly.lane(
-                chosen.exchange, config, opened, transport, app.clock, Silence(), Unwatched(), kind="command",
+                chosen.exchange, config, opened, transport, app.clock, Events(), Progress(), kind="command",
                 lease=lease,
             ) as lane,
         ):  # fmt: skip

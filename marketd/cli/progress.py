@@ -64,7 +64,7 @@ def summed(tally: Tally) -> str:
 
 
 @dataclass(slots=True)
-class Bars:
+class Bars(ports.Progress):
     """One bar a series."""
 
     drawn: Progress
@@ -91,7 +91,7 @@ class Bars:
 
 
 @dataclass(slots=True)
-class Lines:
+class Lines(ports.Progress):
     """A line now and then."""
 
     _meters: dict[Series, Meter] = field(default_factory=dict)

@@ -1,0 +1,78 @@
+"""The job table as the daemon reads it.
+
+Owns the way from the job file into the table and from the table to the job set of this moment. A file with a mistake
+changes nothing; a row with a mistake is left out and named. Refuses to decide when it is read.
+"""
+
+import logging
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from marketd.clock import Clock
+from marketd.config import Config, read_text
+from marketd.errors import ConfigError
+from marketd.exchanges import EXCHANGES
+from marketd.jobfile import JobSpec, read_jobs
+from marketd.joblist import difference
+from marketd.jobset import JobSet, job_set
+from marketd.store.runs import JobRow, Runs
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class JobTable:
+    runs: Runs
+    clock: Clock
+
+    async def follow_file(self, config: Config) -> None:
+        """Bring the rows of the job file up to date, all or nothing. A missing file changes nothing."""
+        if config.jobs_file is None:
+            return
+        specs = read_specs(config.jobs_file, config, self.clock.now_ms())
+        if specs is None:
+            return
+        owner = config.owner or socket.gethostname()
+        change = difference(specs, await self.runs.file_jobs(owner))
+        if not change:
+            return
+        await self.runs.follow_file(
+            [_row(spec, owner) for spec in change.added],
+            {number: _row(spec, owner) for number, spec in change.changed.items()},
+            change.removed,
+        )
+        counts = {"added": len(change.added), "changed": len(change.changed), "removed": len(change.removed)}
+        log.info("job file read", extra={"fields": counts})
+
+    async def read(self, config: Config) -> JobSet:
+        """The job set that the enabled rows make now."""
+        rows = await self.runs.enabled_jobs()
+        return job_set(rows, config.timeframes, config.derive, budgets(config), config.engine.settle_s)
+
+
+def budgets(config: Config) -> dict[str, float]:
+    """Requests a minute that each exchange is allowed."""
+    return {
+        name: config.exchanges[name].requests_per_minute or facts.requests_per_minute
+        for name, facts in EXCHANGES.items()
+    }
+
+
+def read_specs(path: Path, config: Config, now_ms: int) -> tuple[JobSpec, ...] | None:
+    """The entries of the job file; None, and said, where there is no file. ConfigError where it cannot be used."""
+    text = read_text(path)
+    if text is None:
+        log.warning("job file missing", extra={"fields": {"path": str(path)}})
+        return None
+    specs = read_jobs(text, now_ms, config.derive)
+    if not specs:
+        raise ConfigError(f"{path} has no [[jobs]] entry: an empty file would disable every job that came from it")
+    return specs
+
+
+def _row(spec: JobSpec, owner: str) -> JobRow:
+    return JobRow(
+        spec.exchange, spec.symbol, spec.timeframe, spec.job_type, spec.schedule, spec.enabled, spec.start_ms,
+        spec.end_ms, "file", owner, spec.catch_up, spec.timeout_s, spec.freshness_s,
+    )  # fmt: skip

@@ -1,0 +1,88 @@
+"""What only the living daemon knows.
+
+Owns the answers that the port needs at once and from memory: is it ready, what runs, what each exchange allows (see
+``web.status.Status``). Changed by the daemon alone; refuses to do anything.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import marketd
+from marketd.assembly import Lane
+from marketd.clock import Clock
+from marketd.jobset import JobSet
+from marketd.model import Series
+from marketd.scheduler import Scheduler
+from marketd.web.status import ExchangeStatus, JobStatus
+
+
+@dataclass(slots=True)
+class Working:
+    """An exchange that this process works on right now."""
+
+    lane: Lane
+    scheduler: Scheduler
+
+
+@dataclass(slots=True)
+class Standing:
+    """``budgets`` are requests a minute by exchange; ``turned_s`` is the loop's time of the last beat."""
+
+    clock: Clock
+    started_ms: int
+    budgets: Mapping[str, float]
+    turned_s: float
+    version: str = marketd.__version__
+    watchdog_s: float = 30.0
+    draining: bool = False
+    loaded: bool = False
+    job_set: JobSet = field(default_factory=JobSet)
+    working: dict[str, Working] = field(default_factory=dict)
+
+    def now_ms(self) -> int:
+        return self.clock.now_ms()
+
+    def exchange_now_ms(self, exchange: str) -> int:
+        working = self.working.get(exchange)
+        if working is None or not working.lane.fetcher.time.known:
+            return self.clock.now_ms()
+        return working.lane.fetcher.now_ms()
+
+    def turn_age_s(self) -> float:
+        return asyncio.get_running_loop().time() - self.turned_s
+
+    def unready(self) -> Sequence[str]:
+        reasons = []
+        if self.draining:
+            reasons.append("draining: the daemon is about to stop")
+        if not self.loaded:
+            reasons.append("the job table is not loaded yet")
+        return reasons  # whether the database answers, the port finds out by itself
+
+    def jobs(self) -> Mapping[int, JobStatus]:
+        found: dict[int, JobStatus] = {}
+        for working in self.working.values():
+            nexts, running = working.scheduler.next_of(), working.scheduler.running
+            for number in working.scheduler.jobs.jobs:
+                found[number] = JobStatus(nexts.get(number), number in running)
+        return found
+
+    def exchanges(self) -> Sequence[ExchangeStatus]:
+        return [self._exchange_status(name) for name in self.budgets]
+
+    def _exchange_status(self, name: str) -> ExchangeStatus:
+        working = self.working.get(name)
+        if working is None:
+            return ExchangeStatus(name, self.budgets[name], 0)
+        budget, circuit = working.lane.budget, working.lane.fetcher.circuit
+        now_ms = self.clock.now_ms()
+        if circuit.open_until_ms is not None:
+            return ExchangeStatus(name, budget.per_minute, budget.used_last_minute, "open", circuit.open_until_ms)
+        if budget.blocked_for_s > 0:
+            until_ms = now_ms + int(budget.blocked_for_s * 1000)
+            return ExchangeStatus(name, budget.per_minute, budget.used_last_minute, "cooling", until_ms)
+        return ExchangeStatus(name, budget.per_minute, budget.used_last_minute)
+
+    def objectives(self) -> Mapping[Series, float]:
+        return self.job_set.objectives
