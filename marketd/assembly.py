@@ -117,16 +117,16 @@ async def lane(
 
     Busy when another process holds it. LeaseLost ends the block when another process takes it over.
     """
-    facts, settings = exchange_called(name), config.exchanges[name]
+    facts = exchange_called(name)
     leases = Leases(opened, holder(), kind)
     lease = lease or await leases.take(name)
     silences: asyncio.Queue[float] = asyncio.Queue()
-    budget = Budget(settings.requests_per_minute or facts.requests_per_minute)
+    budget = Budget(config.requests_per_minute_of(name))
     if lease.blocked_s:
         budget.block(lease.blocked_s)
     fetcher = Fetcher(
-        facts, settings.base_url or facts.base_url, transport, budget, clock, events, silences.put_nowait,
-        proxy=settings.proxy.reveal() if settings.proxy is not None else None, page=settings.page_limit or 0,
+        facts, config.base_url_of(name), transport, budget, clock, events, silences.put_nowait,
+        proxy=config.proxy_of(name), page=config.page_limits_of(name)[0],
     )  # fmt: skip
     runner = Runner(fetcher, Pages(opened), SeriesReader(opened), clock, events, progress, config.derive[name])
     async with AsyncExitStack() as stack:

@@ -87,6 +87,11 @@ class Config:
         configured = self.exchanges[exchange].requests_per_minute
         return EXCHANGES[exchange].requests_per_minute if configured is None else configured
 
+    @property
+    def budgets(self) -> dict[str, float]:
+        """Requests a minute that each exchange is allowed."""
+        return {name: self.requests_per_minute_of(name) for name in self.exchanges}
+
     def page_limits_of(self, exchange: str) -> tuple[int, ...]:
         """Page sizes, largest first: a refused one is followed by the next."""
         known, most = EXCHANGES[exchange].page_limits, self.exchanges[exchange].page_limit

@@ -18,7 +18,7 @@ from marketd.errors import Busy, ConfigError, DatabaseUnavailable, LeaseLost, le
 from marketd.exchanges import EXCHANGES
 from marketd.figures import Missing
 from marketd.jobset import JobSet
-from marketd.jobtable import JobTable, budgets
+from marketd.jobtable import JobTable
 from marketd.metrics import Metrics
 from marketd.notify import Notifier
 from marketd.ports import Progress
@@ -68,7 +68,7 @@ class Daemon:
 
     async def run(self) -> None:
         config = self.load()
-        standing = Standing(self.clock, self.clock.now_ms(), budgets(config), asyncio.get_running_loop().time())
+        standing = Standing(self.clock, self.clock.now_ms(), config.budgets, asyncio.get_running_loop().time())
         async with AsyncExitStack() as stack:
             self._heed_signals(stack)
             url = await self._database_url(stack, config)

@@ -12,7 +12,6 @@ from pathlib import Path
 from marketd.clock import Clock
 from marketd.config import Config, read_text
 from marketd.errors import ConfigError
-from marketd.exchanges import EXCHANGES
 from marketd.jobfile import JobSpec, read_jobs
 from marketd.joblist import difference
 from marketd.jobset import JobSet, job_set
@@ -32,6 +31,7 @@ class JobTable:
             return
         specs = read_specs(config.jobs_file, config, self.clock.now_ms())
         if specs is None:
+            log.warning("job file missing", extra={"fields": {"path": str(config.jobs_file)}})
             return
         owner = config.owner or socket.gethostname()
         change = difference(specs, await self.runs.file_jobs(owner))
@@ -48,26 +48,20 @@ class JobTable:
     async def read(self, config: Config) -> JobSet:
         """The job set that the enabled rows make now."""
         rows = await self.runs.enabled_jobs()
-        return job_set(rows, config.timeframes, config.derive, budgets(config), config.engine.settle_s)
-
-
-def budgets(config: Config) -> dict[str, float]:
-    """Requests a minute that each exchange is allowed."""
-    return {
-        name: config.exchanges[name].requests_per_minute or facts.requests_per_minute
-        for name, facts in EXCHANGES.items()
-    }
+        return job_set(rows, config.timeframes, config.derive, config.budgets, config.engine.settle_s)
 
 
 def read_specs(path: Path, config: Config, now_ms: int) -> tuple[JobSpec, ...] | None:
-    """The entries of the job file; None, and said, where there is no file. ConfigError where it cannot be used."""
+    """The entries of the job file; None where there is no file. ConfigError, with the path, where it is of no use."""
     text = read_text(path)
     if text is None:
-        log.warning("job file missing", extra={"fields": {"path": str(path)}})
         return None
-    specs = read_jobs(text, now_ms, config.derive)
+    try:
+        specs = read_jobs(text, now_ms, config.derive)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
     if not specs:
-        raise ConfigError(f"{path} has no [[jobs]] entry: an empty file would disable every job that came from it")
+        raise ConfigError(f"{path}: no [[jobs]] entry; it would disable every job that came from it")
     return specs
 
 

@@ -10,12 +10,13 @@ from marketd.cli import words
 from marketd.cli.app import App, command, json_option, pass_app
 from marketd.cli.output import say, show_json, talk
 from marketd.cli.start import configured, log_warnings, on_loop, reading
-from marketd.config import Config, describe, read_text
+from marketd.config import Config, describe
 from marketd.cron import Crons
 from marketd.embedded import running_dsn
 from marketd.errors import ConfigError, DatabaseUnavailable, SchemaError
-from marketd.jobfile import JobSpec, read_jobs
+from marketd.jobfile import JobSpec
 from marketd.jobs import Feasibility, duplicates, feasibility, job_from_row
+from marketd.jobtable import read_specs
 from marketd.model import Job
 from marketd.store.runs import Runs
 
@@ -67,16 +68,13 @@ def _job_file(config: Config, verdict: Verdict, now_ms: int) -> Sequence[JobSpec
         verdict.notes.append("no jobs_file is named: only rows of the table are worked")
         return ()
     try:
-        text = read_text(config.jobs_file)
-        if text is None:
-            verdict.notes.append(f"{config.jobs_file} does not exist: its rows stay as they are")
-            return ()
-        specs = read_jobs(text, now_ms, config.derive)
+        specs = read_specs(config.jobs_file, config, now_ms)
     except ConfigError as error:
-        verdict.mistakes.append(f"{config.jobs_file}: {error}")
+        verdict.mistakes.append(str(error))
         return ()
-    if not specs:
-        verdict.mistakes.append(f"{config.jobs_file}: no [[jobs]] entry; it would disable every job that came from it")
+    if specs is None:
+        verdict.notes.append(f"{config.jobs_file} does not exist: its rows stay as they are")
+        return ()
     return specs
 
 
@@ -115,8 +113,7 @@ def _weigh(config: Config, verdict: Verdict, specs: Sequence[JobSpec]) -> None:
     others = [job for job in verdict.jobs if job.origin != "file"]
     most = max((job.id for job in others), default=0)
     verdict.jobs = [*others, *(spec.job(number) for number, spec in enumerate(specs, start=most + 1))]
-    budgets = {name: config.requests_per_minute_of(name) for name in config.exchanges}
-    verdict.budgets = feasibility(verdict.jobs, config.timeframes, budgets, config.derive)
+    verdict.budgets = feasibility(verdict.jobs, config.timeframes, config.budgets, config.derive)
     for asked in verdict.budgets:
         if not asked.feasible:
             verdict.notes.append(f"more is asked than allowed: {asked}; use longer schedules or fewer series")

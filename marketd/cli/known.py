@@ -9,13 +9,9 @@ from dataclasses import dataclass, field
 
 import marketd
 from marketd.clock import Clock
-from marketd.config import Config
 from marketd.figures import SeriesFigures
-from marketd.jobset import JobSet, job_set
 from marketd.model import Series
 from marketd.store.reports import PAGE, Reports
-from marketd.store.runs import Runs
-from marketd.store.session import Database
 from marketd.web.status import ExchangeStatus, JobStatus
 
 
@@ -31,13 +27,6 @@ async def every_series(
         found += page
         if len(page) < PAGE:
             return found
-
-
-async def jobs_of(opened: Database, config: Config) -> JobSet:
-    """The jobs that the daemon would work."""
-    budgets = {name: config.requests_per_minute_of(name) for name in config.exchanges}
-    rows = await Runs(opened).enabled_jobs()
-    return job_set(rows, config.timeframes, config.derive, budgets, config.engine.settle_s)
 
 
 @dataclass(frozen=True, slots=True)

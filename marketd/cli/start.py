@@ -65,8 +65,11 @@ def secrets_of(config: Config) -> list[Secret]:
 
 @asynccontextmanager
 async def reading(config: Config, application: str, *, statement_s: float = 25) -> AsyncIterator[Database]:
-    """The database for a command that writes nothing; SchemaError where its tables are not current."""
+    """The database for a command that writes nothing; SchemaError where its tables are not current.
+
+    The private database is brought up to date like by every other command: there is nobody else to do it.
+    """
     async with assembly.database_url(config) as url:
-        await assembly.ready_schema(url, migrate=False)
+        await assembly.ready_schema(url, migrate=config.database.uses_embedded and config.database.auto_migrate)
         async with Database(url, size=2, application=application, statement_s=statement_s) as opened:
             yield opened

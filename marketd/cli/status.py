@@ -4,14 +4,16 @@ from collections.abc import Sequence
 
 from marketd.cli import words
 from marketd.cli.app import App, command, json_option, pass_app
-from marketd.cli.known import Onlooker, every_series, jobs_of
+from marketd.cli.known import Onlooker, every_series
 from marketd.cli.options import checked_filter, filter_options
 from marketd.cli.output import say, show_json, talk
 from marketd.cli.start import configured, log_warnings, on_loop, reading
 from marketd.cli.tables import show_table
 from marketd.config import Config
 from marketd.figures import LeaseFigures, SeriesFigures
+from marketd.jobtable import JobTable
 from marketd.store.reports import Reports
+from marketd.store.runs import Runs
 from marketd.store.session import Database
 from marketd.web import shapes
 
@@ -49,7 +51,7 @@ async def _status(app: App, config: Config, which: tuple[str | None, str | None,
     async with reading(config, "marketd status") as opened:
         reports = Reports(opened)
         figures, leases = await every_series(reports, *which), await reports.leases()
-        onlooker = Onlooker(app.clock, (await jobs_of(opened, config)).objectives)
+        onlooker = Onlooker(app.clock, (await JobTable(Runs(opened), app.clock).read(config)).objectives)
     if as_json:
         show_json({
             "series": [shapes.series(each, onlooker) for each in figures],
