@@ -112,7 +112,7 @@ class EmbeddedPostgres:
             log.seek(0)
             log.truncate()
             if "another postmaster" not in said and "still in use" not in said:
-                raise DatabaseUnavailable(f"the private PostgreSQL in {self.data_dir} did not start: {said.strip()}")
+                raise DatabaseUnavailable(f"the private PostgreSQL in {self.data_dir} did not start: {_reason(said)}")
             if loop.time() > patience_ends:
                 raise Busy(f"a PostgreSQL (pid {_status(self._cluster)[0]}) still runs in {self.data_dir}: stop it")
             await asyncio.sleep(0.1)
@@ -163,6 +163,13 @@ class EmbeddedPostgres:
         except asyncpg.InvalidCatalogNameError:
             where = ["-h", str(self._sockets), "-p", str(PORT), "-U", OWNER, "--maintenance-db=template1"]
             await _run([str(bin_dir / "createdb"), *where, OWNER], identity)
+
+
+def _reason(said: str) -> str:
+    """What of a server's log says why it ended: its fatal lines, else the last one."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    fatal = [line.partition(level)[2].strip() for line in lines for level in ("FATAL:", "PANIC:") if level in line]
+    return "; ".join(fatal) or (lines[-1].strip() if lines else "it said nothing")
 
 
 def running_dsn(data_dir: Path) -> str | None:

@@ -151,7 +151,6 @@ async def test_a_page_limit_lowered_in_silence_loses_nothing(database: str) -> N
         assert await unknown(b, ETH) == 0
         assert len(await b.candles(ETH)) > 5000
         faults.clear()
-        await b.backfill(ETH, refetch=True)
         assert (await b.backfill(ETH, refetch=True)).tally.inserted == 0
         assert len(whole) > 5000
         await clean(b)
