@@ -174,6 +174,7 @@ class Scheduler:
             return []
         recorded = await self.desk.runs.last_firings()
         now_ms = self.clock.now_ms()
+        self._table.due(now_ms)  # slots up to now count as missed, not as due once more
         wanted = {
             job.id: recorded.get(job.id, job.created_ms)
             for job in self.jobs.jobs.values()
@@ -183,57 +184,66 @@ class Scheduler:
 
     async def _due_by_itself(self, now_ms: int) -> list[tuple[int, int]]:
         """Backfills with unknown intervals, and repairs of gaps and looks that are due."""
-        candidates = [
-            *[job for job in self.jobs.of_type(self.desk.exchange, JobType.BACKFILL) if await self._unfinished(job)],
-            *await self._due_repairs(now_ms),
-        ]
-        free = [job for job in candidates if job.id not in self._running and self._awake(job.id, now_ms)]
-        return [(job.id, now_ms) for job in free if self._retries.setdefault(job.id, _Retry()).not_before_ms <= now_ms]
+        jobs = self.jobs  # a reload may swap the set while the database is asked
+        backfills = [job for job in jobs.of_type(self.desk.exchange, JobType.BACKFILL) if self._may_run(job.id, now_ms)]
+        due = [job for job in backfills if await self._unfinished(job, jobs.work[job.id])]
+        due += [job for job in await self._due_repairs(jobs) if self._may_run(job.id, now_ms)]
+        return [(job.id, now_ms) for job in due]
 
-    async def _unfinished(self, job: Job) -> bool:
+    def _may_run(self, job: int, now_ms: int) -> bool:
+        """True where nothing keeps a job that fell due by itself: it does not run, is awake and has waited enough."""
+        waited = self._retries.get(job, _Retry()).not_before_ms <= now_ms
+        return job not in self._running and self._awake(job, now_ms) and waited
+
+    async def _unfinished(self, job: Job, work: tuple[Series, ...]) -> bool:
         """True while the job's range, up to what was closed when its row was made, holds unknown intervals."""
-        if job.id in self._running:
-            return False
-        order = self._order(job, self.jobs.work[job.id])
+        order = self._order(job, work)
         for series in order.series:
             if await self.desk.runner.unfinished(series, order, job.created_ms):
                 return True
         return False
 
-    async def _due_repairs(self, now_ms: int) -> list[Job]:
+    async def _due_repairs(self, jobs: JobSet) -> list[Job]:
         fetcher = self.desk.runner.fetcher
         if not fetcher.time.known:
             return []
         due = await self.desk.reader.due_series(self.desk.exchange, fetcher.now_ms())
-        workers = {self.jobs.worker(series, JobType.GAP_REPAIR) for series in due}
+        workers = {jobs.worker(series, JobType.GAP_REPAIR) for series in due}
         return sorted((job for job in workers if job is not None), key=lambda job: job.id)
 
     async def _fire(
         self, group: asyncio.TaskGroup, places: asyncio.Semaphore, firings: Sequence[tuple[int, int]]
     ) -> None:
         """Record the firings of this moment in one statement, then start those that are ours to run."""
-        firings = [(job, at_ms) for job, at_ms in firings if job in self.jobs.jobs]
+        jobs = self.jobs  # what was due is run as it was defined, whatever is reloaded meanwhile
+        firings = [(number, at_ms) for number, at_ms in firings if number in jobs.jobs]
         if not firings or self._stop:
             return
-        begun = await self.desk.runs.begin(firings, self.desk.epoch)
+        # A run counts as under way until its end is recorded whole, not only until its row says so.
+        free = [(number, at_ms) for number, at_ms in firings if number not in self._running]
         for number, at_ms in firings:
-            job = self.jobs.jobs[number]
-            if number in begun:
-                self.events.fired(job.job_type, "run", (self.clock.now_ms() - at_ms) / 1000)
-                account = Account(begun[number], self.desk.epoch, self.settle_ms)
-                self._running[number] = account
-                if self._stop:  # asked to while the firing was recorded
-                    account.stop.set()
-                group.create_task(self._run(job, account, places))
-            elif number in self._running:
-                self.events.fired(job.job_type, "skipped", 0)
+            if number in self._running:
+                self.events.fired(jobs.jobs[number].job_type, "skipped", 0)
                 await self.desk.runs.skip(number, at_ms, self.desk.epoch, "the job's last run is still under way")
+        begun = await self.desk.runs.begin(free, self.desk.epoch) if free else {}
+        for number, at_ms in free:
+            if number in begun:
+                job = jobs.jobs[number]
+                self.events.fired(job.job_type, "run", (self.clock.now_ms() - at_ms) / 1000)
+                self._start(group, places, job, self._order(job, jobs.work[number]), begun[number])
 
-    async def _run(self, job: Job, account: Account, places: asyncio.Semaphore) -> None:
+    def _start(self, group: asyncio.TaskGroup, places: asyncio.Semaphore, job: Job, order: Order, run_id: int) -> None:
+        account = Account(run_id, self.desk.epoch, self.settle_ms)
+        self._running[job.id] = account
+        if self._stop or job.id not in self.jobs.jobs:  # asked to, or removed, while the firing was recorded
+            account.stop.set()
+        group.create_task(self._run(job, order, account, places))
+
+    async def _run(self, job: Job, order: Order, account: Account, places: asyncio.Semaphore) -> None:
         began_ms = self.clock.now_ms()
         try:
             async with places:
-                outcome = await self._outcome(job, account)
+                outcome = await self._outcome(job, order, account)
             await self._finish(job, account, outcome)
         finally:
             del self._running[job.id]
@@ -243,8 +253,7 @@ class Scheduler:
         retry.not_before_ms = self.clock.now_ms() + wait_ms
         self.events.run_finished(job.job_type, outcome.status, (self.clock.now_ms() - began_ms) / 1000)
 
-    async def _outcome(self, job: Job, account: Account) -> Outcome:
-        order = self._order(job, self.jobs.work[job.id])
+    async def _outcome(self, job: Job, order: Order, account: Account) -> Outcome:
         try:
             async with asyncio.timeout(job.timeout_s):
                 return await self.desk.runner.run(order, account)

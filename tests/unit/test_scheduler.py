@@ -1,0 +1,240 @@
+"""What fires when, and what becomes of it; the database and the runs are toys, time leaps."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from marketd.errors import DatabaseUnavailable, Unreachable
+from marketd.jobset import JobSet
+from marketd.model import Job, JobType, RunStatus, Series, Tally
+from marketd.ports import Events
+from marketd.runner import Order, Outcome, Runner
+from marketd.scheduler import Desk, Scheduler
+from marketd.walker import Account
+
+MINUTE = 60_000
+NOON = 1_700_049_600_000  # 2023-11-15T12:00Z
+BTC = Series("bitfinex", "BTCUSD", "1m")
+
+
+@dataclass
+class Leap:
+    """A clock whose sleeps pass at once."""
+
+    ms: int = NOON
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    async def sleep(self, delay_s: float) -> None:
+        self.ms += int(delay_s * 1000)
+        await asyncio.sleep(0)
+
+
+@dataclass
+class Rows:
+    """The run rows: (job, scheduled ms) once, and not while the job has a running row."""
+
+    begun: list[tuple[int, int]] = field(default_factory=list)
+    skipped: list[tuple[int, int]] = field(default_factory=list)
+    finished: list[tuple[int, RunStatus, str | None]] = field(default_factory=list)
+    running: dict[int, int] = field(default_factory=dict)
+    away: bool = False
+    note: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.note.set()
+
+    async def last_firings(self) -> dict[int, int]:
+        self._answer()
+        return {job: max(at for one, at in self.begun + self.skipped if one == job) for job, _ in self.begun}
+
+    async def begin(self, firings: Sequence[tuple[int, int]], epoch: int) -> dict[int, int]:
+        self._answer()
+        ids = {}
+        for job, at_ms in firings:
+            if job not in self.running and (job, at_ms) not in self.begun:
+                self.begun.append((job, at_ms))
+                self.running[job] = ids[job] = len(self.begun)
+        return ids
+
+    async def skip(self, job: int, scheduled_ms: int, epoch: int, reason: str) -> None:
+        self._answer()
+        self.skipped.append((job, scheduled_ms))
+
+    async def finish(self, run: int, status: RunStatus, error: str | None, tally: Tally) -> None:
+        self._answer()
+        self.finished.append((run, status, error))
+        self.running = {job: one for job, one in self.running.items() if one != run}
+
+    async def note_job(self, job: int, status: str, error: str | None) -> None:
+        await self.note.wait()
+
+    async def due_series(self, exchange: str, now_ms: int) -> Sequence[Series]:
+        return []
+
+    def _answer(self) -> None:
+        if self.away:
+            raise DatabaseUnavailable("away")
+
+
+@dataclass
+class Works:
+    """Runs that end when they are let go of, or asked to stop."""
+
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    began: int = 0
+    outcome: Outcome = field(default_factory=lambda: Outcome(RunStatus.SUCCESS, Tally()))
+    failure: Exception | None = None
+
+    class fetcher:
+        class time:
+            known = True
+
+        @staticmethod
+        def now_ms() -> int:
+            return NOON
+
+    async def run(self, order: Order, account: Account) -> Outcome:
+        self.began += 1
+        if self.failure is not None:
+            raise self.failure
+        while not self.gate.is_set():
+            if account.stop.is_set():
+                return Outcome(RunStatus.INTERRUPTED, Tally())
+            await asyncio.sleep(0)
+        return self.outcome
+
+    async def unfinished(self, series: Series, order: Order, closed_ms: int) -> bool:
+        return False
+
+
+@dataclass
+class Stage:
+    scheduler: Scheduler
+    clock: Leap
+    rows: Rows
+    works: Works
+    task: "asyncio.Task[None] | None" = None
+
+    async def pass_minutes(self, minutes: float) -> None:
+        end = self.clock.ms + minutes * MINUTE
+        while self.clock.ms < end:
+            await asyncio.sleep(0)
+        await self.turn()
+
+    async def turn(self) -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+
+def job(number: int = 1, **more: Any) -> Job:
+    return Job(number, "bitfinex", "BTCUSD", "1m", JobType.CONTINUOUS, "*/5 * * * *", created_ms=NOON, **more)
+
+
+def jobs(*some: Job) -> JobSet:
+    return JobSet(jobs={one.id: one for one in some}, work={one.id: (BTC,) for one in some}, tracked=frozenset({BTC}))
+
+
+@pytest.fixture
+async def stage() -> Any:
+    clock, rows, works = Leap(), Rows(), Works()
+    desk = Desk("bitfinex", 1, cast(Runner, works), rows, rows)
+    scheduler = Scheduler(desk, clock, Events(), 120_000, 10)
+    scheduler.take(jobs(job()))
+    stage = Stage(scheduler, clock, rows, works)
+    stage.task = asyncio.get_running_loop().create_task(scheduler.work())
+    yield stage
+    stage.task.cancel()
+    with suppress(asyncio.CancelledError):
+        await stage.task
+
+
+async def test_each_firing_runs_once(stage: Stage) -> None:
+    stage.works.gate.set()
+    await stage.pass_minutes(16)
+    assert [at - NOON for _, at in stage.rows.begun] == [5 * MINUTE, 10 * MINUTE, 15 * MINUTE]
+    assert [status for _, status, _ in stage.rows.finished] == [RunStatus.SUCCESS] * 3
+
+
+async def test_a_job_does_not_overlap_itself_and_says_so(stage: Stage) -> None:
+    await stage.pass_minutes(11)
+    assert stage.works.began == 1
+    assert stage.rows.skipped == [(1, NOON + 10 * MINUTE)]
+
+
+async def test_a_run_is_under_way_until_its_end_is_recorded_whole(stage: Stage) -> None:
+    stage.works.gate.set()
+    stage.rows.note.clear()
+    await stage.pass_minutes(11)
+    assert stage.rows.running == {}, "the row says ended"
+    assert (stage.works.began, len(stage.rows.skipped)) == (1, 1)
+    stage.rows.note.set()
+    await stage.pass_minutes(5)
+    assert stage.works.began == 2
+
+
+async def test_what_was_missed_is_caught_up_once(stage: Stage) -> None:
+    stage.works.gate.set()
+    await stage.pass_minutes(6)
+    stage.rows.away = True
+    await stage.pass_minutes(31)
+    assert len(stage.rows.begun) == 1
+    stage.rows.away = False
+    await stage.pass_minutes(1)
+    assert [at - NOON for _, at in stage.rows.begun] == [5 * MINUTE, 35 * MINUTE]
+
+
+async def test_a_clock_set_back_fires_nothing_twice(stage: Stage) -> None:
+    stage.works.gate.set()
+    await stage.pass_minutes(6)
+    stage.clock.ms -= 30 * MINUTE
+    await stage.pass_minutes(40)
+    assert len(stage.rows.begun) == len(set(stage.rows.begun))
+
+
+async def test_a_removed_job_stops_at_a_page_border(stage: Stage) -> None:
+    await stage.pass_minutes(6)
+    assert stage.scheduler.running == {1}
+    stage.scheduler.take(jobs(job(2)))
+    await stage.turn()
+    assert [status for _, status, _ in stage.rows.finished] == [RunStatus.INTERRUPTED]
+
+
+async def test_a_paused_job_is_not_fired(stage: Stage) -> None:
+    stage.scheduler.take(jobs(job(paused_until_ms=NOON + 12 * MINUTE)))
+    stage.works.gate.set()
+    await stage.pass_minutes(16)
+    assert [at - NOON for _, at in stage.rows.begun] == [15 * MINUTE]
+
+
+async def test_a_stop_ends_what_runs_and_begins_nothing(stage: Stage) -> None:
+    await stage.pass_minutes(6)
+    stage.scheduler.stop()
+    await stage.pass_minutes(0)
+    assert stage.task is not None
+    async with asyncio.timeout(5):
+        await stage.task
+    assert [status for _, status, _ in stage.rows.finished] == [RunStatus.INTERRUPTED]
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [(Unreachable("gone"), "gone"), (ZeroDivisionError("what"), "unexpected ZeroDivisionError: what")],
+)
+async def test_a_run_that_fails_says_why_and_the_next_one_comes(stage: Stage, failure: Exception, said: str) -> None:
+    stage.works.failure = failure
+    await stage.pass_minutes(11)
+    assert [(status, error) for _, status, error in stage.rows.finished] == [(RunStatus.FAILED, said)] * 2
+
+
+async def test_a_run_over_its_time_is_partial(stage: Stage) -> None:
+    stage.scheduler.take(jobs(job(timeout_s=0.01)))
+    await stage.pass_minutes(6)
+    await asyncio.sleep(0.05)
+    await stage.turn()
+    assert stage.rows.finished[0][1:] == (RunStatus.PARTIAL, "stopped after its timeout of 0.01 s")
