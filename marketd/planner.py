@@ -27,12 +27,12 @@ class Edges:
 class Walk:
     """What is left to ask of a series, and how.
 
-    ``todo`` shrinks by what answers cover. ``page`` is the number of candles the exchange sends at most. ``flipped``:
-    the last page was not full, so what is left has few candles, and is asked from its other side.
+    ``remaining`` shrinks by what answers cover. ``page`` is the number of candles the exchange sends at most.
+    ``flipped``: the last page was not full, so what is left has few candles, and is asked from its other side.
     """
 
     series: Series
-    todo: Ranges
+    remaining: Ranges
     page: int
     newest_first: bool = True
     first: int | None = None
@@ -41,9 +41,9 @@ class Walk:
     @property
     def current(self) -> Span | None:
         """The stretch that is asked next."""
-        if not self.todo:
+        if not self.remaining:
             return None
-        return self.todo.spans[-1] if self.newest_first else self.todo.spans[0]
+        return self.remaining.spans[-1] if self.newest_first else self.remaining.spans[0]
 
 
 def next_ask(walk: Walk, edges: Edges) -> Ask | None:
@@ -86,9 +86,9 @@ def _numbers(*numbers: int | None) -> Ranges:
 def after(walk: Walk, answer: Answer) -> Walk:
     """The walk after ``answer``: what it covers is done."""
     span = walk.current
-    todo = walk.todo - answer.covered
-    still_here = bool(span and Ranges.of(span) & todo)
-    return replace(walk, todo=todo, flipped=still_here and answer.fetched < walk.page)
+    remaining = walk.remaining - answer.covered
+    still_here = bool(span and Ranges.of(span) & remaining)
+    return replace(walk, remaining=remaining, flipped=still_here and answer.fetched < walk.page)
 
 
 def edges_after(edges: Edges, answer: Answer, walk: Walk) -> Edges | None:
@@ -142,9 +142,9 @@ def repairs(series: Series, targets: Sequence[Ranges], empties: Mapping[int, int
     for target in sorted(targets, key=lambda ranges: ranges.start):
         start, end = target.start, target.end
         if walks:
-            last = walks[-1].todo
+            last = walks[-1].remaining
             if rows_at_most((last.start, max(end, last.end)), empties) <= page - ANCHORS:
-                walks[-1] = replace(walks[-1], todo=Ranges.of((last.start, max(end, last.end))))
+                walks[-1] = replace(walks[-1], remaining=Ranges.of((last.start, max(end, last.end))))
                 continue
         walks.append(Walk(series, Ranges.of((start, end)), page, newest_first=False))
     return tuple(walks)
@@ -191,7 +191,9 @@ BYTES_A_CANDLE = 165
 """Measured: row and its one index, with its share of the ledger."""
 
 
-def estimate(series: Series, todo: Ranges, *, page: int, per_minute: float) -> Estimate:
+def estimate(series: Series, remaining: Ranges, *, page: int, per_minute: float) -> Estimate:
     """An upper bound: a market with holes needs fewer requests and less disk."""
-    requests = sum(-(-(end - start) // page) for start, end in todo) + (1 if todo else 0)
-    return Estimate(series, todo.size, requests, max(0, requests - 1) * 60 / per_minute, todo.size * BYTES_A_CANDLE)
+    requests = sum(-(-(end - start) // page) for start, end in remaining) + (1 if remaining else 0)
+    return Estimate(
+        series, remaining.size, requests, max(0, requests - 1) * 60 / per_minute, remaining.size * BYTES_A_CANDLE
+    )

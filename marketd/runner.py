@@ -182,7 +182,7 @@ class Runner:
 
     async def _continuous(self, series: Series, facts: Facts, order: Order, walker: Walker) -> None:
         page = self.fetcher.page - planner.ANCHORS
-        todo = planner.continuous(
+        remaining = planner.continuous(
             closed_end=self.fetcher.closed_end(series),
             answered_end=facts.answered_end,
             unsettled=await self.reader.unsettled(series),
@@ -190,12 +190,12 @@ class Runner:
             end=_number(series, order.end_ms),
             page=page,
         )
-        if todo:
-            self.progress.began(series, todo.size, _requests(todo, page))
-            walk = Walk(series, todo, page, first=facts.first)
+        if remaining:
+            self.progress.began(series, remaining.size, _requests(remaining, page))
+            walk = Walk(series, remaining, page, first=facts.first)
             allowance = 1 if facts.answered_end is None else order.page_allowance
             await walker.walk(walk, most_pages=allowance, owe_from=facts.answered_end)
-            await self._doubt(series, (todo.start, todo.end), walker.account)
+            await self._doubt(series, (remaining.start, remaining.end), walker.account)
         await self._tell_freshness(series)
 
     async def _tell_freshness(self, series: Series) -> None:
@@ -204,14 +204,14 @@ class Runner:
             self.events.answered_until(series, series.frame.open_ms(facts.answered_end))
 
     async def _backfill(self, series: Series, facts: Facts, order: Order, walker: Walker) -> None:
-        todo = await self.unknown(series, facts, order)
-        if not todo:
+        remaining = await self.unknown(series, facts, order)
+        if not remaining:
             return
         page = self.fetcher.page - planner.ANCHORS
-        self.progress.began(series, todo.size, _requests(todo, page))
-        walk = Walk(series, todo, page, newest_first=order.newest_first, first=facts.first)
+        self.progress.began(series, remaining.size, _requests(remaining, page))
+        walk = Walk(series, remaining, page, newest_first=order.newest_first, first=facts.first)
         await walker.walk(walk)
-        await self._doubt(series, (todo.start, todo.end), walker.account)
+        await self._doubt(series, (remaining.start, remaining.end), walker.account)
         await self._tell_freshness(series)
 
     async def unknown(self, series: Series, facts: Facts, order: Order) -> Ranges:
@@ -286,10 +286,10 @@ class Runner:
 
     async def _walk_all(self, series: Series, facts: Facts, walks: Sequence[Walk], walker: Walker) -> None:
         if walks:
-            self.progress.began(series, sum(walk.todo.size for walk in walks), len(walks))
-        walker.ahead = sum(walk.todo.size for walk in walks)
+            self.progress.began(series, sum(walk.remaining.size for walk in walks), len(walks))
+        walker.ahead = sum(walk.remaining.size for walk in walks)
         for walk in walks:
-            walker.ahead -= walk.todo.size
+            walker.ahead -= walk.remaining.size
             await walker.walk(replace(walk, first=facts.first))
 
     async def _gap_walks(self, series: Series, order: Order, page: int) -> Sequence[Walk]:
@@ -339,8 +339,8 @@ class Runner:
             account.tally = stored.tally
 
 
-def _requests(todo: Ranges, page: int) -> int:
-    return sum(-(-(end - start) // page) for start, end in todo)
+def _requests(remaining: Ranges, page: int) -> int:
+    return sum(-(-(end - start) // page) for start, end in remaining)
 
 
 def _number(series: Series, ms: int | None) -> int | None:

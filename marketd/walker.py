@@ -73,7 +73,7 @@ class Walker:
         fetched: Answer | None = None
         while True:
             ask = None
-            if walk.todo and (most_pages is None or pages < most_pages) and not self.account.stop.is_set():
+            if walk.remaining and (most_pages is None or pages < most_pages) and not self.account.stop.is_set():
                 edges = edges or await self.reader.edges(walk.series, _current(walk))
                 ask = planner.next_ask(walk, edges)
             if ask is None and fetched is None:
@@ -94,14 +94,14 @@ class Walker:
                 walk, edges = await self._refused(walk, ask, outcome), None
             elif outcome is not None:
                 raise outcome
-            self.progress.advanced(walk.series, walk.todo.size + self.ahead, self.account.tally)
-        if walk.todo and self.account.stop.is_set():
+            self.progress.advanced(walk.series, walk.remaining.size + self.ahead, self.account.tally)
+        if walk.remaining and self.account.stop.is_set():
             raise Stopped(f"{walk.series}: stopped at a page border")
         return walk
 
     def _refuse_to_stall(self, before: Walk, after: Walk) -> None:
         """Answers that speak for nothing new would be asked for without end."""
-        self._stalled = self._stalled + 1 if after.todo == before.todo else 0
+        self._stalled = self._stalled + 1 if after.remaining == before.remaining else 0
         if self._stalled >= _TRIES:
             raise BadReply(f"{before.series}: {_TRIES} answers in a row spoke for nothing that was asked")
 
@@ -157,16 +157,16 @@ class Walker:
         """What the answer claimed to cover but could not prove goes back into the walk, three times at most."""
         unproven = answer.covered - stored.change.covered
         if not answer.covered:
-            unproven = Ranges.of(answer.ask.span) & walk.todo
+            unproven = Ranges.of(answer.ask.span) & walk.remaining
         if not unproven:
             return walk
         asked = Ranges.of(answer.ask.span)
         self._tries[asked] = self._tries.get(asked, 0) + 1
         if self._tries[asked] < _TRIES:
-            return replace(walk, todo=walk.todo | unproven)
+            return replace(walk, remaining=walk.remaining | unproven)
         error = "the exchange's answer lacks candles that are known to be there"
         await self._give_up(walk.series, unproven, error)
-        return replace(walk, todo=walk.todo - unproven)
+        return replace(walk, remaining=walk.remaining - unproven)
 
     async def _give_up(self, series: Series, span: Ranges, error: str) -> None:
         at_ms = self.asking.fetcher.now_ms()
@@ -197,7 +197,7 @@ class Walker:
         return planner.after(await self._settle(walk, answer, await self._store(answer, walk)), answer)
 
     async def _half(self, walk: Walk, ask: Ask) -> Walk:
-        if not Ranges.of(ask.span) & walk.todo:
+        if not Ranges.of(ask.span) & walk.remaining:
             return walk
         if self.account.stop.is_set():
             raise Stopped(f"{walk.series}: stopped at a page border")
@@ -213,7 +213,7 @@ class Walker:
             raise error
         span = Ranges.of(ask.span)
         await self._give_up(walk.series, span, str(error))
-        return replace(walk, todo=walk.todo - span)
+        return replace(walk, remaining=walk.remaining - span)
 
 
 def _current(walk: Walk) -> tuple[int, int]:

@@ -114,10 +114,10 @@ class _Desk:
             return Planned(series, None, "first candle unknown: give --start, or --ask looks it up")
         if facts.first is None:
             note = "first candle unknown: from --start"
-        todo = await self._unknown(series, facts)
+        remaining = await self._unknown(series, facts)
         page = self.config.page_limits_of(series.exchange)[0] - planner.ANCHORS
         per_minute = self.config.requests_per_minute_of(series.exchange)
-        return Planned(series, planner.estimate(series, todo, page=page, per_minute=per_minute), note)
+        return Planned(series, planner.estimate(series, remaining, page=page, per_minute=per_minute), note)
 
     async def _unknown(self, series: Series, facts: Facts) -> Ranges:
         wanted = _wanted(series, facts, self.chosen, self.now_ms)

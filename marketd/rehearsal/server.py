@@ -6,6 +6,7 @@ Owns the listening socket and its end. Refuses addresses that others can reach: 
 import asyncio
 import ipaddress
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
@@ -55,16 +56,14 @@ class RehearsalServer:
         return f"http://{host}:{self._port}"
 
     async def __aenter__(self) -> Self:
-        await self._runner.setup()
-        try:
-            site = web.TCPSite(self._runner, self._host, self._port)
-            await site.start()
-        except OSError as error:
-            await self._runner.cleanup()
-            raise UsageError(f"cannot listen on {self._host}:{self._port}: {error.strerror}") from error
-        except BaseException:
-            await self._runner.cleanup()
-            raise
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._runner.cleanup)
+            await self._runner.setup()
+            try:
+                await web.TCPSite(self._runner, self._host, self._port).start()
+            except OSError as error:
+                raise UsageError(f"cannot listen on {self._host}:{self._port}: {error.strerror}") from error
+            stack.pop_all()
         self._port = self._runner.addresses[0][1]
         return self
 

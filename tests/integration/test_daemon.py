@@ -13,11 +13,13 @@ import asyncpg
 from marketd.clock import ScaledClock
 from marketd.config import build, read_text
 from marketd.daemon import Daemon
+from marketd.rehearsal.faults import Faults, Lost
 from marketd.rehearsal.market import recorded, synthetic
 from marketd.rehearsal.server import RehearsalServer
 from marketd.store.queries import QUERIES
 
-DAY = 86_400_000
+HOUR = 3_600_000
+DAY = 24 * HOUR
 START = 1_700_006_400_000
 RECORDED = 1_370_320_000_000  # a day into the small recordings, and well into the large ones
 SPEED = 600.0
@@ -157,3 +159,37 @@ async def test_it_stays_up_and_answers_while_the_database_is_away(tmp_path: Path
             async with session.get(f"http://{daemon.address}{path}") as reply:
                 codes[path.partition("?")[0]] = reply.status
         assert codes == {"/livez": 200, "/readyz": 503, "/health": 503, "/ingestion/status": 200}
+
+
+async def test_a_range_that_the_exchange_lost_and_restored_is_filled_without_an_order(
+    database: str, tmp_path: Path
+) -> None:
+    market = synthetic(3, ("BTCUSD",), START, START + 40 * DAY, 0.2)
+    clock = ScaledClock(START + 2 * DAY, 3600.0)
+    faults = Faults(clock)
+    lost = (START + DAY, START + DAY + 4 * HOUR)
+    faults.add(Lost(start_ms=lost[0], end_ms=lost[1], restored_at_ms=clock.now_ms() + DAY // 2))
+    connection = await asyncpg.connect(database)
+    try:
+        async with (
+            RehearsalServer(market, clock, faults) as server,
+            running(database, tmp_path, server.base_url, clock) as daemon,
+        ):
+            await until(lambda: _accounted(daemon, 3))
+            assert await _minutes_within(connection, *lost) == 0
+            await until(lambda: _minutes_within(connection, *lost), 50)
+        assert await _minutes_within(connection, *lost) > 100
+        assert await connection.fetchval("SELECT count(*) FROM market_data_jobs WHERE origin = 'order'") == 0
+    finally:
+        await connection.close()
+
+
+async def _minutes_within(connection: "asyncpg.Connection[asyncpg.Record]", start_ms: int, end_ms: int) -> int:
+    return int(
+        await connection.fetchval(
+            "SELECT count(*) FROM candles WHERE timeframe = '1m' AND open_time >= to_timestamp($1 / 1000.0) "
+            "AND open_time < to_timestamp($2 / 1000.0)",
+            float(start_ms),
+            float(end_ms),
+        )
+    )

@@ -14,7 +14,7 @@ from marketd.errors import DiskFull, LeaseLost
 from marketd.model import RunStatus, Series
 from marketd.rehearsal import faults as fault
 from marketd.rehearsal.faults import Faults
-from marketd.rehearsal.market import recorded, synthetic
+from marketd.rehearsal.market import Market, Overlay, Window, recorded, synthetic
 from tests.harness import Bench, bench
 
 MINUTE = 60_000
@@ -435,3 +435,32 @@ async def test_rows_by_others_are_taken_for_stored_and_warned_about(database: st
         await b.repair(BTC, by_hand=True)
         assert await b.value("SELECT bool_or(empty_once @> $1::int) FROM candle_coverage", empty) is False
         await clean(b)
+
+
+async def test_configured_timeframes_are_built_exactly_and_follow_repairs_and_revisions(database: str) -> None:
+    market, clock = days(3)
+    faults = Faults(clock)
+    five = replace_timeframe(BTC, "5m")
+    async with bench(database, market, clock, faults=faults, derived={"5m": "1m"}) as b:
+        await b.backfill(five)
+        clock.jump(3700)  # the second look confirms the silent minutes; only then is what holds them complete
+        await b.repair(five)
+        assert b.server.stats.series["BTCUSD 5m"] == 0
+        built = await b.candles(five)
+        assert built == _native(market, clock, built[-1][0])
+        opened = built[100][0]
+        await delete(b, BTC, opened, opened + 5 * MINUTE)
+        await b.repair(five, by_hand=True)
+        assert await b.candles(five) == built
+        faults.add(fault.Revised(start_ms=opened, end_ms=opened + 5 * MINUTE, values=("5", "6", "7", "4", "1")))
+        await b.backfill(BTC, refetch=True)
+        assert (await b.candles(five))[100][3] == 7
+        await clean(b)
+
+
+def _native(market: Market, clock: ScaledClock, last_ms: int) -> list[tuple[object, ...]]:
+    rows = market.page("BTCUSD", "5m", Window(START, last_ms, 10**6, False), clock.now_ms(), Overlay())
+    return [
+        (int(opened), *map(Decimal, numbers))
+        for opened, *numbers in (row.decode().strip("[]").split(",") for row in rows)
+    ]

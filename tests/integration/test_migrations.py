@@ -125,6 +125,7 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, name: str) -> None:
 async def test_marketds_own_migrations_are_applied_in_the_template(database: str) -> None:
     connection = await asyncpg.connect(database)
     try:
+        assert await migrations.pending(connection) == ()
         await migrations.check(connection)
     finally:
         await connection.close()

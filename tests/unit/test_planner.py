@@ -18,9 +18,9 @@ NO_EDGES = Edges()
 
 
 def walk(
-    *todo: Span, page: int = 100, newest_first: bool = True, first: int | None = None, flipped: bool = False
+    *remaining: Span, page: int = 100, newest_first: bool = True, first: int | None = None, flipped: bool = False
 ) -> Walk:
-    return Walk(SERIES, Ranges.of(*todo), page, newest_first, first, flipped)
+    return Walk(SERIES, Ranges.of(*remaining), page, newest_first, first, flipped)
 
 
 def framed(asked: Walk, left: int | None = None, right: int | None = None) -> tuple[int, int, bool, Ranges]:
@@ -72,7 +72,7 @@ class TestNextAsk:
 class TestAfter:
     def test_what_is_covered_is_done(self) -> None:
         moved = planner.after(walk((10, 20), (40, 50)), answered(45, 60))
-        assert moved.todo == Ranges.of((10, 20), (40, 45))
+        assert moved.remaining == Ranges.of((10, 20), (40, 45))
 
     def test_a_page_that_was_not_full_flips_the_rest_of_its_stretch(self) -> None:
         assert planner.after(walk((0, 500)), answered(100, 500, range(100, 150))).flipped
@@ -129,7 +129,7 @@ class TestWanted:
 
 
 class TestContinuous:
-    def todo(
+    def remaining(
         self, *, answered_end: int | None, unsettled: Ranges = NOTHING, first: int | None = 0, end: int | None = None
     ) -> Ranges:
         return planner.continuous(
@@ -137,30 +137,30 @@ class TestContinuous:
         )
 
     def test_goes_from_what_is_answered_to_the_last_closed_interval(self) -> None:
-        assert self.todo(answered_end=990) == Ranges.of((990, 1_000))
+        assert self.remaining(answered_end=990) == Ranges.of((990, 1_000))
 
     def test_begins_at_the_oldest_unsettled_interval(self) -> None:
-        assert self.todo(answered_end=990, unsettled=Ranges.of((980, 982), (988, 990))) == Ranges.of((980, 1_000))
+        assert self.remaining(answered_end=990, unsettled=Ranges.of((980, 982), (988, 990))) == Ranges.of((980, 1_000))
 
     def test_a_series_never_answered_gets_its_newest_page(self) -> None:
-        assert self.todo(answered_end=None) == Ranges.of((900, 1_000))
-        assert self.todo(answered_end=None, first=950) == Ranges.of((950, 1_000))
+        assert self.remaining(answered_end=None) == Ranges.of((900, 1_000))
+        assert self.remaining(answered_end=None, first=950) == Ranges.of((950, 1_000))
 
     def test_a_long_pause_is_wanted_whole(self) -> None:
-        assert self.todo(answered_end=10) == Ranges.of((10, 1_000))
+        assert self.remaining(answered_end=10) == Ranges.of((10, 1_000))
 
     def test_ends_with_its_job(self) -> None:
-        assert self.todo(answered_end=900, end=950) == Ranges.of((900, 950))
-        assert self.todo(answered_end=960, end=950) == NOTHING
+        assert self.remaining(answered_end=900, end=950) == Ranges.of((900, 950))
+        assert self.remaining(answered_end=960, end=950) == NOTHING
 
     def test_nothing_new_is_nothing_to_ask(self) -> None:
-        assert self.todo(answered_end=1_000) == NOTHING
+        assert self.remaining(answered_end=1_000) == NOTHING
 
 
 class TestRepairs:
     def spans(self, *targets: Span, empties: dict[int, int] | None = None, page: int = 102) -> list[Span]:
         walks = planner.repairs(SERIES, [Ranges.of(target) for target in targets], empties or {}, page)
-        return [(made.todo.start, made.todo.end) for made in walks]
+        return [(made.remaining.start, made.remaining.end) for made in walks]
 
     def test_neighbours_share_a_page(self) -> None:
         assert self.spans((50, 60), (10, 20), (100, 110)) == [(10, 110)]
@@ -246,13 +246,13 @@ def test_halves_are_the_ask(start: int, length: int, known: set[int], newest_fir
 
 
 @pytest.mark.parametrize(
-    ("todo", "requests", "seconds"),
+    ("remaining", "requests", "seconds"),
     [(NOTHING, 0, 0), (Ranges.of((0, 100)), 2, 2.5), (Ranges.of((0, 101), (200, 201)), 4, 7.5)],
 )
-def test_an_estimate_is_an_upper_bound(todo: Ranges, requests: int, seconds: float) -> None:
-    estimate = planner.estimate(SERIES, todo, page=100, per_minute=24)
-    assert (estimate.intervals, estimate.requests, estimate.seconds) == (todo.size, requests, seconds)
-    assert estimate.disk_bytes == todo.size * planner.BYTES_A_CANDLE
+def test_an_estimate_is_an_upper_bound(remaining: Ranges, requests: int, seconds: float) -> None:
+    estimate = planner.estimate(SERIES, remaining, page=100, per_minute=24)
+    assert (estimate.intervals, estimate.requests, estimate.seconds) == (remaining.size, requests, seconds)
+    assert estimate.disk_bytes == remaining.size * planner.BYTES_A_CANDLE
 
 
 # A walk to its end, as the engine makes it.
@@ -267,7 +267,7 @@ def walk_to_the_end(walk: Walk, toy: Toy, book: Book, limits: Sequence[int] = ()
     edges: Edges | None = None
     stalled = 0
     lowered = iter(limits)
-    while walk.todo:
+    while walk.remaining:
         span = walk.current
         assert span is not None
         edges = edges or book.edges(span)
@@ -280,7 +280,7 @@ def walk_to_the_end(walk: Walk, toy: Toy, book: Book, limits: Sequence[int] = ()
         edges = planner.edges_after(edges, answer, moved)
         change = book.record(answer)
         assert not change.contradicted
-        stalled = stalled + 1 if moved.todo == walk.todo else 0
+        stalled = stalled + 1 if moved.remaining == walk.remaining else 0
         assert stalled < 3, "answers in a row that speak for nothing new"
         walk = moved
     return asks, book
@@ -296,18 +296,18 @@ HOLES = st.lists(st.tuples(st.integers(LOW, HIGH), st.integers(1, 40)), min_size
 @settings(max_examples=300, deadline=None)
 @given(CANDLES, HOLES, PAGES, st.booleans(), st.lists(st.integers(3, 40), max_size=4))
 def test_every_walk_ends_and_covers_exactly_what_was_to_do(
-    candles: set[int], todo: Ranges, limit: int, newest_first: bool, lowered: list[int]
+    candles: set[int], remaining: Ranges, limit: int, newest_first: bool, lowered: list[int]
 ) -> None:
     """Whatever lies around it, in whatever order, and where the exchange lowers its limit in silence on the way."""
     book, toy = Book(), Toy(candles)
-    for start, end in Ranges.of((LOW, HIGH)) - todo:
+    for start, end in Ranges.of((LOW, HIGH)) - remaining:
         book.record(answered(start, end, (numbers(candles) & Ranges.of((start, end))).numbers(), at_ms=LATER))
     before = book.answered
     toy.limit = limit
     limits = [min(limit, lower) for lower in lowered]
     first = min(candles) if candles and newest_first else None
-    _, book = walk_to_the_end(Walk(SERIES, todo, limit - ANCHORS, newest_first, first), toy, book, limits)
-    assert book.answered == before | todo
+    _, book = walk_to_the_end(Walk(SERIES, remaining, limit - ANCHORS, newest_first, first), toy, book, limits)
+    assert book.answered == before | remaining
     assert book.stored == numbers(candles) & book.answered
     assert book.table == set(book.stored.numbers())
 
@@ -322,9 +322,9 @@ def test_a_stretch_never_asked_takes_as_few_requests_as_its_rows_fill(
     candles |= ({LOW} if left else set()) | ({HIGH - 1} if right else set())
     for edge in ({LOW} if left else set()) | ({HIGH - 1} if right else set()):
         book.record(answered(edge, edge + 1, (edge,), at_ms=LATER))
-    todo = Ranges.of((LOW, HIGH)) - book.answered
-    rows = (numbers(candles) & todo).size
-    asks, _ = walk_to_the_end(Walk(SERIES, todo, page, newest_first), Toy(candles, limit), book)
+    remaining = Ranges.of((LOW, HIGH)) - book.answered
+    rows = (numbers(candles) & remaining).size
+    asks, _ = walk_to_the_end(Walk(SERIES, remaining, page, newest_first), Toy(candles, limit), book)
     far_side_is_known = left if newest_first else right
     assert len(asks) <= -(-rows // page) + (1 if far_side_is_known else 2)
 
