@@ -195,8 +195,16 @@ class Runner:
             walk = Walk(series, remaining, page, first=facts.first)
             allowance = 1 if facts.answered_end is None else order.page_allowance
             await walker.walk(walk, most_pages=allowance, owe_from=facts.answered_end)
-            await self._doubt(series, (remaining.start, remaining.end), walker.account)
+            span = (remaining.start, remaining.end)
+            if await self._silent(series, span):
+                await self._doubt(series, span, walker.account)
         await self._tell_freshness(series)
+
+    async def _silent(self, series: Series, span: Span) -> bool:
+        """True where ``span`` is long, or ends in a silence that is; the ordinary cycle has nothing to be judged."""
+        newest = (await self.reader.edges(series, (span[1], span[1]))).left
+        quiet_from = span[0] if newest is None else min(span[0], newest + 1)
+        return suspects.long_enough((quiet_from, span[1]), series.frame)
 
     async def _tell_freshness(self, series: Series) -> None:
         facts = await self.reader.facts(series)

@@ -89,6 +89,7 @@ class Scheduler:
     _table: CronTable | None = None
     _retries: dict[int, _Retry] = field(default_factory=dict)
     _running: dict[int, Account] = field(default_factory=dict)
+    _finished: set[int] = field(default_factory=set)
     _own_work_ms: int = 0
     _stop: bool = False
 
@@ -101,6 +102,7 @@ class Scheduler:
         for number, account in self._running.items():
             if number not in mine:
                 account.stop.set()
+        self._finished.clear()
         self._own_work_ms = 0
 
     @property
@@ -186,7 +188,7 @@ class Scheduler:
         """Backfills with unknown intervals, and repairs of gaps and looks that are due."""
         jobs = self.jobs  # a reload may swap the set while the database is asked
         backfills = [job for job in jobs.of_type(self.desk.exchange, JobType.BACKFILL) if self._may_run(job.id, now_ms)]
-        due = [job for job in backfills if await self._unfinished(job, jobs.work[job.id])]
+        due = [job for job in backfills if await self._unfinished(job, jobs)]
         due += [job for job in await self._due_repairs(jobs) if self._may_run(job.id, now_ms)]
         return [(job.id, now_ms) for job in due]
 
@@ -195,12 +197,19 @@ class Scheduler:
         waited = self._retries.get(job, _Retry()).not_before_ms <= now_ms
         return job not in self._running and self._awake(job, now_ms) and waited
 
-    async def _unfinished(self, job: Job, work: tuple[Series, ...]) -> bool:
-        """True while the job's range, up to what was closed when its row was made, holds unknown intervals."""
-        order = self._order(job, work)
+    async def _unfinished(self, job: Job, jobs: JobSet) -> bool:
+        """True while the job's range, up to what was closed when its row was made, holds unknown intervals.
+
+        What was answered stays answered, so a job found finished is not looked at again while the set stands.
+        """
+        if job.id in self._finished:
+            return False
+        order = self._order(job, jobs.work[job.id])
         for series in order.series:
             if await self.desk.runner.unfinished(series, order, job.created_ms):
                 return True
+        if jobs is self.jobs and self.desk.runner.fetcher.time.known:
+            self._finished.add(job.id)
         return False
 
     async def _due_repairs(self, jobs: JobSet) -> list[Job]:

@@ -39,10 +39,11 @@ def unusual(runs: Sequence[Span], frame: Timeframe, *, times: float = _TIMES_USU
         return len(list(islice(alike, _RANK))) < _RANK
 
     # Long runs only, and each stops at the third that is like it: a thin market has a hundred thousand runs.
-    return [run for run in runs if _long(run, frame) and _length(run) > times and rare(run)]
+    return [run for run in runs if long_enough(run, frame) and _length(run) > times and rare(run)]
 
 
-def _long(run: Span, frame: Timeframe) -> bool:
+def long_enough(run: Span, frame: Timeframe) -> bool:
+    """True where ``run`` is not too short to be suspect at all."""
     return _length(run) >= LEAST_INTERVALS and _length(run) * frame.typical_s >= LEAST_S
 
 

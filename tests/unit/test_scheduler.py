@@ -88,6 +88,8 @@ class Works:
 
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     began: int = 0
+    asked: int = 0
+    left: int = 0
     outcome: Outcome = field(default_factory=lambda: Outcome(RunStatus.SUCCESS, Tally()))
     failure: Exception | None = None
 
@@ -101,6 +103,7 @@ class Works:
 
     async def run(self, order: Order, account: Account) -> Outcome:
         self.began += 1
+        self.left = max(0, self.left - 1)
         if self.failure is not None:
             raise self.failure
         while not self.gate.is_set():
@@ -110,7 +113,8 @@ class Works:
         return self.outcome
 
     async def unfinished(self, series: Series, order: Order, closed_ms: int) -> bool:
-        return False
+        self.asked += 1
+        return self.left > 0
 
 
 @dataclass
@@ -238,3 +242,16 @@ async def test_a_run_over_its_time_is_partial(stage: Stage) -> None:
     await asyncio.sleep(0.05)
     await stage.turn()
     assert stage.rows.finished[0][1:] == (RunStatus.PARTIAL, "stopped after its timeout of 0.01 s")
+
+
+async def test_a_backfill_is_due_until_it_is_finished_and_then_left_alone(stage: Stage) -> None:
+    stage.works.gate.set()
+    stage.works.left = 2
+    backfill = Job(1, "bitfinex", "BTCUSD", "1m", JobType.BACKFILL, None, created_ms=NOON)
+    stage.scheduler.take(jobs(backfill))
+    await stage.pass_minutes(10)
+    assert stage.works.began == 2
+    assert stage.works.asked == 3, "found unfinished twice, finished once"
+    stage.scheduler.take(jobs(backfill, job(2)))
+    await stage.pass_minutes(1)
+    assert stage.works.asked == 4, "a new set is looked at anew"
