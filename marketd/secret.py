@@ -6,6 +6,7 @@ Refuses to be printed, formatted or pickled.
 
 import re
 from typing import Final, NoReturn, final
+from urllib.parse import unquote
 
 MASK: Final = "***"
 
@@ -16,6 +17,7 @@ _KEYWORD = re.compile(
     r"(?:'(?:[^'\\]|\\.)*'?|\"[^\"]*\"?|[^\s&#'\"]+)",
     re.IGNORECASE,
 )
+_PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#:@]*:(?P<password>[^@]*)@")
 _HIDDEN = rf"\g<front>{MASK}"
 
 
@@ -68,3 +70,9 @@ def masked_dsn(dsn: str) -> str:
     The whole text is one DSN here, so even a password with spaces in it is hidden.
     """
     return masked(_USERINFO_WHOLE.sub(rf"{_HIDDEN}@", dsn))
+
+
+def password_of(url: str) -> Secret | None:
+    """The password inside a URL, as it is and not as it is encoded; None where there is none."""
+    found = _PASSWORD.match(url)
+    return Secret(unquote(found["password"])) if found and found["password"] else None

@@ -2,9 +2,8 @@
 
 from functools import partial
 
-from marketd import logs
 from marketd.cli.app import App, command, pass_app
-from marketd.cli.start import configured, on_loop, secrets_of
+from marketd.cli.start import configured, log_service, on_loop
 from marketd.daemon import Daemon
 
 
@@ -27,6 +26,6 @@ def run(app: App) -> int:
     """
     load = partial(configured, app)
     config = load()
-    logs.configure(config.log.level, config.log.format, secrets=secrets_of(config))
+    log_service(config)
     on_loop(Daemon(load, app.clock).run())
     return 0

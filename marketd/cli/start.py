@@ -5,6 +5,7 @@ reads: a reader's role suffices for those.
 """
 
 import asyncio
+import logging
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -18,11 +19,13 @@ from marketd.cli import words
 from marketd.cli.app import App
 from marketd.cli.output import talk
 from marketd.config import Config, load
-from marketd.secret import Secret
+from marketd.secret import Secret, password_of
 from marketd.store.session import Database
 from marketd.text import clean
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class _CurrentStderr:
@@ -57,10 +60,23 @@ def _say_retry(details: RetryDetails) -> None:
     talk(f"trying again in {words.duration(details.wait_for)}: {clean(str(details.caused_by))}")
 
 
+def log_service(config: Config) -> None:
+    """The daemon's log: as configured, and each wait before another try with its reason."""
+    logs.configure(config.log.level, config.log.format, secrets=secrets_of(config))
+    set_on_retry_hooks([_log_retry])
+
+
+def _log_retry(details: RetryDetails) -> None:
+    reason = clean(str(details.caused_by))
+    logs.event(log, logging.WARNING, "trying again", in_s=round(details.wait_for, 1), reason=reason, once=reason)
+
+
 def secrets_of(config: Config) -> list[Secret]:
     """Everything in the configuration that must not be shown."""
-    keys = [value for each in config.exchanges.values() for value in (each.api_key, each.api_secret)]
-    return [secret for secret in keys if secret is not None]
+    keys = [value for each in config.exchanges.values() for value in (each.api_key, each.api_secret, each.proxy)]
+    url = config.database.url
+    password = None if url is None else password_of(url.reveal())
+    return [secret for secret in (*keys, url, password) if secret is not None]
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from marketd.secret import MASK, Secret, masked, masked_dsn
+from marketd.secret import MASK, Secret, masked, masked_dsn, password_of
 from marketd.text import clean
 
 CANARY = "S3cr3t-canary"
@@ -97,3 +97,18 @@ class TestClean:
     def test_of_a_megabyte_is_short_and_quick(self) -> None:
         assert len(clean("\x1b[2J" * 1_000_000)) <= 200
         assert len(clean("x" * 1_000_000)) == 200
+
+
+@pytest.mark.parametrize(
+    ("url", "password"),
+    [
+        ("postgresql://me:p%40ss@h:5432/db", "p@ss"),
+        ("postgresql://me:pass@h1:1,h2:2/db", "pass"),
+        ("postgresql://me@h/db", None),
+        ("postgresql:///db?host=/run", None),
+        ("postgresql://me:@h/db", None),
+    ],
+)
+def test_the_password_of_a_url(url: str, password: str | None) -> None:
+    found = password_of(url)
+    assert (None if found is None else found.reveal()) == password
