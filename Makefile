@@ -9,10 +9,10 @@ SQUAWK := --pg-version 15.0 --assume-in-transaction \
 	--exclude require-lock-timeout,require-statement-timeout,require-concurrent-index-creation,prefer-bigint-over-int,prefer-bigint-over-smallint
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format check bench lock clean
+.PHONY: help demo test test-alerts lint format check bench lock clean
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z.]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .venv/.installed: pyproject.toml requirements.lock
 	@echo "installing into .venv"
@@ -26,6 +26,15 @@ demo: .venv/.installed ## a rehearsal exchange, a private PostgreSQL and marketd
 
 test: .venv/.installed ## unit and integration tests, on a private PostgreSQL
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-alerts: .venv/.installed ## the rules for Prometheus, and the page of metrics it scrapes
+	@command -v promtool >/dev/null || { echo "make test-alerts needs promtool, in Debian's package prometheus" >&2; exit 1; }
+	promtool check config packaging/prometheus/prometheus.yml
+	promtool check rules packaging/prometheus/marketd-alerts.yml
+	promtool test rules packaging/prometheus/marketd-alerts.test.yml
+	@mkdir -p build
+	@$(BIN)/python packaging/prometheus/render_metrics.py >build/metrics.txt
+	promtool check metrics <build/metrics.txt
 
 lint: .venv/.installed ## format, lint, types, floors, spelling, migrations
 	$(BIN)/ruff format --check --quiet .

@@ -77,7 +77,7 @@ async def backfill(name: str, config: Config, database: Database, *, refetch: bo
         assembly.lane("bitfinex", config, database, transport, clock, Events(), Progress(), kind="command") as lane,
     ):
         job = await lane.runs.order(SERIES, JobType.BACKFILL, None, None)
-        run = (await lane.runs.begin([(job, clock.now_ms())], lane.lease.epoch))[job]
+        run = (await lane.runs.begin(lane.name, [(job, clock.now_ms())], lane.lease.epoch))[job]
         account = Account(run, lane.lease.epoch, SETTLE_MS)
         wal = await _wal(database)
         began, cpu = time.perf_counter(), _cpu_s()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from marketd import assembly
 from marketd.clock import Clock
 from marketd.config import Config
-from marketd.errors import Busy, ConfigError, DatabaseUnavailable, LeaseLost, leaf
+from marketd.errors import Busy, ConfigError, DatabaseUnavailable, StoreError, leaf
 from marketd.exchanges import EXCHANGES
 from marketd.figures import Missing
 from marketd.jobset import JobSet
@@ -189,7 +189,7 @@ class _Service:
                     await self._read_anew(table)
                     reload.clear()
                 self._take(await table.read(self.config))
-            except DatabaseUnavailable as error:
+            except StoreError as error:
                 _say_away(error)
                 await self.daemon.clock.sleep(1)
             await _set_within(reload, _JOBS_EVERY_S)
@@ -238,7 +238,7 @@ class _Service:
                 owed = await self.reports.missing()
                 for series in self.standing.job_set.tracked:
                     metrics.series_missing(series, owed.get(series, Missing()).by_cause())
-            except DatabaseUnavailable as error:
+            except StoreError as error:
                 _say_away(error)
             await self.daemon.clock.sleep(_FIGURES_EVERY_S)
 
@@ -247,7 +247,7 @@ class _Service:
         while not self.standing.draining:
             try:
                 await self._exchange(name)
-            except (Busy, LeaseLost, DatabaseUnavailable) as error:
+            except (Busy, StoreError) as error:
                 fields = {"exchange": name, "reason": str(error), "once": f"standby {name}"}
                 log.info("standing by", extra={"fields": fields})
             finally:
@@ -265,6 +265,7 @@ class _Service:
                 scheduler = Scheduler(desk, clock, metrics, int(engine.settle_s * 1000), engine.page_allowance)
                 self.standing.working[name] = Working(lane, scheduler)
                 metrics.lease(name, True)
+                metrics.circuit(name, False)  # a new lane begins with a closed one
                 scheduler.take(self.standing.job_set)
                 await scheduler.work()
         except BaseExceptionGroup as failures:
@@ -278,5 +279,5 @@ async def _set_within(event: asyncio.Event, longest_s: float) -> None:
             await event.wait()
 
 
-def _say_away(error: DatabaseUnavailable) -> None:
+def _say_away(error: StoreError) -> None:
     log.warning("database away", extra={"fields": {"error": str(error), "once": "database"}})

@@ -71,8 +71,13 @@ def _follow(block: Block, here: Ranges, built: Built, at_ms: int) -> Block:
     return replace(
         block,
         answered=(block.answered - here) | ((built.stored | built.empty) & span),
+        empty_once=block.empty_once - here,
         empty_confirmed=(block.empty_confirmed - here) | (built.empty & span),
+        unsettled=block.unsettled - here,
+        pending=(),
         answered_ms=at_ms,
+        look_ms=None,
+        look_step=0,
     )
 
 

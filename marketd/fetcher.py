@@ -108,9 +108,11 @@ class Fetcher:
             self._symbols = self.exchange.read_symbols(reply.body)
         return self._symbols
 
-    async def learn(self, asking: "Asking") -> None:
-        """Make sure that the exchange's time is known before anything is planned."""
-        if not self.time.known:
+    async def learn(self, asking: "Asking", *, anew: bool = False) -> None:
+        """Make sure that the exchange's time is known before anything is planned; ``anew`` asks in any case."""
+        if anew:
+            self._symbols = frozenset()
+        if anew or not self.time.known:
             await self.symbols(asking)
 
     async def send(self, request: Request, asking: "Asking") -> tuple[Reply, int]:
@@ -137,6 +139,7 @@ class Fetcher:
         outcome = "failed"
         try:
             reply = await self.transport.get(self.base_url, request, self.proxy)
+            self._learn(reply)
             failure = self.exchange.failure(reply)
             if failure is not None:
                 raise failure
@@ -159,11 +162,19 @@ class Fetcher:
 
     def _time_of(self, reply: Reply) -> int:
         """The exchange's time of a reply: the earlier of both clocks, less the age of a cached one."""
-        host_ms = self.clock.now_ms()
-        if reply.date_ms is not None:
-            self.time.learn(host_ms, reply.date_ms)
-            self._tell_difference(reply.date_ms - host_ms)
-        return self.time.now(host_ms) - int(reply.age_s * 1000)
+        host_ms, age_ms = self.clock.now_ms(), int(reply.age_s * 1000)
+        if reply.date_ms is None:
+            return self.time.now(host_ms) - age_ms
+        # Straight from the reply: a few milliseconds of our own would make the next reply of the same second look older.
+        return min(host_ms - age_ms, reply.date_ms)
+
+    def _learn(self, reply: Reply) -> None:
+        """The exchange's time, from every reply, errors too: a cached one is older by its age than it says."""
+        if reply.date_ms is None:
+            return
+        host_ms, date_ms = self.clock.now_ms(), reply.date_ms + int(reply.age_s * 1000)
+        self.time.learn(host_ms, date_ms)
+        self._tell_difference(date_ms - host_ms)
 
     def _tell_difference(self, offset_ms: int) -> None:
         if abs(offset_ms) > _CLOCKS_DIFFER_MS:

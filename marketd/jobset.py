@@ -79,9 +79,14 @@ def job_set(
 def _histories(
     jobs: Iterable[Job], work: Mapping[int, tuple[Series, ...]]
 ) -> dict[Series, tuple[int | None, int | None]]:
-    """The wanted history of each series with a backfill job: (start, end) in ms; None is not bounded on that side."""
+    """The wanted history of each series with a backfill job: (start, end) in ms; None is not bounded on that side.
+
+    What a continuous job keeps fresh is wanted without an end.
+    """
+    jobs = list(jobs)
+    fresh = {series for job in jobs if job.job_type is JobType.CONTINUOUS for series in work[job.id]}
     return {
-        series: (job.start_ms, job.end_ms)
+        series: (job.start_ms, None if series in fresh else job.end_ms)
         for job in jobs
         if job.job_type is JobType.BACKFILL
         for series in work[job.id]

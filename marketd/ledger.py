@@ -262,29 +262,26 @@ def _stretches(lost: Ranges, present: Ranges) -> list[Ranges]:
 def doubt(held: Held, runs: Sequence[Ranges], *, at_ms: int) -> Change:
     """Open a ``suspect`` gap for each run of empties that looks wrong: its intervals go back to ``empty_once``.
 
-    A silence that goes on makes its gap longer instead of opening another one, and its day begins anew.
+    A silence that goes on gets another gap once the last one it borders on is a day old, so that each part of it is
+    believed a day after it was doubted, and a silence for ever is never more than a gap a day.
     """
     state = joined(held)
     doubtful = state.empties - union(gap.missing for gap in held.gaps if gap.open and gap.cause is not Cause.SUSPECT)
-    before = [gap for gap in held.gaps if gap.open and gap.cause is Cause.SUSPECT]
-    suspects = before
+    suspects = [gap for gap in held.gaps if gap.open and gap.cause is Cause.SUSPECT]
+    fresh: list[Gap] = []
     for run in runs:
-        suspects = _doubted(run & doubtful, suspects, at_ms)
-    doubted = union(gap.missing for gap in suspects)
+        more = (run & doubtful) - union(gap.missing for gap in suspects + fresh)
+        if more and not any(_young(gap, run, at_ms) for gap in suspects):
+            fresh.append(Gap(Cause.SUSPECT, more, at_ms, next_attempt_ms=at_ms + DAY_MS))
+    doubted = union(gap.missing for gap in fresh)
     after = replace(state, once=state.once | (doubted & state.confirmed), confirmed=state.confirmed - doubted)
-    return Change(blocks=changed(held, after), gaps=tuple(gap for gap in suspects if gap not in before))
+    return Change(blocks=changed(held, after), gaps=tuple(fresh))
 
 
-def _doubted(run: Ranges, suspects: Sequence[Gap], at_ms: int) -> list[Gap]:
-    """``suspects`` with ``run`` in the first of them that it touches, or in a gap of its own."""
-    more = run - union(gap.missing for gap in suspects)
-    if not more:
-        return list(suspects)
+def _young(gap: Gap, run: Ranges, at_ms: int) -> bool:
+    """True where ``gap`` is part of ``run`` and was opened within the last day."""
     wider = Ranges.of((run.start - 1, run.end + 1))
-    near = next((at for at, gap in enumerate(suspects) if gap.missing & wider), len(suspects))
-    old = suspects[near] if near < len(suspects) else Gap(Cause.SUSPECT, NOTHING, at_ms)
-    grown = replace(old, missing=old.missing | more, detected_ms=at_ms, next_attempt_ms=at_ms + DAY_MS)
-    return [*suspects[:near], grown, *suspects[near + 1 :]]
+    return bool(gap.missing & wider) and at_ms - gap.detected_ms < DAY_MS
 
 
 def narrow(held: Held, wanted: Ranges, *, at_ms: int) -> Change:
@@ -301,5 +298,5 @@ def narrow(held: Held, wanted: Ranges, *, at_ms: int) -> Change:
 def _narrowed(gap: Gap, wanted: Ranges, at_ms: int) -> Gap:
     missing = gap.missing & wanted
     if missing:
-        return replace(gap, missing=missing)
+        return replace(gap, missing=missing, unwanted=gap.missing - wanted)
     return replace(gap, repaired_ms=at_ms, resolution=Resolution.NOT_WANTED, next_attempt_ms=None)

@@ -133,7 +133,8 @@ class Gap:
     """A set of intervals that marketd owes. ``id`` is None until stored.
 
     ``missing`` holds exactly the intervals still owed; ``filled`` and ``emptied`` count those that have left it since.
-    ``detected_ms`` is the exchange's time at which it was opened.
+    ``detected_ms`` is the exchange's time at which it was opened. ``unwanted`` are intervals that it was opened for and
+    that nobody wants any more.
     """
 
     cause: Cause
@@ -147,6 +148,7 @@ class Gap:
     last_error: str | None = None
     repaired_ms: int | None = None
     resolution: Resolution | None = None
+    unwanted: Ranges = NOTHING
 
     @property
     def open(self) -> bool:

@@ -13,7 +13,16 @@ from dataclasses import dataclass, field, replace
 from marketd import derive, planner, suspects
 from marketd.blocks import BLOCK, union
 from marketd.clock import Clock
-from marketd.errors import ExchangeError, MarketdError, UnknownSymbol, UnknownTimeframe
+from marketd.errors import (
+    DatabaseUnavailable,
+    DiskFull,
+    ExchangeError,
+    LeaseLost,
+    MarketdError,
+    StoreError,
+    UnknownSymbol,
+    UnknownTimeframe,
+)
 from marketd.fetcher import Asking, Fetcher
 from marketd.model import Claim, JobType, RunStatus, Series, Tally
 from marketd.planner import Walk
@@ -85,7 +94,9 @@ class Runner:
             try:
                 await self._series(series, order, account)
                 done += 1
-            except (ExchangeError, Stopped) as error:
+            except (DatabaseUnavailable, DiskFull, LeaseLost):
+                raise
+            except (ExchangeError, Stopped, StoreError) as error:
                 errors.append((series, error))
         return Outcome(_status(errors, done, account.tally), account.tally, tuple(errors))
 
@@ -182,6 +193,9 @@ class Runner:
 
     async def _continuous(self, series: Series, facts: Facts, order: Order, walker: Walker) -> None:
         page = self.fetcher.page - planner.ANCHORS
+        if facts.answered_end is not None and self.fetcher.closed_end(series) < facts.answered_end:
+            # Time went backwards: a stale reply, or the host's clock was set back. Only a new reply can tell.
+            await self.fetcher.learn(walker.asking, anew=True)
         remaining = planner.continuous(
             closed_end=self.fetcher.closed_end(series),
             answered_end=facts.answered_end,

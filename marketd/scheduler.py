@@ -29,7 +29,7 @@ LONGEST_PAUSE_S = 1.0
 _OWN_WORK_MS = 10_000  # how often work that falls due by itself is looked for
 _BACKOFF_MS = (60_000, 300_000, 900_000, 3_600_000)
 _LEARN_AGAIN_S = 30.0
-_AT_ONCE = 16  # runs of one exchange that are under way together; the budget decides who is served
+_AT_ONCE = 16  # runs of one exchange and job type that are under way together; the budget decides who is served
 
 CLAIMS = {
     JobType.CONTINUOUS: Claim.CONTINUOUS,
@@ -38,12 +38,15 @@ CLAIMS = {
 }
 
 
+Places = Mapping[JobType, asyncio.Semaphore]
+
+
 class Runs(Protocol):
     """The rows of the runs."""
 
     async def last_firings(self) -> dict[int, int]: ...
 
-    async def begin(self, firings: Sequence[tuple[int, int]], epoch: int) -> dict[int, int]: ...
+    async def begin(self, exchange: str, firings: Sequence[tuple[int, int]], epoch: int) -> dict[int, int]: ...
 
     async def skip(self, job: int, scheduled_ms: int, epoch: int, reason: str) -> None: ...
 
@@ -124,7 +127,8 @@ class Scheduler:
 
         While the database is away nothing is fired; what was due meanwhile is caught up as after a stop.
         """
-        places = asyncio.Semaphore(_AT_ONCE)
+        # One set of places a job type: neither long backfills nor a queue of repairs may keep fresh candles waiting.
+        places = {job_type: asyncio.Semaphore(_AT_ONCE) for job_type in JobType}
         async with asyncio.TaskGroup() as group:
             learning = group.create_task(self._learn())
             behind = True
@@ -134,9 +138,11 @@ class Scheduler:
                         await self._fire(group, places, await self._missed())
                         behind = False
                     await self._turn(group, places)
-                except DatabaseUnavailable as error:
+                except LeaseLost:
+                    raise
+                except StoreError as error:
                     behind = True
-                    self.events.store_failed("unavailable")
+                    self.events.store_failed("unavailable" if isinstance(error, DatabaseUnavailable) else "refused")
                     log.warning("database away", extra={"fields": {"error": str(error), "once": "database"}})
                 await self.clock.sleep(LONGEST_PAUSE_S)
             learning.cancel()
@@ -154,7 +160,7 @@ class Scheduler:
                 )
                 await self.clock.sleep(_LEARN_AGAIN_S)
 
-    async def _turn(self, group: asyncio.TaskGroup, places: asyncio.Semaphore) -> None:
+    async def _turn(self, group: asyncio.TaskGroup, places: Places) -> None:
         now_ms = self.clock.now_ms()
         self.turned_ms = now_ms
         self.events.tick(now_ms)
@@ -220,9 +226,7 @@ class Scheduler:
         workers = {jobs.worker(series, JobType.GAP_REPAIR) for series in due}
         return sorted((job for job in workers if job is not None), key=lambda job: job.id)
 
-    async def _fire(
-        self, group: asyncio.TaskGroup, places: asyncio.Semaphore, firings: Sequence[tuple[int, int]]
-    ) -> None:
+    async def _fire(self, group: asyncio.TaskGroup, places: Places, firings: Sequence[tuple[int, int]]) -> None:
         """Record the firings of this moment in one statement, then start those that are ours to run."""
         jobs = self.jobs  # what was due is run as it was defined, whatever is reloaded meanwhile
         firings = [(number, at_ms) for number, at_ms in firings if number in jobs.jobs]
@@ -234,24 +238,24 @@ class Scheduler:
             if number in self._running:
                 self.events.fired(jobs.jobs[number].job_type, "skipped", 0)
                 await self.desk.runs.skip(number, at_ms, self.desk.epoch, "the job's last run is still under way")
-        begun = await self.desk.runs.begin(free, self.desk.epoch) if free else {}
+        begun = await self.desk.runs.begin(self.desk.exchange, free, self.desk.epoch) if free else {}
         for number, at_ms in free:
             if number in begun:
                 job = jobs.jobs[number]
                 self.events.fired(job.job_type, "run", (self.clock.now_ms() - at_ms) / 1000)
                 self._start(group, places, job, self._order(job, jobs.work[number]), begun[number])
 
-    def _start(self, group: asyncio.TaskGroup, places: asyncio.Semaphore, job: Job, order: Order, run_id: int) -> None:
+    def _start(self, group: asyncio.TaskGroup, places: Places, job: Job, order: Order, run_id: int) -> None:
         account = Account(run_id, self.desk.epoch, self.settle_ms)
         self._running[job.id] = account
         if self._stop or job.id not in self.jobs.jobs:  # asked to, or removed, while the firing was recorded
             account.stop.set()
         group.create_task(self._run(job, order, account, places))
 
-    async def _run(self, job: Job, order: Order, account: Account, places: asyncio.Semaphore) -> None:
+    async def _run(self, job: Job, order: Order, account: Account, places: Places) -> None:
         began_ms = self.clock.now_ms()
         try:
-            async with places:
+            async with places[job.job_type]:
                 outcome = await self._outcome(job, order, account)
             await self._finish(job, account, outcome)
         finally:
@@ -290,12 +294,13 @@ class Scheduler:
                 await self.desk.runs.finish(account.run_id, outcome.status, outcome.error, outcome.tally)
                 await self.desk.runs.note_job(job.id, outcome.status, outcome.error)
                 break
-            except DatabaseUnavailable:
+            except LeaseLost:
+                raise
+            except StoreError as error:
+                fields = {"run": account.run_id, "error": str(error), "once": "run not recorded"}
+                log.warning("run not recorded", extra={"fields": fields})
                 await self.clock.sleep(delay_s)
                 delay_s = min(delay_s * 2, 15)
-            except StoreError as error:
-                log.error("run not recorded", extra={"fields": {"run": account.run_id, "error": str(error)}})
-                break
         tally = outcome.tally
         log.log(
             logging.INFO if outcome.status is RunStatus.SUCCESS else logging.WARNING,

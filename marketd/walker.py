@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 from marketd import planner
+from marketd.blocks import union
 from marketd.clock import Clock
 from marketd.errors import BadReply, DatabaseUnavailable, ExchangeError, MarketdError, leaf
 from marketd.fetcher import Asking
@@ -51,13 +52,13 @@ class Walker:
     events: Events
     progress: Progress
     account: Account
-    _tries: dict[Ranges, int] = field(default_factory=dict)
+    _tries: list[tuple[Ranges, int]] = field(default_factory=list)
     ahead: int = 0
     """Intervals of walks that are still to come, for whoever watches."""
 
     _hopeless: int = 0
     _stalled: int = 0
-    _owe_from: int | None = None
+    _owe: Ranges = NOTHING
 
     async def walk(
         self, walk: Walk, *, most_pages: int | None = None, owe_from: int | None = None, edges: Edges | None = None
@@ -68,9 +69,9 @@ class Walker:
         there. Raises Stopped at a page border, and the ExchangeError or StoreError that ended it.
         """
         self._tries.clear()
-        self._owe_from = owe_from
+        self._owe = NOTHING if owe_from is None or not walk.remaining else Ranges.of((owe_from, walk.remaining.end))
         self._stalled = pages = 0
-        fetched: Answer | None = None
+        fetched, claimed = None, NOTHING
         while True:
             ask = None
             if walk.remaining and (most_pages is None or pages < most_pages) and not self.account.stop.is_set():
@@ -80,12 +81,13 @@ class Walker:
                 break
             stored, outcome = await self._step(fetched, ask, walk)
             if stored is not None and fetched is not None:
-                settled = await self._settle(walk, fetched, stored)
+                settled = await self._settle(walk, fetched, stored, claimed)
                 if settled is not walk:
                     walk, edges = settled, None
             fetched = None
             if isinstance(outcome, Answer):
                 pages += 1
+                claimed = _claimed(walk, outcome)
                 moved = planner.after(walk, outcome)
                 edges = None if edges is None else planner.edges_after(edges, outcome, moved)
                 self._refuse_to_stall(walk, moved)
@@ -125,8 +127,8 @@ class Walker:
 
     async def _store(self, answer: Answer, walk: Walk) -> Stored:
         owe = NOTHING
-        if self._owe_from is not None and answer.covered:
-            owe, self._owe_from = Ranges.of((self._owe_from, answer.covered.start)), None
+        if answer.covered:
+            owe, self._owe = self._owe, NOTHING
         began_ms = self.clock.now_ms()
         self.account.tally = replace(self.account.tally, requests=self.asking.requests)
         stored = await self._written(
@@ -153,20 +155,29 @@ class Walker:
                 await self.clock.sleep(2.0**attempt)
         raise AssertionError("unreachable: the last attempt raises")
 
-    async def _settle(self, walk: Walk, answer: Answer, stored: Stored) -> Walk:
-        """What the answer claimed to cover but could not prove goes back into the walk, three times at most."""
-        unproven = answer.covered - stored.change.covered
-        if not answer.covered:
-            unproven = Ranges.of(answer.ask.span) & walk.remaining
+    async def _settle(self, walk: Walk, answer: Answer, stored: Stored, claimed: Ranges) -> Walk:
+        """The walk after an answer was stored: what it ``claimed`` of the walk but could not prove goes back into it.
+
+        Three times at most, counted for the stretch however its asks are framed; then it is given up.
+        """
+        unproven = claimed - stored.change.covered
         if not unproven:
             return walk
-        asked = Ranges.of(answer.ask.span)
-        self._tries[asked] = self._tries.get(asked, 0) + 1
-        if self._tries[asked] < _TRIES:
+        before = [(stretch, tries) for stretch, tries in self._tries if stretch & unproven]
+        tries = 1 + max((tries for _, tries in before), default=0)
+        stretch = union([unproven, *(stretch for stretch, _ in before)])
+        self._tries = [entry for entry in self._tries if entry not in before]
+        if tries < _TRIES:
+            self._tries.append((stretch, tries))
             return replace(walk, remaining=walk.remaining | unproven)
-        error = "the exchange's answer lacks candles that are known to be there"
-        await self._give_up(walk.series, unproven, error)
+        await self._give_up(walk.series, unproven, "the exchange's answer lacks candles that are known to be there")
         return replace(walk, remaining=walk.remaining - unproven)
+
+    async def _taken(self, walk: Walk, answer: Answer) -> Walk:
+        """The walk after ``answer`` is stored, outside of the pipeline."""
+        claimed = _claimed(walk, answer)
+        stored = await self._store(answer, walk)
+        return await self._settle(planner.after(walk, answer), answer, stored, claimed)
 
     async def _give_up(self, series: Series, span: Ranges, error: str) -> None:
         at_ms = self.asking.fetcher.now_ms()
@@ -190,11 +201,12 @@ class Walker:
             answer = await self.asking.answer(ask)
         except BadReply as again:
             if ask.end - ask.start > 1:
-                for half in planner.halves(ask):
+                low, high = planner.halves(ask)
+                for half in (high, low) if ask.newest_first else (low, high):
                     walk = await self._half(walk, half)
                 return walk
             return await self._hopeless_interval(walk, ask, again)
-        return planner.after(await self._settle(walk, answer, await self._store(answer, walk)), answer)
+        return await self._taken(walk, answer)
 
     async def _half(self, walk: Walk, ask: Ask) -> Walk:
         if not Ranges.of(ask.span) & walk.remaining:
@@ -205,7 +217,7 @@ class Walker:
             answer = await self.asking.answer(ask)
         except BadReply as error:
             return await self._refused(walk, ask, error)
-        return planner.after(await self._settle(walk, answer, await self._store(answer, walk)), answer)
+        return await self._taken(walk, answer)
 
     async def _hopeless_interval(self, walk: Walk, ask: Ask, error: BadReply) -> Walk:
         self._hopeless += 1
@@ -214,6 +226,11 @@ class Walker:
         span = Ranges.of(ask.span)
         await self._give_up(walk.series, span, str(error))
         return replace(walk, remaining=walk.remaining - span)
+
+
+def _claimed(walk: Walk, answer: Answer) -> Ranges:
+    """What ``answer`` says it settles of the walk; one that covers nothing claims all that it was asked for."""
+    return walk.remaining & (answer.covered or Ranges.of(answer.ask.span))
 
 
 def _current(walk: Walk) -> tuple[int, int]:

@@ -42,14 +42,19 @@ class Bench:
     settle_ms: int = 120_000
     accounts: list[Account] = field(default_factory=list)
 
-    async def order(self, job_type: JobType, *series: Series, **more: Any) -> Outcome:
+    async def begun(self, job_type: JobType, *series: Series, **more: Any) -> tuple[Order, Account]:
+        """An order that is recorded as running and waits to be run."""
         claim = {JobType.CONTINUOUS: Claim.CONTINUOUS, JobType.BACKFILL: Claim.BACKFILL}.get(job_type, Claim.GAP_REPAIR)
         job = await self.runs.order(series[0], job_type, None, None)
-        begun = await self.runs.begin([(job, 1_000)], self.lease.epoch)
+        begun = await self.runs.begin("bitfinex", [(job, 1_000)], self.lease.epoch)
         account = Account(begun[job], self.lease.epoch, self.settle_ms)
         self.accounts.append(account)
-        outcome = await self.runner.run(Order(job_type, tuple(series), claim, **more), account)
-        await self.runs.finish(begun[job], outcome.status, outcome.error, outcome.tally)
+        return Order(job_type, tuple(series), claim, **more), account
+
+    async def order(self, job_type: JobType, *series: Series, **more: Any) -> Outcome:
+        order, account = await self.begun(job_type, *series, **more)
+        outcome = await self.runner.run(order, account)
+        await self.runs.finish(account.run_id, outcome.status, outcome.error, outcome.tally)
         return outcome
 
     async def backfill(self, *series: Series, **more: Any) -> Outcome:

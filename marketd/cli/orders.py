@@ -109,7 +109,7 @@ class Orders:
         """One series as a run of its own; however it ends, the run says so as far as the database lets it."""
         (series,) = order.series
         job = await lane.runs.order(series, order.job_type, order.start_ms, order.end_ms)
-        begun = await lane.runs.begin([(job, self.clock.now_ms())], lane.lease.epoch)
+        begun = await lane.runs.begin(lane.name, [(job, self.clock.now_ms())], lane.lease.epoch)
         account = Account(begun[job], lane.lease.epoch, int(self.config.engine.settle_s * 1000))
         stopper.account = account
         outcome, failure = Outcome(RunStatus.INTERRUPTED, account.tally, note="stopped by hand"), None

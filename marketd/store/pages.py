@@ -127,12 +127,7 @@ async def _store_rows(
     """Write the candles: plainly where the range was never asked, compare first elsewhere."""
     series = answer.ask.series
     touched = union(block.answered for block in held.blocks.values()) & answer.covered
-    asked_before = (
-        bool(touched - answer.rows)
-        or touched.size > _EDGE_ROWS
-        or any(gap.missing & answer.covered for gap in held.gaps)
-    )
-    if not asked_before:
+    if _never_asked(held, answer, touched):
         change = ledger.apply(held, answer, settle_ms=writing.settle_ms, owe=owe)
         if not change.contradicted:
             try:
@@ -143,16 +138,28 @@ async def _store_rows(
                 pass  # rows by others: compare first
     held = replace(held, present=await _present(connection, series, answer.covered.hull))
     change = ledger.apply(held, answer, settle_ms=writing.settle_ms, owe=owe)
-    before = min((block.answered_ms for block in held.blocks.values() if block.answered_ms), default=None)
+    times = [block.answered_ms for block in held.blocks.values() if block.answered_ms]
     if not answer.rows:
         return change, (0, 0)
     await _copy(connection, answer)
     first, last = codec.opens(series, answer.rows.start), codec.opens(series, answer.rows.end - 1)
     row = await connection.fetchrow(
-        sql("merge_page"), *series, codec.step(series), codec.moment(answer.at_ms), codec.moment(before), first, last
-    )
+        sql("merge_page"), *series, codec.step(series), codec.moment(answer.at_ms),
+        codec.moment(min(times, default=None)), first, last, max(times, default=0) > answer.at_ms,
+    )  # fmt: skip
     assert row is not None  # noqa: S101  (an aggregate without GROUP BY always has one row)
     return change, (row["inserted"], row["updated"])
+
+
+def _never_asked(held: Held, answer: Answer, touched: Ranges) -> bool:
+    """True where of all that the answer covers only the anchors of the ask were answered before, and are settled.
+
+    Whatever else was answered before is read again to be compared: that is what the second reading is for.
+    """
+    unsettled = union(block.unsettled for block in held.blocks.values())
+    owed = union(gap.missing for gap in held.gaps)
+    only_anchors = not touched - (answer.ask.known & answer.rows) and not touched & unsettled
+    return only_anchors and not owed & answer.covered and touched.size <= _EDGE_ROWS
 
 
 async def _insert(connection: Connection, answer: Answer, known: Ranges) -> int:
@@ -194,7 +201,7 @@ async def _write_gap(connection: Connection, series: Series, gap: Gap) -> None:
         return
     await connection.execute(
         sql("update_gap"), gap.id, missing, gap.filled, gap.emptied, gap.attempts, due, gap.last_error,
-        codec.moment(gap.repaired_ms), gap.resolution, codec.moment(gap.detected_ms),
+        codec.moment(gap.repaired_ms), gap.resolution, codec.moment(gap.detected_ms), codec.multirange(gap.unwanted),
     )  # fmt: skip
 
 

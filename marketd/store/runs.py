@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from marketd.clock import at
+from marketd.errors import LeaseLost
 from marketd.model import JobType, RunStatus, Series, Tally
 from marketd.store import codec
 from marketd.store.queries import sql
@@ -83,11 +84,18 @@ class Runs:
             rows = await connection.fetch(sql("last_firings"))
         return {row["job_id"]: codec.millis(row["scheduled_for"]) or 0 for row in rows}
 
-    async def begin(self, firings: Sequence[tuple[int, int]], epoch: int) -> dict[int, int]:
-        """Record (job id, scheduled ms) firings as running; job id -> run id of those that may start."""
+    async def begin(self, exchange: str, firings: Sequence[tuple[int, int]], epoch: int) -> dict[int, int]:
+        """Record (job id, scheduled ms) firings as running; job id -> run id of those that may start.
+
+        The caller runs none of these jobs, so rows that are still marked running are closed first. LeaseLost when
+        another process has taken the exchange over: only the holder records firings.
+        """
         jobs = [job for job, _ in firings]
         times = [at(ms) for _, ms in firings]
-        async with self._database.session() as connection:
+        async with self._database.session() as connection, connection.transaction():
+            if await connection.fetchval(sql("fence"), exchange, epoch) is None:
+                raise LeaseLost(f"another process has taken {exchange} over")
+            await connection.execute(sql("close_orphans"), jobs, epoch)
             rows = await connection.fetch(sql("begin_runs"), jobs, times, epoch)
         return {row["job_id"]: row["id"] for row in rows}
 

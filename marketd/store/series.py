@@ -25,8 +25,10 @@ class SeriesReader:
 
     async def know(self, series: Series, derived_from: str | None) -> None:
         """Register the series, or note that it is built from another timeframe now."""
-        async with self._database.session() as connection:
-            await connection.execute(sql("know_series"), *series, derived_from)
+        async with self._database.session() as connection, connection.transaction():
+            changed = await connection.execute(sql("know_series"), *series, derived_from)
+            if derived_from is not None and changed != "INSERT 0 0":
+                await connection.execute(sql("close_derived_gaps"), *series)
 
     async def facts(self, series: Series) -> Facts | None:
         async with self._database.session() as connection:

@@ -32,7 +32,7 @@ _SETTINGS = {
     "jit": "off",
 }
 # Connection lost, server shutting down or starting, read-only after a failover, serialisation, lock not available.
-_WAIT = ("08", "57P", "55000", "25006", "40001", "40P01", "55P03", "53300")
+_WAIT = ("08", "57P", "57014", "55000", "25006", "40001", "40P01", "55P03", "53300")
 _CONNECTION_LOST = "08006"
 
 

@@ -47,6 +47,13 @@ WHERE NOT EXISTS (SELECT FROM market_data_job_runs r WHERE r.job_id = f.job_id A
 ON CONFLICT DO NOTHING
 RETURNING id, job_id
 
+-- name: close_orphans
+-- params: job_ids bigint[], epoch bigint
+-- Rows left running by this holder or an earlier one for jobs that are about to begin: nobody runs them.
+UPDATE market_data_job_runs SET status = 'interrupted', completed_at = greatest(clock_timestamp(), started_at),
+    error_message = coalesce(error_message, 'its end was never recorded')
+WHERE job_id = ANY ($1::bigint[]) AND status = 'running' AND epoch <= $2::bigint
+
 -- name: skip_run
 -- params: job_id bigint, scheduled_for timestamptz, epoch bigint, reason text
 INSERT INTO market_data_job_runs (job_id, scheduled_for, started_at, completed_at, status, epoch, error_message)
@@ -55,7 +62,7 @@ ON CONFLICT DO NOTHING
 
 -- name: finish_run
 -- params: id bigint, status text, error text, requests integer, fetched bigint, inserted bigint, updated bigint, empties bigint, gaps_opened integer, gaps_closed integer
-UPDATE market_data_job_runs SET status = $2::text, error_message = $3::text, completed_at = clock_timestamp(), requests = $4::integer,
+UPDATE market_data_job_runs SET status = $2::text, error_message = $3::text, completed_at = greatest(clock_timestamp(), started_at), requests = $4::integer,
     candles_fetched = $5::bigint, candles_inserted = $6::bigint, candles_updated = $7::bigint, empties = $8::bigint,
     gaps_opened = $9::integer, gaps_closed = $10::integer
 WHERE id = $1::bigint AND status = 'running'

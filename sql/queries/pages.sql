@@ -21,9 +21,9 @@ FROM (SELECT timestamptz 'epoch' + open_ms * interval '1 millisecond' AS open_ti
       FROM marketd_page WHERE open_ms <> ALL ($5::bigint[])) AS p
 
 -- name: merge_page
--- params: exchange text, symbol text, timeframe text, step interval, at timestamptz, before timestamptz, first timestamptz, last timestamptz
--- Compare first: unchanged rows are not touched, changed ones keep their old values as a revision. The bounds of the
--- page keep the planner from reading the whole series.
+-- params: exchange text, symbol text, timeframe text, step interval, at timestamptz, before timestamptz, first timestamptz, last timestamptz, older boolean
+-- Compare first: unchanged rows are not touched, changed ones keep their old values as a revision; an answer older than
+-- what the ledger has seen changes nothing. The bounds of the page keep the planner from reading the whole series.
 WITH page AS (
     SELECT timestamptz 'epoch' + open_ms * interval '1 millisecond' AS open_time, open, high, low, close, volume FROM marketd_page
 ), compared AS (
@@ -36,7 +36,7 @@ WITH page AS (
     ) AS c ON c.open_time = p.open_time
 ), changed AS (
     SELECT * FROM compared
-    WHERE NOT absent AND (open, high, low, close, volume) IS DISTINCT FROM (old_open, old_high, old_low, old_close, old_volume)
+    WHERE NOT absent AND NOT $9::boolean AND (open, high, low, close, volume) IS DISTINCT FROM (old_open, old_high, old_low, old_close, old_volume)
 ), revised AS (
     INSERT INTO candle_revisions (exchange, symbol, timeframe, open_time, kind, old_open, old_high, old_low, old_close, old_volume,
                                   new_open, new_high, new_low, new_close, new_volume, old_answered_at, new_answered_at)
@@ -110,8 +110,9 @@ SELECT $1::text, $2::text, $3::text, marketd_open_time($3::text, lower(m.owed)),
 FROM (SELECT $5::text::int4multirange AS owed) AS m
 
 -- name: update_gap
--- params: id bigint, missing text, filled integer, emptied integer, attempts integer, next_attempt_at timestamptz, last_error text, repaired_at timestamptz, resolution text, detected_at timestamptz
-UPDATE candle_gaps SET missing = $2::text::int4multirange, owed = owed + $2::text::int4multirange, detected_at = $10::timestamptz,
+-- params: id bigint, missing text, filled integer, emptied integer, attempts integer, next_attempt_at timestamptz, last_error text, repaired_at timestamptz, resolution text, detected_at timestamptz, unwanted text
+UPDATE candle_gaps SET missing = $2::text::int4multirange,
+    owed = (owed + $2::text::int4multirange) - $11::text::int4multirange, detected_at = $10::timestamptz,
     gap_start = least(gap_start, marketd_open_time(timeframe, lower($2::text::int4multirange))),
     gap_end = greatest(gap_end, marketd_open_time(timeframe, upper($2::text::int4multirange))), filled = $3::integer, emptied = $4::integer, attempts = $5::integer,
     next_attempt_at = $6::timestamptz, last_error = $7::text, repaired_at = $8::timestamptz, resolution = $9::text

@@ -6,6 +6,12 @@ INSERT INTO market_series (exchange, symbol, timeframe, derived_from) VALUES ($1
 ON CONFLICT (exchange, symbol, timeframe) DO UPDATE SET derived_from = excluded.derived_from
     WHERE market_series.derived_from IS DISTINCT FROM excluded.derived_from
 
+-- name: close_derived_gaps
+-- params: exchange text, symbol text, timeframe text
+-- A derived series owes nothing by itself: its parent does.
+UPDATE candle_gaps SET repaired_at = now(), resolution = 'not_wanted', next_attempt_at = NULL
+WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND repaired_at IS NULL
+
 -- name: read_series
 -- params: exchange text, symbol text, timeframe text
 SELECT derived_from, first_open_time, first_asked_at,
@@ -69,10 +75,13 @@ SELECT least((SELECT min(next_attempt_at) FROM candle_gaps WHERE exchange = $1::
 -- name: due_series
 -- params: exchange text, now timestamptz
 -- Series with an open gap or a look that is due.
-SELECT symbol, timeframe FROM candle_gaps WHERE exchange = $1::text AND repaired_at IS NULL AND next_attempt_at <= $2::timestamptz
-UNION
-SELECT symbol, timeframe FROM candle_coverage WHERE exchange = $1::text AND look_at <= $2::timestamptz
-ORDER BY symbol, timeframe
+SELECT due.symbol, due.timeframe
+FROM (SELECT symbol, timeframe FROM candle_gaps WHERE exchange = $1::text AND repaired_at IS NULL AND next_attempt_at <= $2::timestamptz
+      UNION
+      SELECT symbol, timeframe FROM candle_coverage WHERE exchange = $1::text AND look_at <= $2::timestamptz) AS due
+LEFT JOIN market_series s ON s.exchange = $1::text AND s.symbol = due.symbol AND s.timeframe = due.timeframe
+WHERE s.derived_from IS NULL
+ORDER BY due.symbol, due.timeframe
 
 -- name: audit_counts
 -- params: exchange text, symbol text, timeframe text, blocks integer[]

@@ -11,7 +11,8 @@ import stamina
 
 from marketd.clock import ScaledClock
 from marketd.errors import DiskFull, LeaseLost
-from marketd.model import RunStatus, Series
+from marketd.model import Answer, Ask, JobType, RunStatus, Series
+from marketd.ranges import Ranges
 from marketd.rehearsal import faults as fault
 from marketd.rehearsal.faults import Faults
 from marketd.rehearsal.market import Market, Overlay, Window, recorded, synthetic
@@ -413,10 +414,11 @@ async def test_a_full_disk_is_said_and_leaves_nothing_half_written(database: str
 async def test_a_page_of_a_lease_that_was_lost_is_refused_whole(database: str) -> None:
     market, clock = days(2)
     async with bench(database, market, clock) as b:
+        order, account = await b.begun(JobType.BACKFILL, BTC)
         async with b.database.session() as connection:
             await connection.execute("UPDATE exchange_leases SET epoch = epoch + 1")
         with pytest.raises(LeaseLost):
-            await b.backfill(BTC)
+            await b.runner.run(order, account)
         assert await b.value("SELECT count(*) FROM candles") == 0
         assert await b.value("SELECT count(*) FROM candle_coverage") == 0
 
@@ -464,3 +466,98 @@ def _native(market: Market, clock: ScaledClock, last_ms: int) -> list[tuple[obje
         (int(opened), *map(Decimal, numbers))
         for opened, *numbers in (row.decode().strip("[]").split(",") for row in rows)
     ]
+
+
+async def test_the_second_reading_of_a_fresh_candle_is_compared(database: str) -> None:
+    market, clock = days(1, silent=0.0)
+    faults = Faults(clock)
+    async with bench(database, market, clock, faults=faults) as b:
+        await b.continuous(BTC)
+        newest_ms = (await b.candles(BTC))[-1][0]
+        faults.add(fault.Revised(start_ms=newest_ms, end_ms=newest_ms + MINUTE, values=("5", "6", "7", "4", "1")))
+        clock.jump(130)
+        assert (await b.continuous(BTC)).tally.updated == 1
+        assert await b.count("SELECT count(*) FROM candle_revisions WHERE kind = 'revised'") == 1
+        await clean(b)
+
+
+@pytest.mark.parametrize("work", ["backfill", "look", "continuous"])
+async def test_three_empty_answers_where_candles_are_known_are_enough(database: str, work: str) -> None:
+    market, clock = days(4)
+    faults = Faults(clock)
+    async with bench(database, market, clock, faults=faults, page=1000) as b:
+        await b.backfill(BTC, start_ms=START + 2 * DAY)
+        faults.add(fault.Nothing(asks=("candles",)))
+        b.server.stats.reset(clock.now_ms())
+        if work == "backfill":
+            await b.backfill(BTC)
+        elif work == "look":
+            clock.jump(4000)
+            await b.repair(BTC)
+        else:
+            clock.jump(300)
+            await b.continuous(BTC)
+        assert b.server.stats.kinds["candles"] <= 12
+        if work != "look":
+            (gap,) = await b.gaps(BTC)
+            assert (gap["cause"], gap["attempts"]) == ("failed" if work == "backfill" else "not_asked", 1)
+        await clean(b)
+
+
+async def test_time_that_went_backwards_is_learnt_anew(database: str) -> None:
+    market, clock = days(1)
+    async with bench(database, market, clock) as b:
+        await b.continuous(BTC)
+        b.runner.fetcher.time.offset_ms = -DAY  # what one reply out of an old cache would teach
+        clock.jump(300)
+        outcome = await b.continuous(BTC)
+        assert outcome.tally.inserted > 0
+
+
+async def test_a_native_series_that_is_built_from_now_on_follows_its_parent(database: str) -> None:
+    market, clock = days(2, silent=0.6)
+    five = replace_timeframe(BTC, "5m")
+    async with bench(database, market, clock) as b:
+        await b.backfill(five)
+        assert await b.count("SELECT count(*) FROM candle_coverage WHERE timeframe = '5m' AND look_at IS NOT NULL") > 0
+    async with bench(database, market, clock, derived={"5m": "1m"}) as b:
+        assert (await b.backfill(five)).status is RunStatus.SUCCESS
+        clock.jump(4000)
+        outcome = await b.repair(five)
+        assert outcome.status is RunStatus.SUCCESS, outcome.error
+        assert await b.count("SELECT count(*) FROM candle_coverage WHERE timeframe = '5m' AND look_at IS NOT NULL") == 0
+        await clean(b)
+
+
+async def test_only_the_holder_of_the_lease_records_firings_and_orphans_are_closed(database: str) -> None:
+    market, clock = days(1)
+    async with bench(database, market, clock) as b:
+        job = await b.runs.order(BTC, JobType.BACKFILL, None, None)
+        first = await b.runs.begin("bitfinex", [(job, 1000)], b.lease.epoch)
+        second = await b.runs.begin("bitfinex", [(job, 2000)], b.lease.epoch)
+        assert list(second) == [job]
+        assert second != first
+        assert await b.value("SELECT status FROM market_data_job_runs WHERE id = $1", first[job]) == "interrupted"
+        with pytest.raises(LeaseLost):
+            await b.runs.begin("bitfinex", [(job, 3000)], b.lease.epoch - 1)
+
+
+async def test_an_older_answer_does_not_overwrite_a_newer_one(database: str) -> None:
+    market, clock = days(1, silent=0.0)
+    faults = Faults(clock)
+    async with bench(database, market, clock, faults=faults) as b:
+        await b.backfill(BTC)
+        account = b.accounts[-1]
+        at_ms = (await b.candles(BTC))[100][0]
+        number = BTC.frame.number(at_ms)
+        ask = Ask(BTC, number, number + 1, False)
+        values = {"old": b"5,6,7,4,1", "new": b"5,6,8,4,1"}
+        columns = b.runner.fetcher.exchange.columns
+        job = await b.runs.order(BTC, JobType.BACKFILL, None, None)
+        account.run_id = (await b.runs.begin("bitfinex", [(job, 5)], b.lease.epoch))[job]
+        for name, answered_ms in (("new", clock.now_ms() + 1000), ("old", clock.now_ms() - 1000)):
+            one = Ranges.of((number, number + 1))
+            csv = str(at_ms).encode() + b"," + values[name] + b"\n"
+            answer = Answer(ask, one, one, Ranges(), csv, columns, answered_ms, 1)
+            await b.runner.pages.record(answer, account.writing(), owe=Ranges(), first=None)
+        assert (await b.candles(BTC))[100][3] == 8

@@ -134,27 +134,25 @@ class TestSuspects:
         held.record(answered(19, 91, tuple(range(19, 91)), at_ms=OLD + HOUR_MS))
         assert (held.gaps[1].resolution, held.stored) == (Resolution.STORED, Ranges.of((19, 91)))
 
-    def test_a_silence_that_goes_on_makes_its_gap_longer_and_its_day_begins_anew(self) -> None:
-        held = suspect(20, 90)
+    def test_a_silence_that_goes_on_gets_another_gap_a_day_later(self) -> None:
         later = OLD + HOUR_MS
-        held.record(answered(90, 95, at_ms=later))  # the candle at 90 has gone
         held = suspect(20, 90)
         held.record(answered(91, 95, at_ms=later))
         held.doubt(Ranges.of((91, 95)), at_ms=later)
         assert len(held.open_gaps) == 2  # a candle lies between: another silence
         held.record(answered(95, 99, at_ms=later + HOUR_MS))
         held.doubt(Ranges.of((91, 99)), at_ms=later + HOUR_MS)
-        gap = held.gaps[2]
-        assert (gap.missing, gap.detected_ms) == (Ranges.of((91, 99)), later + HOUR_MS)
-        assert gap.next_attempt_ms == later + HOUR_MS + DAY_MS
-        assert len(held.gaps) == 2
+        assert (held.gaps[2].missing, held.gaps[2].detected_ms) == (Ranges.of((91, 95)), later)
+        assert len(held.gaps) == 2  # its first gap is not a day old: each part is believed a day after it was doubted
+        held.doubt(Ranges.of((91, 99)), at_ms=later + DAY_MS)
+        assert (held.gaps[3].missing, held.gaps[3].next_attempt_ms) == (Ranges.of((95, 99)), later + 2 * DAY_MS)
 
     def test_the_same_silence_is_not_doubted_twice(self) -> None:
         held = suspect(20, 90)
         change = held.doubt(Ranges.of((20, 90)), at_ms=OLD + HOUR_MS)
         assert (change.gaps, change.blocks) == ((), ())
 
-    def test_a_gap_may_grow_on_both_sides_at_once(self) -> None:
+    def test_a_silence_may_grow_on_both_sides_at_once(self) -> None:
         held = suspect(20, 90)
         held.record(answered(10, 101, (19, 50, 90), at_ms=OLD + HOUR_MS))  # one candle came back in the middle
         held.table -= {19, 90}
@@ -162,10 +160,12 @@ class TestSuspects:
         held.record(answered(10, 101, (50,), at_ms=OLD + HOUR_MS))
         held.record(answered(10, 101, (50,), at_ms=OLD + 2 * HOUR_MS))
         held.doubt(Ranges.of((10, 50)), Ranges.of((51, 101)), at_ms=OLD + 2 * HOUR_MS)
-        assert held.owed == Ranges.of((10, 50), (51, 101)) == held.once
         assert len(held.open_gaps) == 1
+        held.doubt(Ranges.of((10, 50)), Ranges.of((51, 101)), at_ms=OLD + DAY_MS)
+        assert held.owed == Ranges.of((10, 50), (51, 101)) == held.once
+        assert len(held.open_gaps) == 3
 
-    def test_a_silence_that_joins_two_gaps_makes_one_of_them_longer(self) -> None:
+    def test_a_silence_that_joins_two_young_gaps_opens_none(self) -> None:
         held = book(0, 100, (0, 50, 99))
         held.doubt(Ranges.of((1, 50)), Ranges.of((51, 99)), at_ms=OLD)
         held.table.discard(50)
@@ -173,8 +173,8 @@ class TestSuspects:
         for later_ms in (HOUR_MS, 2 * HOUR_MS):
             held.record(answered(0, 100, (0, 99), at_ms=OLD + later_ms))
         held.doubt(Ranges.of((1, 99)), at_ms=OLD + 3 * HOUR_MS)
-        assert [gap.missing for gap in held.open_gaps] == [Ranges.of((1, 51)), Ranges.of((51, 99))]
-        assert [gap.detected_ms for gap in held.open_gaps] == [OLD + 3 * HOUR_MS, OLD]
+        assert [gap.missing for gap in held.open_gaps] == [Ranges.of((1, 50)), Ranges.of((51, 99))]
+        assert [gap.detected_ms for gap in held.open_gaps] == [OLD, OLD]
 
     def test_doubt_leaves_what_another_gap_owes(self) -> None:
         held = with_gap(Cause.FAILED, Ranges.of((30, 40)))

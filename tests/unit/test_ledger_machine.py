@@ -175,9 +175,13 @@ class LedgerMachine(RuleBasedStateMachine):
         if not doubted:
             return
         others = union(gap.missing for gap in self.book.open_gaps if gap.cause is not Cause.SUSPECT)
+        before = [gap for gap in self.book.open_gaps if gap.cause is Cause.SUSPECT]
+        young = [gap.missing for gap in before if self.now_ms - gap.detected_ms < DAY_MS]
         self.check_gaps(self.book.doubt(*doubted, at_ms=self.now_ms))
         suspects = union(gap.missing for gap in self.book.open_gaps if gap.cause is Cause.SUSPECT)
-        assert suspects.covers(union(doubted) - others)
+        for run in doubted:  # all of it, unless a part of it has been doubted within the last day
+            near = Ranges.of((run.start - 1, run.end + 1))
+            assert suspects.covers(run - others) or any(missing & near for missing in young)
         assert not suspects & (others | self.book.confirmed)
 
     @rule(start=INTERVAL, length=LENGTH)

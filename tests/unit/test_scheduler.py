@@ -53,7 +53,7 @@ class Rows:
         self._answer()
         return {job: max(at for one, at in self.begun + self.skipped if one == job) for job, _ in self.begun}
 
-    async def begin(self, firings: Sequence[tuple[int, int]], epoch: int) -> dict[int, int]:
+    async def begin(self, exchange: str, firings: Sequence[tuple[int, int]], epoch: int) -> dict[int, int]:
         self._answer()
         ids = {}
         for job, at_ms in firings:
