@@ -165,7 +165,7 @@ class Fetcher:
         host_ms, age_ms = self.clock.now_ms(), int(reply.age_s * 1000)
         if reply.date_ms is None:
             return self.time.now(host_ms) - age_ms
-        # Straight from the reply: a few milliseconds of our own would make the next reply of the same second look older.
+        # Straight from the reply: with milliseconds of our own, the next reply of the same second would look older.
         return min(host_ms - age_ms, reply.date_ms)
 
     def _learn(self, reply: Reply) -> None:
