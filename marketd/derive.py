@@ -5,7 +5,7 @@ child intervals out; the building itself is one SQL statement. A child interval 
 interval of it is stored, confirmed empty, or before the first candle of the parent.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from marketd.blocks import Block, blocks_of
@@ -90,8 +90,3 @@ def parents_of(timeframe: str, derived: Mapping[str, str]) -> list[str]:
             raise ValueError(f"timeframe {timeframe} would be derived from itself")
         chain.append(timeframe)
     return chain
-
-
-def children_of(timeframe: str, derived: Mapping[str, str], tracked: Iterable[str]) -> list[str]:
-    """Those of ``tracked`` timeframes that are built directly from ``timeframe``."""
-    return [name for name in tracked if derived.get(name) == timeframe]

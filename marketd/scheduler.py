@@ -88,7 +88,6 @@ class Scheduler:
     settle_ms: int
     page_allowance: int
     jobs: JobSet = field(default_factory=JobSet)
-    turned_ms: int = 0
     _table: CronTable | None = None
     _retries: dict[int, _Retry] = field(default_factory=dict)
     _running: dict[int, Account] = field(default_factory=dict)
@@ -162,7 +161,6 @@ class Scheduler:
 
     async def _turn(self, group: asyncio.TaskGroup, places: Places) -> None:
         now_ms = self.clock.now_ms()
-        self.turned_ms = now_ms
         self.events.tick(now_ms)
         if self._table is None:
             return

@@ -60,9 +60,7 @@ class Walker:
     _stalled: int = 0
     _owe: Ranges = NOTHING
 
-    async def walk(
-        self, walk: Walk, *, most_pages: int | None = None, owe_from: int | None = None, edges: Edges | None = None
-    ) -> Walk:
+    async def walk(self, walk: Walk, *, most_pages: int | None = None, owe_from: int | None = None) -> Walk:
         """Ask until nothing is left or ``most_pages`` are used up; returns what is left.
 
         ``owe_from``: the end of what was answered before; the first page opens a gap for what it leaves out from
@@ -72,6 +70,7 @@ class Walker:
         self._owe = NOTHING if owe_from is None or not walk.remaining else Ranges.of((owe_from, walk.remaining.end))
         self._stalled = pages = 0
         fetched, claimed = None, NOTHING
+        edges: Edges | None = None
         while True:
             ask = None
             if walk.remaining and (most_pages is None or pages < most_pages) and not self.account.stop.is_set():

@@ -51,22 +51,14 @@ class Runs:
     async def add_job(self, job: JobRow) -> int:
         """Write a job; returns its id."""
         async with self._database.session() as connection:
-            found: int = await connection.fetchval(
-                sql("insert_job"), job.exchange, job.symbol, job.timeframe, job.job_type, job.schedule, job.enabled,
-                codec.moment(job.start_ms), codec.moment(job.end_ms), job.origin, job.owner, job.catch_up,
-                job.timeout_s, job.freshness_s,
-            )  # fmt: skip
+            found: int = await connection.fetchval(sql("insert_job"), *_values(job))
         return found
 
     async def follow_file(self, added: Sequence[JobRow], changed: Mapping[int, JobRow], removed: Sequence[int]) -> None:
         """Bring the rows of a job file up to date, in one transaction; entries that left it are disabled."""
         async with self._database.session() as connection, connection.transaction():
             for job in added:
-                await connection.execute(
-                    sql("insert_job"), job.exchange, job.symbol, job.timeframe, job.job_type, job.schedule, job.enabled,
-                    codec.moment(job.start_ms), codec.moment(job.end_ms), job.origin, job.owner, job.catch_up,
-                    job.timeout_s, job.freshness_s,
-                )  # fmt: skip
+                await connection.execute(sql("insert_job"), *_values(job))
             for number, job in changed.items():
                 await connection.execute(
                     sql("update_file_job"), number, job.schedule, job.enabled, codec.moment(job.start_ms),
@@ -118,3 +110,11 @@ class Runs:
         """Close what this holder of the exchange leaves unfinished."""
         async with self._database.session() as connection:
             await connection.execute(sql("interrupt_runs"), exchange, epoch + 1)
+
+
+def _values(job: JobRow) -> tuple[Any, ...]:
+    """A new row, in the order of ``insert_job``."""
+    return (
+        job.exchange, job.symbol, job.timeframe, job.job_type, job.schedule, job.enabled, codec.moment(job.start_ms),
+        codec.moment(job.end_ms), job.origin, job.owner, job.catch_up, job.timeout_s, job.freshness_s,
+    )  # fmt: skip

@@ -7,9 +7,9 @@ the release of a connection, nor the ROLLBACK on a dead one.
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Self, TypeAlias, TypeVar
+from typing import Self, TypeAlias
 
 import asyncpg
 
@@ -19,8 +19,6 @@ from marketd.text import clean
 
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 """What a session yields."""
-
-T = TypeVar("T")
 
 _ACQUIRE_S = 5
 _CLOSE_S = 3
@@ -126,16 +124,6 @@ class Database:
         _keep_alive(connection)
         if self._prepare is not None:
             await connection.execute(self._prepare)
-
-    async def retrying(self, work: Callable[[], Awaitable[T]], sleep: Callable[[float], Awaitable[None]]) -> T:
-        """Run ``work`` until the database is there, waiting 1 s to 15 s between tries."""
-        delay_s = 1.0
-        while True:
-            try:
-                return await work()
-            except DatabaseUnavailable:
-                await sleep(delay_s)
-                delay_s = min(delay_s * 2, 15)
 
 
 def _keep_alive(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

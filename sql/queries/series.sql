@@ -66,12 +66,6 @@ FROM candle_coverage
 WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND look_at <= $4::timestamptz AND NOT isempty(answered)
 ORDER BY block LIMIT $5::integer
 
--- name: next_due
--- params: exchange text
--- When the next gap or look of an exchange falls due.
-SELECT least((SELECT min(next_attempt_at) FROM candle_gaps WHERE exchange = $1::text AND repaired_at IS NULL),
-             (SELECT min(look_at) FROM candle_coverage WHERE exchange = $1::text AND look_at IS NOT NULL)) AS due_at
-
 -- name: due_series
 -- params: exchange text, now timestamptz
 -- Series with an open gap or a look that is due.
@@ -108,10 +102,6 @@ UNION
 (SELECT block FROM candle_coverage WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
  ORDER BY audited_at NULLS FIRST, block DESC LIMIT $4::integer)
 ORDER BY block
-
--- name: blocks_hull
--- params: exchange text, symbol text, timeframe text
-SELECT min(block) AS first, max(block) AS last FROM candle_coverage WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
 
 -- name: empty_runs
 -- params: exchange text, symbol text, timeframe text, start integer, end integer, step_s integer, least integer, least_s integer

@@ -131,7 +131,3 @@ class TestChain:
     def test_a_circle_is_refused(self, circle: dict[str, str]) -> None:
         with pytest.raises(ValueError, match="derived from itself"):
             derive.parents_of(next(iter(circle)), circle)
-
-    def test_children_are_those_tracked_and_built_directly(self) -> None:
-        assert derive.children_of("1d", DERIVED, ["1m", "1d", "1w", "1M"]) == ["1w", "1M"]
-        assert derive.children_of("1d", DERIVED, ["1m"]) == []
