@@ -9,6 +9,7 @@ message names the offending value and the cure, never a password.
     ├── SchemaError            78   database too old, too new or incomplete
     ├── PrivilegeError         77   the database role lacks a right
     ├── Busy                   75   another process holds what is needed
+    ├── JobRefused              1   a row of the job table that is not there, or not to be changed like this
     ├── StoreError              1   the database refused
     │   ├── DatabaseUnavailable 69  out of reach, refused password, restarting
     │   ├── DiskFull            1   no space left at the server
@@ -55,6 +56,10 @@ class PrivilegeError(MarketdError):
 
 class Busy(MarketdError):
     exit_code = 75
+
+
+class JobRefused(MarketdError):
+    pass
 
 
 class StoreError(MarketdError):
