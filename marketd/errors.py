@@ -10,6 +10,7 @@ message names the offending value and the cure, never a password.
     ├── PrivilegeError         77   the database role lacks a right
     ├── Busy                   75   another process holds what is needed
     │   └── ExchangeHeld       75   another process works on the exchange
+    ├── JobRefused              1   a row of the job table that is not there, or not to be changed like this
     ├── StoreError              1   the database refused
     │   ├── DatabaseUnavailable 69  out of reach, refused password, restarting
     │   ├── DiskFull            1   no space left at the server
@@ -65,6 +66,10 @@ class ExchangeHeld(Busy):
         super().__init__(f"{exchange} is worked on by {kind} {holder}")
         self.kind = kind
         self.holder = holder
+
+
+class JobRefused(MarketdError):
+    pass
 
 
 class StoreError(MarketdError):

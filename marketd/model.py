@@ -6,7 +6,7 @@ numbers of the record's timeframe, half-open; times are ``_ms`` since the epoch,
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from marketd.ranges import NOTHING, Ranges, Span
 from marketd.timeframe import TIMEFRAMES, Timeframe
@@ -155,6 +155,59 @@ class Gap:
         return self.repaired_ms is None
 
 
+Slot: TypeAlias = tuple[str, str | None, str | None, JobType]
+"""Exchange, symbol, timeframe and type of a job: of the enabled rows with the same one, one works."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """What somebody wants of a job, before it has a row of ``market_data_jobs``; see the table for each column.
+
+    ``symbol`` None: all tracked series of the exchange; ``timeframe`` None: all configured timeframes of the symbol.
+    """
+
+    exchange: str
+    symbol: str | None
+    timeframe: str | None
+    job_type: JobType
+    schedule: str | None = None
+    enabled: bool = True
+    start_ms: int | None = None
+    end_ms: int | None = None
+    origin: str = "cli"
+    owner: str | None = None
+    catch_up: str = "one"
+    timeout_s: float | None = None
+    freshness_s: float | None = None
+    jitter_s: float | None = None
+
+    @property
+    def slot(self) -> Slot:
+        return self.exchange, self.symbol, self.timeframe, self.job_type
+
+    def job(self, job_id: int) -> "Job":
+        """This row as a job, for what is decided before it is written (``check``, feasibility)."""
+        return Job(
+            id=job_id,
+            exchange=self.exchange,
+            symbol=self.symbol,
+            timeframe=self.timeframe,
+            job_type=self.job_type,
+            schedule=self.schedule,
+            enabled=self.enabled,
+            start_ms=self.start_ms,
+            end_ms=self.end_ms,
+            catch_up=self.catch_up,
+            timeout_s=self.timeout_s,
+            origin=self.origin,
+            freshness_s=self.freshness_s,
+            jitter_s=self.jitter_s,
+        )
+
+    def __str__(self) -> str:
+        return f"{self.job_type} {self.exchange} {self.symbol or 'all symbols'} {self.timeframe or 'all timeframes'}"
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One row of ``market_data_jobs`` after validation."""
@@ -175,6 +228,10 @@ class Job:
     paused_until_ms: int | None = None
     freshness_s: float | None = None
     jitter_s: float | None = None
+
+    @property
+    def slot(self) -> Slot:
+        return self.exchange, self.symbol, self.timeframe, self.job_type
 
     def __str__(self) -> str:
         what = f"{self.exchange} {self.symbol or 'all series'} {self.timeframe or 'all timeframes'}"

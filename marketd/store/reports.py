@@ -94,6 +94,11 @@ class Reports:
             rows = await self._all("report_job_runs", job_id, cursor, limit)
         return tuple(_run(row) for row in rows)
 
+    async def runs_named(self, ids: Iterable[int | None]) -> dict[int | None, RunFigures]:
+        """The runs with these ids; None is nobody's."""
+        async with self._database.session() as connection:
+            return await _runs_named(connection, ids)
+
     async def runs_24h(self, exchange: str | None = None) -> DayFigures:
         async with self._database.session() as connection:
             rows = await connection.fetch(sql("report_day"), exchange)
@@ -255,6 +260,7 @@ def _job(row: asyncpg.Record, last_run: RunFigures | None) -> JobFigures:
         last_error=row["last_error"],
         paused=row["paused"],
         paused_until_ms=millis(row["paused_until"]),
+        jitter_s=row["jitter_s"],
         running=row["running"],
         last_run=last_run,
     )

@@ -2,27 +2,33 @@
 
 -- name: enabled_jobs
 -- params:
-SELECT id, exchange, symbol, timeframe, job_type, schedule, enabled, start_time, end_time, status, last_error, created_at, origin, owner,
-       catch_up, timeout_s, freshness_s, CASE WHEN paused_until = 'infinity' THEN timestamptz '9999-01-01 00:00:00+00' ELSE paused_until END AS paused_until
-FROM market_data_jobs WHERE enabled AND origin <> 'order' ORDER BY id
+-- Paused until the later end of the two pauses: the job's own and that of its exchange.
+SELECT j.id, j.exchange, j.symbol, j.timeframe, j.job_type, j.schedule, j.enabled, j.start_time, j.end_time, j.status, j.last_error, j.created_at,
+       j.origin, j.owner, j.catch_up, j.timeout_s, j.freshness_s, j.jitter_s,
+       CASE WHEN u.paused_until = 'infinity' THEN timestamptz '9999-01-01 00:00:00+00' ELSE u.paused_until END AS paused_until
+FROM market_data_jobs j
+LEFT JOIN exchange_pauses e ON e.exchange = j.exchange
+CROSS JOIN LATERAL (SELECT greatest(j.paused_until, e.paused_until) AS paused_until) u
+WHERE j.enabled AND j.origin <> 'order' ORDER BY j.id
 
 -- name: file_jobs
 -- params: owner text
-SELECT id, exchange, symbol, timeframe, job_type, schedule, enabled, start_time, end_time, catch_up, timeout_s, freshness_s
+SELECT id, exchange, symbol, timeframe, job_type, schedule, enabled, start_time, end_time, catch_up, timeout_s, freshness_s, jitter_s
 FROM market_data_jobs WHERE origin = 'file' AND owner = $1::text ORDER BY id
 
 -- name: insert_job
--- params: exchange text, symbol text, timeframe text, job_type text, schedule text, enabled boolean, start_time timestamptz, end_time timestamptz, origin text, owner text, catch_up text, timeout_s double precision, freshness_s double precision
+-- params: exchange text, symbol text, timeframe text, job_type text, schedule text, enabled boolean, start_time timestamptz, end_time timestamptz, origin text, owner text, catch_up text, timeout_s double precision, freshness_s double precision, jitter_s double precision
 INSERT INTO market_data_jobs (exchange, symbol, timeframe, job_type, schedule, enabled, start_time, end_time, origin, owner, catch_up,
-                              timeout_s, freshness_s)
+                              timeout_s, freshness_s, jitter_s)
 VALUES ($1::text, $2::text, $3::text, $4::text, $5::text, $6::boolean, $7::timestamptz, $8::timestamptz, $9::text, $10::text, $11::text,
-        $12::double precision, $13::double precision)
+        $12::double precision, $13::double precision, $14::double precision)
 RETURNING id
 
 -- name: update_file_job
--- params: id bigint, schedule text, enabled boolean, start_time timestamptz, end_time timestamptz, catch_up text, timeout_s double precision, freshness_s double precision
+-- params: id bigint, schedule text, enabled boolean, start_time timestamptz, end_time timestamptz, catch_up text, timeout_s double precision, freshness_s double precision, jitter_s double precision
 UPDATE market_data_jobs SET schedule = $2::text, enabled = $3::boolean, start_time = $4::timestamptz, end_time = $5::timestamptz,
-    catch_up = $6::text, timeout_s = $7::double precision, freshness_s = $8::double precision, updated_at = now()
+    catch_up = $6::text, timeout_s = $7::double precision, freshness_s = $8::double precision, jitter_s = $9::double precision,
+    removed_at = NULL, updated_at = now()
 WHERE id = $1::bigint
 
 -- name: disable_jobs

@@ -216,15 +216,18 @@ WHERE (r.started_at > now() - interval '24 hours' OR r.status = 'running') AND (
 
 -- name: report_jobs
 -- params: exchange text, after bigint, most integer
--- Orders by hand are left out a week after they were given.
+-- Orders by hand are left out a week after they were given, removed rows at once. Paused until the later end of its own pause and that of its
+-- exchange.
 SELECT j.id, j.exchange, j.symbol, j.timeframe, j.job_type, j.schedule, j.enabled, j.origin, j.owner, j.start_time, j.end_time, j.status,
-       j.last_error, coalesce(j.paused_until > now(), false) AS paused,
-       CASE WHEN isfinite(j.paused_until) THEN j.paused_until END AS paused_until,
+       j.last_error, j.jitter_s, coalesce(u.paused_until > now(), false) AS paused,
+       CASE WHEN isfinite(u.paused_until) THEN u.paused_until END AS paused_until,
        (SELECT k.id FROM market_data_job_runs k WHERE k.job_id = j.id ORDER BY k.scheduled_for DESC LIMIT 1) AS last_run,
        EXISTS (SELECT FROM market_data_job_runs k WHERE k.job_id = j.id AND k.status = 'running') AS running
 FROM market_data_jobs j
+LEFT JOIN exchange_pauses e ON e.exchange = j.exchange
+CROSS JOIN LATERAL (SELECT greatest(j.paused_until, e.paused_until) AS paused_until) u
 WHERE ($1::text IS NULL OR j.exchange = $1::text) AND ($2::bigint IS NULL OR j.id > $2::bigint)
-  AND (j.origin <> 'order' OR j.created_at > now() - interval '7 days')
+  AND j.removed_at IS NULL AND (j.origin <> 'order' OR j.created_at > now() - interval '7 days')
 ORDER BY j.id LIMIT $3::integer
 
 -- name: report_job_exists

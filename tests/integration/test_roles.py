@@ -6,9 +6,8 @@ import asyncpg
 import pytest
 
 from marketd.clock import ScaledClock
-from marketd.model import JobType, RunStatus, Series
+from marketd.model import JobRow, JobType, RunStatus, Series
 from marketd.rehearsal.market import synthetic
-from marketd.store.runs import JobRow
 from tests.harness import bench
 
 DAY = 86_400_000
