@@ -13,7 +13,7 @@ from typing import Protocol
 
 from marketd.clock import Clock
 from marketd.cron import CronTable
-from marketd.errors import DatabaseUnavailable, ExchangeError, LeaseLost, MarketdError, StoreError
+from marketd.errors import ExchangeError, LeaseLost, MarketdError, StoreError
 from marketd.fetcher import Asking
 from marketd.jobset import JobSet
 from marketd.model import Claim, Job, JobType, RunStatus, Series, Tally
@@ -137,11 +137,12 @@ class Scheduler:
                         await self._fire(group, places, await self._missed())
                         behind = False
                     await self._turn(group, places)
-                except LeaseLost:
+                except LeaseLost as error:
+                    self.events.store_failed(error.kind)
                     raise
                 except StoreError as error:
                     behind = True
-                    self.events.store_failed("unavailable" if isinstance(error, DatabaseUnavailable) else "refused")
+                    self.events.store_failed(error.kind)
                     log.warning("database away", extra={"fields": {"error": str(error), "once": "database"}})
                 await self.clock.sleep(LONGEST_PAUSE_S)
             learning.cancel()
@@ -292,9 +293,11 @@ class Scheduler:
                 await self.desk.runs.finish(account.run_id, outcome.status, outcome.error, outcome.tally)
                 await self.desk.runs.note_job(job.id, outcome.status, outcome.error)
                 break
-            except LeaseLost:
+            except LeaseLost as error:
+                self.events.store_failed(error.kind)
                 raise
             except StoreError as error:
+                self.events.store_failed(error.kind)
                 fields = {"run": account.run_id, "error": str(error), "once": "run not recorded"}
                 log.warning("run not recorded", extra={"fields": fields})
                 await self.clock.sleep(delay_s)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from marketd import planner
 from marketd.blocks import union
 from marketd.clock import Clock
-from marketd.errors import BadReply, DatabaseUnavailable, ExchangeError, MarketdError, leaf
+from marketd.errors import BadReply, DatabaseUnavailable, ExchangeError, MarketdError, StoreError, leaf
 from marketd.fetcher import Asking
 from marketd.model import Answer, Ask, Series, Tally
 from marketd.page import TooManyDropped
@@ -147,9 +147,9 @@ class Walker:
         for attempt in range(1, _STORE_TRIES + 1):
             try:
                 return await write()
-            except DatabaseUnavailable:
-                self.events.store_failed("unavailable")
-                if attempt == _STORE_TRIES:
+            except StoreError as error:
+                self.events.store_failed(error.kind)
+                if not isinstance(error, DatabaseUnavailable) or attempt == _STORE_TRIES:
                     raise
                 await self.clock.sleep(2.0**attempt)
         raise AssertionError("unreachable: the last attempt raises")
