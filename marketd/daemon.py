@@ -16,7 +16,7 @@ from marketd.clock import Clock
 from marketd.config import Config
 from marketd.errors import Busy, ConfigError, DatabaseUnavailable, StoreError, leaf
 from marketd.exchanges import EXCHANGES
-from marketd.figures import Missing
+from marketd.gauges import Gauges
 from marketd.jobset import JobSet
 from marketd.jobtable import JobTable
 from marketd.metrics import Metrics
@@ -35,7 +35,6 @@ from marketd.web.port import Port
 log = logging.getLogger(__name__)
 
 _JOBS_EVERY_S = 15.0
-_FIGURES_EVERY_S = 30.0
 _PORT_STATEMENT_S = 5.0
 _STANDBY_S = 2.0
 _DRAIN_STEP_S = 0.05
@@ -68,6 +67,7 @@ class Daemon:
 
     async def run(self) -> None:
         config = self.load()
+        self.metrics.know(EXCHANGES, {})
         standing = Standing(self.clock, self.clock.now_ms(), config.budgets, asyncio.get_running_loop().time())
         async with AsyncExitStack() as stack:
             self._heed_signals(stack)
@@ -83,7 +83,8 @@ class Daemon:
             self.address = port.address
             self.listening.set()
             log.info("listening", extra={"fields": {"address": port.address, "version": standing.version}})
-            service = _Service(self, config, standing, opened, reports, transport)
+            gauges = Gauges(self.metrics, standing, reports, {"pages": opened, "port": readers})
+            service = _Service(self, config, standing, opened, gauges, transport)
             await service.live(self._stopping, self._reload)
 
     async def _database_url(self, stack: AsyncExitStack, config: Config) -> str:
@@ -116,7 +117,7 @@ class _Service:
     config: Config
     standing: Standing
     opened: Database
-    reports: Reports
+    gauges: Gauges
     transport: Transport
 
     async def live(self, stopping: asyncio.Event, reload: asyncio.Event) -> None:
@@ -124,7 +125,8 @@ class _Service:
         cut_off: list[assembly.Lane] = []
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._beat()), group.create_task(self._serve(reload))]
+                works = (self._beat(), self.gauges.sample(), self._serve(reload))
+                tasks = [group.create_task(work) for work in works]
                 self.daemon.notifier.ready()
                 await stopping.wait()
                 self.standing.draining = True
@@ -159,7 +161,7 @@ class _Service:
         await self._await_schema()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_jobs(reload))
-            group.create_task(self._keep_figures())
+            group.create_task(self.gauges.read())
             for name in EXCHANGES:
                 group.create_task(self._keep_exchange(name))
 
@@ -197,14 +199,15 @@ class _Service:
     async def _read_anew(self, table: JobTable) -> None:
         """Configuration and job file, all or nothing: a mistake changes nothing and is said."""
         self.daemon.notifier.reloading()
+        began_ms = self.daemon.clock.now_ms()
         try:
             config = self.daemon.load()
             await table.follow_file(config)
             self.config = config
-            self.daemon.metrics.config_loaded(self.daemon.clock.now_ms())
+            self.daemon.metrics.reloaded(True, began_ms, self.daemon.clock.now_ms())
             log.info("reloaded")
         except ConfigError as error:
-            self.daemon.metrics.config_refused()
+            self.daemon.metrics.reloaded(False, began_ms, self.daemon.clock.now_ms())
             log.error("reload refused", extra={"fields": {"error": str(error)}})
         finally:
             self.daemon.notifier.ready()
@@ -213,6 +216,7 @@ class _Service:
         """Work with ``jobs`` from now on."""
         standing, metrics = self.standing, self.daemon.metrics
         standing.loaded = True
+        metrics.show_series(self.config.metrics.series_limit)
         if jobs == standing.job_set:
             return
         standing.job_set = jobs
@@ -227,20 +231,6 @@ class _Service:
         for working in standing.working.values():
             working.scheduler.take(jobs)
         self.daemon.notifier.status(f"{len(jobs.jobs)} jobs, {len(jobs.tracked)} series")
-
-    async def _keep_figures(self) -> None:
-        """What metrics know from the database: how far each series is answered, and what it owes."""
-        metrics = self.daemon.metrics
-        while True:
-            try:
-                for known in await self.reports.answered():
-                    metrics.answered_until(known.series, known.until_ms)
-                owed = await self.reports.missing()
-                for series in self.standing.job_set.tracked:
-                    metrics.series_missing(series, owed.get(series, Missing()).by_cause())
-            except StoreError as error:
-                _say_away(error)
-            await self.daemon.clock.sleep(_FIGURES_EVERY_S)
 
     async def _keep_exchange(self, name: str) -> None:
         """Work on an exchange whenever nobody else does; stand by otherwise."""

@@ -136,7 +136,9 @@ class Scheduler:
                     if behind:
                         await self._fire(group, places, await self._missed())
                         behind = False
+                    began_ms = self.clock.now_ms()
                     await self._turn(group, places)
+                    self.events.turned(self.desk.exchange, (self.clock.now_ms() - began_ms) / 1000)
                 except LeaseLost as error:
                     self.events.store_failed(error.kind)
                     raise
@@ -162,7 +164,7 @@ class Scheduler:
 
     async def _turn(self, group: asyncio.TaskGroup, places: Places) -> None:
         now_ms = self.clock.now_ms()
-        self.events.tick(now_ms)
+        self.events.tick(self.desk.exchange, now_ms)
         if self._table is None:
             return
         firings = [(firing.job_id, firing.scheduled_ms) for firing in self._table.due(now_ms).firings]

@@ -136,7 +136,7 @@ class Walker:
         before, self.account.tally = self.account.tally, stored.tally
         series = answer.ask.series
         self.events.page_stored(
-            series, stored.inserted, stored.updated, stored.updated, stored.change.emptied, answer.dropped.size,
+            series, stored.inserted, stored.updated, stored.updated, stored.change.emptied, answer.drops,
             (self.clock.now_ms() - began_ms) / 1000,
         )  # fmt: skip
         self._tell_gaps(series, before, stored.tally)

@@ -2,13 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
 
-from marketd.errors import DatabaseUnavailable, Unreachable
+from marketd.errors import DatabaseUnavailable, LeaseLost, StoreError, Unreachable, leaf
 from marketd.jobset import JobSet
 from marketd.model import Job, JobType, RunStatus, Series, Tally
 from marketd.ports import Events
@@ -44,6 +43,7 @@ class Rows:
     finished: list[tuple[int, RunStatus, str | None]] = field(default_factory=list)
     running: dict[int, int] = field(default_factory=dict)
     away: bool = False
+    failure: StoreError = field(default_factory=lambda: DatabaseUnavailable("away"))
     note: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -79,7 +79,7 @@ class Rows:
 
     def _answer(self) -> None:
         if self.away:
-            raise DatabaseUnavailable("away")
+            raise self.failure
 
 
 @dataclass
@@ -118,11 +118,30 @@ class Works:
 
 
 @dataclass
+class Heard(Events):
+    """What the scheduler tells."""
+
+    ticks: list[int] = field(default_factory=list)
+    turns: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    def tick(self, exchange: str, at_ms: int) -> None:
+        self.ticks.append(at_ms)
+
+    def turned(self, exchange: str, duration_s: float) -> None:
+        self.turns.append(exchange)
+
+    def store_failed(self, kind: str) -> None:
+        self.failed.append(kind)
+
+
+@dataclass
 class Stage:
     scheduler: Scheduler
     clock: Leap
     rows: Rows
     works: Works
+    heard: Heard
     task: "asyncio.Task[None] | None" = None
 
     async def pass_minutes(self, minutes: float) -> None:
@@ -148,14 +167,14 @@ def jobs(*some: Job) -> JobSet:
 async def stage() -> Any:
     clock, rows, works = Leap(), Rows(), Works()
     desk = Desk("bitfinex", 1, cast(Runner, works), rows, rows)
-    scheduler = Scheduler(desk, clock, Events(), 120_000, 10)
+    heard = Heard()
+    scheduler = Scheduler(desk, clock, heard, 120_000, 10)
     scheduler.take(jobs(job()))
-    stage = Stage(scheduler, clock, rows, works)
+    stage = Stage(scheduler, clock, rows, works, heard)
     stage.task = asyncio.get_running_loop().create_task(scheduler.work())
     yield stage
     stage.task.cancel()
-    with suppress(asyncio.CancelledError):
-        await stage.task
+    await asyncio.wait([stage.task])
 
 
 async def test_each_firing_runs_once(stage: Stage) -> None:
@@ -255,3 +274,28 @@ async def test_a_backfill_is_due_until_it_is_finished_and_then_left_alone(stage:
     stage.scheduler.take(jobs(backfill, job(2)))
     await stage.pass_minutes(1)
     assert stage.works.asked == 4, "a new set is looked at anew"
+
+
+async def test_turns_are_told_and_those_that_fail_by_the_kind_of_failure(stage: Stage) -> None:
+    await stage.pass_minutes(1)
+    assert set(stage.heard.turns) == {"bitfinex"}
+    assert len(stage.heard.ticks) >= len(stage.heard.turns) >= 60
+    assert stage.heard.failed == []
+    stage.rows.away = True
+    turned = len(stage.heard.turns)
+    await stage.pass_minutes(5)
+    assert set(stage.heard.failed) == {"unavailable"}
+    stage.rows.failure = LeaseLost("another process has it")
+    assert stage.task is not None
+    with pytest.raises(LeaseLost):
+        async with asyncio.timeout(5):
+            await _leaf(stage.task)
+    assert stage.heard.failed[-1] == "lease_lost"
+    assert len(stage.heard.turns) < turned + 360, "a turn that failed is no turn"
+
+
+async def _leaf(task: "asyncio.Task[None]") -> None:
+    try:
+        await task
+    except BaseExceptionGroup as failures:
+        raise leaf(failures) from failures
