@@ -17,7 +17,7 @@ import asyncpg
 from marketd.clock import Clock
 from marketd.config import Config
 from marketd.embedded import EmbeddedPostgres, running_dsn
-from marketd.errors import ConfigError, DatabaseUnavailable, LeaseLost, leaf
+from marketd.errors import ConfigError, DatabaseUnavailable, LeaseLost, StoreError, leaf
 from marketd.exchanges import exchange as exchange_called
 from marketd.fetcher import Fetcher
 from marketd.limiter import Budget
@@ -138,17 +138,17 @@ async def lane(
     runner = Runner(fetcher, Pages(opened), SeriesReader(opened), clock, events, progress, config.derive[name])
     async with AsyncExitStack() as stack:
         stack.push_async_callback(_give_back, ours, lease)
-        await stack.enter_async_context(_kept(ours, lease, silences, clock))
+        await stack.enter_async_context(_kept(ours, lease, silences, events))
         yield Lane(name, fetcher, budget, runner, Runs(opened), Orders(opened), lease)
 
 
 @asynccontextmanager
-async def _kept(leases: Leases, lease: Lease, silences: "asyncio.Queue[float]", clock: Clock) -> AsyncIterator[None]:
+async def _kept(leases: Leases, lease: Lease, silences: "asyncio.Queue[float]", events: Events) -> AsyncIterator[None]:
     """Renew ``lease`` while the block runs; the loss of it comes out as LeaseLost, not as a group."""
     try:
         async with asyncio.TaskGroup() as group:
-            renewing = group.create_task(_renew(leases, lease))
-            noting = group.create_task(_note_silences(leases, lease, silences))
+            renewing = group.create_task(_renew(leases, lease, events))
+            noting = group.create_task(_note_silences(leases, lease, silences, events))
             try:
                 yield
             finally:
@@ -158,12 +158,15 @@ async def _kept(leases: Leases, lease: Lease, silences: "asyncio.Queue[float]", 
         raise leaf(failures) from failures
 
 
-async def _renew(leases: Leases, lease: Lease) -> None:
+async def _renew(leases: Leases, lease: Lease, events: Events) -> None:
     while True:
         await asyncio.sleep(LEASE_S / 3)
         try:
             await leases.renew(lease)
-        except DatabaseUnavailable as error:
+        except StoreError as error:
+            events.store_failed(error.kind)
+            if not isinstance(error, DatabaseUnavailable):
+                raise
             # The fence refuses pages when somebody else has the lease by then; until it is known, go on trying.
             log.warning(
                 "lease not renewed",
@@ -171,12 +174,15 @@ async def _renew(leases: Leases, lease: Lease) -> None:
             )
 
 
-async def _note_silences(leases: Leases, lease: Lease, silences: "asyncio.Queue[float]") -> None:
+async def _note_silences(leases: Leases, lease: Lease, silences: "asyncio.Queue[float]", events: Events) -> None:
     while True:
         seconds = await silences.get()
         try:
             await leases.note_block(lease, seconds)
-        except DatabaseUnavailable:
+        except StoreError as error:
+            events.store_failed(error.kind)
+            if not isinstance(error, DatabaseUnavailable):
+                raise
             log.warning("silence not noted", extra={"fields": {"exchange": lease.exchange, "seconds": seconds}})
 
 

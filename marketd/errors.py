@@ -73,7 +73,9 @@ class JobRefused(MarketdError):
 
 
 class StoreError(MarketdError):
-    """The database refused a statement; ``sqlstate`` is the server's code or None."""
+    """The database refused a statement; ``sqlstate`` is the server's code or None. ``kind`` is what it counts as."""
+
+    kind = "refused"
 
     def __init__(self, message: str, sqlstate: str | None = None) -> None:
         super().__init__(message)
@@ -82,14 +84,17 @@ class StoreError(MarketdError):
 
 class DatabaseUnavailable(StoreError):
     exit_code = 69
+    kind = "unavailable"
 
 
 class DiskFull(StoreError):
     exit_code = 1
+    kind = "disk_full"
 
 
 class LeaseLost(StoreError):
     exit_code = 75
+    kind = "lease_lost"
 
 
 class ExchangeError(MarketdError):

@@ -16,7 +16,7 @@ from marketd import page
 from marketd.clock import Clock
 from marketd.errors import BadReply, ExchangeError, LimitRefused, Throttled, Unreachable
 from marketd.exchanges.facts import Exchange, Reply, Request
-from marketd.model import Answer, Ask, Claim, Series
+from marketd.model import Answer, Ask, Claim, Drop, Series
 from marketd.ports import Events, Gate, Transport
 
 log = logging.getLogger(__name__)
@@ -254,8 +254,18 @@ class Asking:
                 if not fetcher.smaller_page():
                     raise
                 continue
-            rows = exchange.read_candles(reply.body)
+            return self._checked(ask, reply.body, at_ms)
+
+    def _checked(self, ask: Ask, body: bytes, at_ms: int) -> Answer:
+        exchange, sent = self.fetcher.exchange, 0
+        try:
+            rows = exchange.read_candles(body)
+            sent = len(rows.open_ms)
             return page.check(ask, rows, at_ms=at_ms, columns=exchange.columns, grace_s=exchange.grace_s)
+        except BadReply as error:
+            reason = Drop.CONFLICTING if isinstance(error, page.Conflicting) else Drop.PAGE_REFUSED
+            self.fetcher.events.page_refused(exchange.name, reason, sent)
+            raise
 
     async def first_candle(self, series: Series) -> tuple[int | None, int]:
         """Interval of the oldest candle the exchange has (None: it sent none), and the exchange's time."""

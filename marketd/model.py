@@ -4,7 +4,8 @@ Owns the records that more than one floor talks about. Numbers called ``start``,
 numbers of the record's timeframe, half-open; times are ``_ms`` since the epoch, UTC.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import NamedTuple, TypeAlias
 
@@ -36,6 +37,22 @@ class Cause(StrEnum):
     LATE = "late"
     LOST = "lost"
     SUSPECT = "suspect"
+
+
+class Drop(StrEnum):
+    """Why a row that the exchange sent is not stored.
+
+    Of a page that is used: outside of the ask, not closed yet, off the grid, not a possible candle, the same row again.
+    Of a page that is refused whole: because two of its candles contradict each other, or for any other reason.
+    """
+
+    OUTSIDE = "outside"
+    OPEN = "open"
+    MISALIGNED = "misaligned"
+    IMPLAUSIBLE = "implausible"
+    REPEATED = "repeated"
+    CONFLICTING = "conflicting"
+    PAGE_REFUSED = "page_refused"
 
 
 class Resolution(StrEnum):
@@ -114,7 +131,8 @@ class Answer:
 
     ``covered`` is the range that the answer speaks for, ``rows`` the intervals with a usable candle, ``dropped`` those
     whose row was misaligned or implausible. ``csv`` holds the usable candles, ascending, in ``columns`` order.
-    ``at_ms`` is the exchange's time of the answer. ``asked`` says what was asked for.
+    ``at_ms`` is the exchange's time of the answer. ``drops`` counts the rows that are not stored, by the reason; with
+    ``rows`` they make up all that was ``fetched``.
     """
 
     ask: Ask
@@ -125,7 +143,7 @@ class Answer:
     columns: tuple[str, ...]
     at_ms: int
     fetched: int
-    outside: int = 0
+    drops: Mapping[Drop, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

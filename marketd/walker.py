@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from marketd import planner
 from marketd.blocks import union
 from marketd.clock import Clock
-from marketd.errors import BadReply, DatabaseUnavailable, ExchangeError, MarketdError, leaf
+from marketd.errors import BadReply, DatabaseUnavailable, ExchangeError, MarketdError, StoreError, leaf
 from marketd.fetcher import Asking
 from marketd.model import Answer, Ask, Series, Tally
 from marketd.page import TooManyDropped
@@ -137,7 +137,7 @@ class Walker:
         before, self.account.tally = self.account.tally, stored.tally
         series = answer.ask.series
         self.events.page_stored(
-            series, stored.inserted, stored.updated, stored.updated, stored.change.emptied, answer.dropped.size,
+            series, stored.inserted, stored.updated, stored.updated, stored.change.emptied, answer.drops,
             (self.clock.now_ms() - began_ms) / 1000,
         )  # fmt: skip
         self._tell_gaps(series, before, stored.tally)
@@ -148,9 +148,9 @@ class Walker:
         for attempt in range(1, _STORE_TRIES + 1):
             try:
                 return await write()
-            except DatabaseUnavailable:
-                self.events.store_failed("unavailable")
-                if attempt == _STORE_TRIES:
+            except StoreError as error:
+                self.events.store_failed(error.kind)
+                if not isinstance(error, DatabaseUnavailable) or attempt == _STORE_TRIES:
                     raise
                 await self.clock.sleep(2.0**attempt)
         raise AssertionError("unreachable: the last attempt raises")

@@ -9,6 +9,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Self, TypeAlias
 
 import asyncpg
@@ -32,6 +33,15 @@ _SETTINGS = {
 # Connection lost, server shutting down or starting, read-only after a failover, serialisation, lock not available.
 _WAIT = ("08", "57P", "57014", "55000", "25006", "40001", "40P01", "55P03", "53300")
 _CONNECTION_LOST = "08006"
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Connections of a pool: at work, open without work, and how many there may be."""
+
+    used: int
+    idle: int
+    most: int
 
 
 class Database:
@@ -64,6 +74,14 @@ class Database:
     def where(self) -> str:
         """The address without its password, for messages."""
         return masked_dsn(self.dsn)
+
+    @property
+    def use(self) -> Use:
+        """What the pool is doing right now; nothing while it is closed."""
+        if self._pool is None:
+            return Use(0, 0, self._size)
+        idle = self._pool.get_idle_size()
+        return Use(self._pool.get_size() - idle, idle, self._size)
 
     async def __aenter__(self) -> Self:
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -103,6 +104,12 @@ async def test_three_series_are_kept_fresh_repaired_and_a_fourth_is_backfilled(
             await until(lambda: _accounted(daemon, 4))
             metrics = await get(daemon, "/metrics")
             assert 'marketd_runs_total{job_type="backfill",outcome="success"}' in metrics
+            for shown in (
+                "pages_total.*stored",
+                "scheduler_turn_duration_seconds_count",
+                "pool_connections_max.*pages",
+            ):
+                assert re.search(rf"^marketd_{shown}\S* [1-9]", metrics, re.MULTILINE), shown
             status = await get(daemon, "/ingestion/status?exchange=bitfinex&symbol=LTCUSD&timeframe=1m")
             assert status["candles_count"] > 100
             assert (await get(daemon, "/health"))["status"] == "ok"
@@ -154,6 +161,7 @@ async def test_it_stays_up_and_answers_while_the_database_is_away(tmp_path: Path
     clock = ScaledClock(START)
     nowhere = f"postgresql://marketd@127.0.0.1:{unused_tcp_port}/marketd"
     async with running(nowhere, tmp_path, "http://127.0.0.1:9/v2", clock) as daemon, aiohttp.ClientSession() as session:
+        assert 'marketd_lease_held{exchange="bitfinex"} 0.0' in await get(daemon, "/metrics")
         codes = {}
         for path in ("/livez", "/readyz", "/health", "/ingestion/status?exchange=bitfinex&symbol=BTCUSD&timeframe=1m"):
             async with session.get(f"http://{daemon.address}{path}") as reply:

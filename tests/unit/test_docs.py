@@ -9,7 +9,7 @@ import pytest
 from marketd import errors
 from marketd.cli.root import COMMANDS, root
 from marketd.jobfile import KEYS
-from marketd.settings import Database, Engine, ExchangeSettings, Http, Log, Section, Settings
+from marketd.settings import Database, Engine, ExchangeSettings, Http, Log, Metrics, Section, Settings
 from tests.command import every_command
 
 ROOT = Path(__file__).parents[2]
@@ -56,13 +56,14 @@ def test_the_list_of_commands_says_what_each_help_says() -> None:
     ("heading", "model"),
     [
         ("## Keys without a section", Settings), ("## `[database]`", Database), ("## `[http]`", Http),
-        ("## `[exchanges.bitfinex]`", ExchangeSettings), ("## `[log]`", Log), ("## `[engine]`", Engine),
+        ("## `[metrics]`", Metrics), ("## `[exchanges.bitfinex]`", ExchangeSettings), ("## `[log]`", Log),
+        ("## `[engine]`", Engine),
     ],
 )  # fmt: skip
 def test_every_setting_is_in_the_manual(heading: str, model: type[Section]) -> None:
     _, _, rest = SETTINGS.partition(heading)
     said = rest.partition("\n## ")[0]
-    sections = {"database", "http", "exchanges", "log", "engine"}
+    sections = {"database", "http", "metrics", "exchanges", "log", "engine"}
     for key in set(model.model_fields) - (sections if model is Settings else set()):
         assert f"`{key}`" in said, f"{key} is not below {heading} in docs/configuration.md"
 

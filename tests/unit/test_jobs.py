@@ -18,6 +18,7 @@ from marketd.jobs import (
     duplicates,
     feasibility,
     job_from_row,
+    ordered,
     tracked_series,
     working_rows,
 )
@@ -340,8 +341,8 @@ class TestAssigned:
     def test_an_order_works_on_what_it_names_whoever_else_does(self) -> None:
         jobs = [job(1, "BTCUSD", "1m"), job(2, "BTCUSD", "1m", origin="order"), job(3, None, None, origin="order")]
         tracked = tracked_series(jobs, FRAMES)
-        assert worked(jobs[1], tracked, jobs) == (BTC_1M,)
-        assert worked(jobs[2], tracked, jobs) == (BTC_1M,)
+        assert ordered(jobs[1], tracked, FRAMES) == (BTC_1M,)
+        assert ordered(jobs[2], tracked, FRAMES) == (BTC_1M,)
         assert duplicates(jobs) == ()
 
     @settings(deadline=None)
