@@ -65,8 +65,8 @@ def until_ms(written: str, now_ms: int) -> int:
 def pause(app: App, ids: Sequence[int], exchange: str | None, until: int | None) -> int:
     """Fire jobs no more for a while.
 
-    Some jobs of whatever origin, or all of an exchange. A pause outlives reloads and restarts. What runs now goes on
-    to its end; firings that fall into the pause are left out.
+    Some jobs of whatever origin, or all of an exchange. A pause outlives reloads and restarts. A run under way
+    stops at its next page border; firings that fall into the pause are left out.
 
     \b
     Examples:

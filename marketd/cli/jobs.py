@@ -10,6 +10,7 @@ from marketd.cli.jobadd import add
 from marketd.cli.jobchange import disable, enable, remove
 from marketd.cli.joblisting import list_jobs
 from marketd.cli.jobpause import pause, resume
+from marketd.cli.jobrun import run
 from marketd.cli.listings import limit_option, show_runs
 from marketd.cli.options import JOB_ID
 
@@ -25,6 +26,7 @@ def jobs() -> None:
     Examples:
       marketd jobs add --symbol BTCUSD --type continuous --schedule '*/5 * * * *'
       marketd jobs list
+      marketd jobs run 12
       marketd jobs pause --exchange bitfinex --until 2h
     """
 
@@ -50,5 +52,5 @@ def history(app: App, job_id: int | None, limit: int, as_json: bool) -> int:
     return show_runs(app, "marketd jobs history", job_id, limit, as_json=as_json)
 
 
-for each in (add, list_jobs, enable, disable, remove, pause, resume, history):
+for each in (add, list_jobs, run, enable, disable, remove, pause, resume, history):
     jobs.add_command(each)
