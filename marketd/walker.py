@@ -97,7 +97,7 @@ class Walker:
                 raise outcome
             self.progress.advanced(walk.series, walk.remaining.size + self.ahead, self.account.tally)
         if walk.remaining and self.account.stop.is_set():
-            raise Stopped(f"{walk.series}: stopped at a page border")
+            raise Stopped("stopped at a page border")
         return walk
 
     def _refuse_to_stall(self, before: Walk, after: Walk) -> None:
@@ -212,7 +212,7 @@ class Walker:
         if not Ranges.of(ask.span) & walk.remaining:
             return walk
         if self.account.stop.is_set():
-            raise Stopped(f"{walk.series}: stopped at a page border")
+            raise Stopped("stopped at a page border")
         try:
             answer = await self.asking.answer(ask)
         except BadReply as error:

@@ -194,7 +194,8 @@ class Orders:
 def _handed_result(series: Series, state: OrderState) -> Result:
     if state.status is None:
         return Result(series, RunStatus.SKIPPED, Tally(), error="not begun: withdrawn")
-    error = None if state.status is RunStatus.SUCCESS else state.error
+    # The table and the list name the series already.
+    error = None if state.status is RunStatus.SUCCESS else (state.error or "").removeprefix(f"{series}: ")
     return Result(series, state.status, state.tally, error=error, run_id=state.run_id)
 
 
