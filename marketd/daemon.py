@@ -29,6 +29,7 @@ from marketd.ports import Progress
 from marketd.pulse import Pulse
 from marketd.scheduler import Desk, Scheduler
 from marketd.standing import Standing, Working
+from marketd.store.leases import Leases
 from marketd.store.queries import sql
 from marketd.store.reports import Reports
 from marketd.store.runs import Runs
@@ -87,6 +88,8 @@ class Daemon:
                 }})  # fmt: skip
             url = await self._database_url(stack, config)
             opened = await stack.enter_async_context(Database(url, prepare=sql("page_table")))
+            # A lease that is not renewed in time is lost: it waits for nobody.
+            renewing = await stack.enter_async_context(Database(url, size=1, application="marketd lease"))
             # The port answers from the first moment, also while the database is away; its readers never wait for pages.
             readers = await stack.enter_async_context(
                 Database(url, size=2, application="marketd port", statement_s=_PORT_STATEMENT_S)
@@ -98,7 +101,8 @@ class Daemon:
             self.listening.set()
             log.info("listening", extra={"fields": {"address": port.address, "version": standing.version}})
             gauges = Gauges(self.metrics, standing, reports, {"pages": opened, "port": readers})
-            service = _Service(self, config, standing, opened, gauges, transport, bulletin)
+            leases = assembly.leases_of(renewing, "daemon")
+            service = _Service(self, config, standing, opened, leases, gauges, transport, bulletin)
             await service.live(self._stopping, self._reload)
 
     async def _database_url(self, stack: AsyncExitStack, config: Config) -> str:
@@ -131,6 +135,7 @@ class _Service:
     config: Config
     standing: Standing
     opened: Database
+    leases: Leases
     gauges: Gauges
     transport: Transport
     bulletin: Bulletin
@@ -270,7 +275,7 @@ class _Service:
         clock, metrics, engine = self.daemon.clock, self.daemon.metrics, self.config.engine
         try:
             async with assembly.lane(
-                name, self.config, self.opened, self.transport, clock, metrics, Progress(), kind="daemon"
+                name, self.config, self.opened, self.transport, clock, metrics, Progress(), leases=self.leases
             ) as lane:
                 desk = Desk(name, lane.lease.epoch, lane.runner, lane.runs, lane.orders, SeriesReader(self.opened))
                 scheduler = Scheduler(

@@ -375,7 +375,7 @@ class Scheduler:
         try:
             async with places[job.job_type]:
                 outcome = await self._outcome(job, task.order, account)
-            await self._finish(job, account, outcome)
+                await self._finish(job, account, outcome)
         finally:
             del self._running[job.id]
             self._orders.discard(job.id)
@@ -412,7 +412,6 @@ class Scheduler:
         while True:
             try:
                 await self.desk.runs.finish(account.run_id, outcome.status, outcome.error, outcome.tally)
-                await self.desk.runs.note_job(job.id, outcome.status, outcome.error)
                 break
             except LeaseLost as error:
                 self.events.store_failed(error.kind)

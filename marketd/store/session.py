@@ -69,6 +69,8 @@ class Database:
         self._command_s = statement_s + 5
         self._prepare = prepare
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        # Who waits for others of this process must not take it for a database that is out of reach.
+        self._places = asyncio.Semaphore(size)
 
     @property
     def where(self) -> str:
@@ -119,15 +121,16 @@ class Database:
         if self._pool is None:
             raise DatabaseUnavailable("the database pool is closed")
         connection: Connection | None = None
-        try:
-            connection = await self._pool.acquire(timeout=_ACQUIRE_S)
-            yield connection
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-            _reraise_cancellation(error)
-            raise translated(error, self.where) from error
-        finally:
-            if connection is not None:
-                await self._release(connection)
+        async with self._places:
+            try:
+                connection = await self._pool.acquire(timeout=_ACQUIRE_S)
+                yield connection
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+                _reraise_cancellation(error)
+                raise translated(error, self.where) from error
+            finally:
+                if connection is not None:
+                    await self._release(connection)
 
     async def _release(self, connection: Connection) -> None:
         if self._pool is None:

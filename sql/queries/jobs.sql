@@ -117,10 +117,15 @@ ON CONFLICT DO NOTHING
 
 -- name: finish_run
 -- params: id bigint, status text, error text, requests integer, fetched bigint, inserted bigint, updated bigint, empties bigint, gaps_opened integer, gaps_closed integer
-UPDATE market_data_job_runs SET status = $2::text, error_message = $3::text, completed_at = greatest(clock_timestamp(), started_at), requests = $4::integer,
-    candles_fetched = $5::bigint, candles_inserted = $6::bigint, candles_updated = $7::bigint, empties = $8::bigint,
-    gaps_opened = $9::integer, gaps_closed = $10::integer
-WHERE id = $1::bigint AND status = 'running'
+-- The end of a run, in its row and in its job's; what a takeover has closed meanwhile stays closed.
+WITH ended AS (
+    UPDATE market_data_job_runs SET status = $2::text, error_message = $3::text, completed_at = greatest(clock_timestamp(), started_at),
+        requests = $4::integer, candles_fetched = $5::bigint, candles_inserted = $6::bigint, candles_updated = $7::bigint,
+        empties = $8::bigint, gaps_opened = $9::integer, gaps_closed = $10::integer
+    WHERE id = $1::bigint AND status = 'running'
+    RETURNING job_id
+)
+SELECT marketd_note_job(job_id, $2::text, $3::text) FROM ended
 
 -- name: interrupt_runs
 -- params: exchange text, epoch bigint

@@ -72,9 +72,9 @@ class Rows:
         self._answer()
         self.finished.append((run, status, error))
         self.running = {job: one for job, one in self.running.items() if one != run}
+        await self.note.wait()
 
     async def note_job(self, job: int, status: str, error: str | None) -> None:
-        await self.note.wait()
         self.noted.append((job, status, error))
 
     async def open(self, exchange: str) -> Sequence[dict[str, Any]]:
