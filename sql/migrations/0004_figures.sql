@@ -1,5 +1,5 @@
--- Figures that a reader who polls may have for nothing: what the ledger of each series adds up to, kept with every change of it, and the
--- indexes for what is read beside them.
+-- Figures that a reader who polls may have for nothing: what the ledger of each series and the runs of each hour add up to, kept with
+-- every change of them, and the indexes for what is read beside them.
 
 CREATE TABLE series_figures (
     exchange text COLLATE "C" NOT NULL,
@@ -107,18 +107,84 @@ CREATE TRIGGER candle_coverage_removed AFTER DELETE ON candle_coverage
 CREATE TRIGGER candle_coverage_emptied AFTER TRUNCATE ON candle_coverage
     FOR EACH STATEMENT EXECUTE FUNCTION marketd_keep_figures();
 
+-- Runs of frequent jobs are many; of those that have ended the hours are counted as they end.
+CREATE TABLE run_figures (
+    exchange text COLLATE "C" NOT NULL,
+    hour timestamptz NOT NULL,
+    success bigint NOT NULL,
+    partial bigint NOT NULL,
+    failed bigint NOT NULL,
+    interrupted bigint NOT NULL,
+    skipped bigint NOT NULL,
+    candles bigint NOT NULL,
+    PRIMARY KEY (exchange, hour)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE run_figures IS 'Runs that have ended, and the candles they stored, by the hour in which they started; kept by triggers on market_data_job_runs.';
+GRANT SELECT ON run_figures TO marketd_run, marketd_read;
+
+CREATE FUNCTION marketd_keep_run_figures() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+    AS $$
+BEGIN
+    IF TG_OP IN ('UPDATE', 'DELETE') THEN
+        INSERT INTO run_figures AS f
+        SELECT j.exchange, date_trunc('hour', r.started_at, 'UTC'), -count(*) FILTER (WHERE r.status = 'success'),
+               -count(*) FILTER (WHERE r.status = 'partial'), -count(*) FILTER (WHERE r.status = 'failed'),
+               -count(*) FILTER (WHERE r.status = 'interrupted'), -count(*) FILTER (WHERE r.status = 'skipped'), -sum(r.candles_inserted)
+        FROM removed r JOIN market_data_jobs j ON j.id = r.job_id
+        WHERE r.status <> 'running' AND r.started_at IS NOT NULL
+        GROUP BY 1, 2 ORDER BY 1, 2
+        ON CONFLICT (exchange, hour) DO UPDATE SET
+            success = f.success + excluded.success, partial = f.partial + excluded.partial, failed = f.failed + excluded.failed,
+            interrupted = f.interrupted + excluded.interrupted, skipped = f.skipped + excluded.skipped, candles = f.candles + excluded.candles;
+    END IF;
+    IF TG_OP IN ('INSERT', 'UPDATE') THEN
+        INSERT INTO run_figures AS f
+        SELECT j.exchange, date_trunc('hour', r.started_at, 'UTC'), count(*) FILTER (WHERE r.status = 'success'),
+               count(*) FILTER (WHERE r.status = 'partial'), count(*) FILTER (WHERE r.status = 'failed'),
+               count(*) FILTER (WHERE r.status = 'interrupted'), count(*) FILTER (WHERE r.status = 'skipped'), sum(r.candles_inserted)
+        FROM added r JOIN market_data_jobs j ON j.id = r.job_id
+        WHERE r.status <> 'running' AND r.started_at IS NOT NULL
+        GROUP BY 1, 2 ORDER BY 1, 2
+        ON CONFLICT (exchange, hour) DO UPDATE SET
+            success = f.success + excluded.success, partial = f.partial + excluded.partial, failed = f.failed + excluded.failed,
+            interrupted = f.interrupted + excluded.interrupted, skipped = f.skipped + excluded.skipped, candles = f.candles + excluded.candles;
+    END IF;
+    IF TG_OP = 'TRUNCATE' THEN
+        DELETE FROM run_figures;
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER market_data_job_runs_added AFTER INSERT ON market_data_job_runs
+    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION marketd_keep_run_figures();
+CREATE TRIGGER market_data_job_runs_changed AFTER UPDATE ON market_data_job_runs
+    REFERENCING OLD TABLE AS removed NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION marketd_keep_run_figures();
+CREATE TRIGGER market_data_job_runs_removed AFTER DELETE ON market_data_job_runs
+    REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION marketd_keep_run_figures();
+CREATE TRIGGER market_data_job_runs_emptied AFTER TRUNCATE ON market_data_job_runs
+    FOR EACH STATEMENT EXECUTE FUNCTION marketd_keep_run_figures();
+
 CREATE FUNCTION marketd_count_figures() RETURNS void
     LANGUAGE plpgsql
     AS $$
 BEGIN
-    LOCK TABLE candle_coverage IN SHARE ROW EXCLUSIVE MODE;
+    LOCK TABLE candle_coverage, market_data_job_runs IN SHARE ROW EXCLUSIVE MODE;
     DELETE FROM series_figures;
     INSERT INTO series_figures
     SELECT exchange, symbol, timeframe, count(*), sum(marketd_answered_size(block, answered)), sum(stored),
            sum(marketd_once_size(answered, empty_once)), min(lower(answered)), max(upper(answered))
     FROM candle_coverage GROUP BY exchange, symbol, timeframe;
+    DELETE FROM run_figures;
+    INSERT INTO run_figures
+    SELECT j.exchange, date_trunc('hour', r.started_at, 'UTC'), count(*) FILTER (WHERE r.status = 'success'),
+           count(*) FILTER (WHERE r.status = 'partial'), count(*) FILTER (WHERE r.status = 'failed'),
+           count(*) FILTER (WHERE r.status = 'interrupted'), count(*) FILTER (WHERE r.status = 'skipped'), sum(r.candles_inserted)
+    FROM market_data_job_runs r JOIN market_data_jobs j ON j.id = r.job_id
+    WHERE r.status <> 'running' AND r.started_at IS NOT NULL
+    GROUP BY 1, 2;
 END $$;
-COMMENT ON FUNCTION marketd_count_figures IS 'Counts all series anew, for the owner of the tables, where verify found figures that are not what the ledger adds up to.';
+COMMENT ON FUNCTION marketd_count_figures IS 'Counts all figures anew, for the owner of the tables, where verify found some that are not what they should be.';
 REVOKE ALL ON FUNCTION marketd_count_figures FROM PUBLIC;
 SELECT marketd_count_figures();
 

@@ -1,5 +1,5 @@
--- What readers are shown: HTTP, status, runs, gaps, coverage. Counts come from series_figures, which is kept with the ledger, and never
--- from the candle table, which is only asked for its oldest and newest row of a series, by its index.
+-- What readers are shown: HTTP, status, runs, gaps, coverage. Counts come from series_figures and run_figures, which are kept with the
+-- ledger and the runs, and never from the candle table, which is only asked for its oldest and newest row of a series, by its index.
 
 -- name: report_ping
 -- params:
@@ -162,23 +162,37 @@ WHERE r.id = ANY ($1::bigint[])
 
 -- name: report_day
 -- params: exchange text
--- The runs of the last 24 hours by the database's clock, and the newest ones ever.
-SELECT count(*) FILTER (WHERE r.started_at > now() - interval '24 hours') AS total,
-       count(*) FILTER (WHERE r.started_at > now() - interval '24 hours' AND r.status = 'success') AS success,
-       count(*) FILTER (WHERE r.started_at > now() - interval '24 hours' AND r.status = 'partial') AS partial,
-       count(*) FILTER (WHERE r.started_at > now() - interval '24 hours' AND r.status = 'failed') AS failed,
-       count(*) FILTER (WHERE r.started_at > now() - interval '24 hours' AND r.status = 'interrupted') AS interrupted,
-       count(*) FILTER (WHERE r.started_at > now() - interval '24 hours' AND r.status = 'skipped') AS skipped,
-       count(*) FILTER (WHERE r.status = 'running') AS running,
-       coalesce(sum(r.candles_inserted) FILTER (WHERE r.started_at > now() - interval '24 hours'), 0)::bigint AS candles,
+-- The runs of the last 24 hours by the database's clock, and the newest ones ever. Whole hours come from run_figures; counted are the runs
+-- of the hour that is cut, and those that have not ended.
+WITH since AS MATERIALIZED (
+    SELECT now() - interval '24 hours' AS moment, date_trunc('hour', now() - interval '24 hours', 'UTC') + interval '1 hour' AS hour
+), parts AS (
+    SELECT f.success, f.partial, f.failed, f.interrupted, f.skipped, 0 AS running, 0 AS started, f.candles
+    FROM run_figures f
+    WHERE f.hour >= (SELECT hour FROM since) AND ($1::text IS NULL OR f.exchange = $1::text)
+    UNION ALL
+    SELECT count(*) FILTER (WHERE r.status = 'success'), count(*) FILTER (WHERE r.status = 'partial'),
+           count(*) FILTER (WHERE r.status = 'failed'), count(*) FILTER (WHERE r.status = 'interrupted'),
+           count(*) FILTER (WHERE r.status = 'skipped'), 0, 0, sum(r.candles_inserted)
+    FROM market_data_job_runs r JOIN market_data_jobs j ON j.id = r.job_id
+    WHERE r.started_at > (SELECT moment FROM since) AND r.started_at < (SELECT hour FROM since) AND r.status <> 'running'
+      AND ($1::text IS NULL OR j.exchange = $1::text)
+    UNION ALL
+    SELECT 0, 0, 0, 0, 0, count(*), count(*) FILTER (WHERE r.started_at > (SELECT moment FROM since)),
+           sum(r.candles_inserted) FILTER (WHERE r.started_at > (SELECT moment FROM since))
+    FROM market_data_job_runs r JOIN market_data_jobs j ON j.id = r.job_id
+    WHERE r.status = 'running' AND ($1::text IS NULL OR j.exchange = $1::text)
+)
+SELECT sum(p.success + p.partial + p.failed + p.interrupted + p.skipped + p.started)::bigint AS total, sum(p.success)::bigint AS success,
+       sum(p.partial)::bigint AS partial, sum(p.failed)::bigint AS failed, sum(p.interrupted)::bigint AS interrupted,
+       sum(p.skipped)::bigint AS skipped, sum(p.running)::bigint AS running, coalesce(sum(p.candles), 0)::bigint AS candles,
        (SELECT k.id FROM market_data_job_runs k JOIN market_data_jobs j ON j.id = k.job_id
         WHERE k.started_at IS NOT NULL AND ($1::text IS NULL OR j.exchange = $1::text)
         ORDER BY k.started_at DESC LIMIT 1) AS last_run,
        (SELECT k.completed_at FROM market_data_job_runs k JOIN market_data_jobs j ON j.id = k.job_id
         WHERE k.started_at IS NOT NULL AND k.status = 'success' AND ($1::text IS NULL OR j.exchange = $1::text)
         ORDER BY k.started_at DESC LIMIT 1) AS last_success
-FROM market_data_job_runs r JOIN market_data_jobs j ON j.id = r.job_id
-WHERE (r.started_at > now() - interval '24 hours' OR r.status = 'running') AND ($1::text IS NULL OR j.exchange = $1::text)
+FROM parts p
 
 -- name: report_jobs
 -- params: exchange text, after bigint, most integer

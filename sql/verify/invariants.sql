@@ -126,3 +126,23 @@ FROM counted c
 FULL JOIN series_figures f USING (exchange, symbol, timeframe)
 WHERE (coalesce(c.blocks, 0), coalesce(c.answered, 0), coalesce(c.stored, 0), coalesce(c.empty_once, 0), c.answered_start, c.answered_end)
       IS DISTINCT FROM (f.blocks, f.answered, f.stored, f.empty_once, f.answered_start, f.answered_end)
+
+-- name: i20_run_figures
+-- params:
+-- The hours of the run figures are what the runs that have ended add up to.
+WITH counted AS (
+    SELECT j.exchange, date_trunc('hour', r.started_at, 'UTC') AS hour, count(*) FILTER (WHERE r.status = 'success') AS success,
+           count(*) FILTER (WHERE r.status = 'partial') AS partial, count(*) FILTER (WHERE r.status = 'failed') AS failed,
+           count(*) FILTER (WHERE r.status = 'interrupted') AS interrupted, count(*) FILTER (WHERE r.status = 'skipped') AS skipped,
+           sum(r.candles_inserted) AS candles
+    FROM market_data_job_runs r JOIN market_data_jobs j ON j.id = r.job_id
+    WHERE r.status <> 'running' AND r.started_at IS NOT NULL
+    GROUP BY 1, 2
+)
+SELECT exchange, NULL::text AS symbol, NULL::text AS timeframe, hour AS start_time, hour + interval '1 hour' AS end_time,
+       'its figures are not what the runs add up to: the owner of the tables may run SELECT marketd_count_figures()' AS problem
+FROM counted c
+FULL JOIN run_figures f USING (exchange, hour)
+WHERE (coalesce(c.success, 0), coalesce(c.partial, 0), coalesce(c.failed, 0), coalesce(c.interrupted, 0), coalesce(c.skipped, 0),
+       coalesce(c.candles, 0))
+      IS DISTINCT FROM (f.success, f.partial, f.failed, f.interrupted, f.skipped, f.candles)

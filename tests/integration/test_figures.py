@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -362,3 +363,70 @@ async def test_the_migration_counts_what_is_there(empty_database: str) -> None:
         assert await wrong(rows) == []
         assert await edges(rows) == DAY
         assert await connection.fetchval("SELECT missing_size FROM candle_gaps WHERE id = $1", gap) == 7
+
+
+RUNS = (
+    "UPDATE market_data_job_runs SET status = 'success', completed_at = now() WHERE status = 'running'",
+    "UPDATE market_data_job_runs SET status = 'interrupted', completed_at = now() WHERE status = 'running'",
+    "UPDATE market_data_job_runs SET candles_inserted = candles_inserted + 7 WHERE status = 'running'",
+    "UPDATE market_data_job_runs SET candles_inserted = candles_inserted + 1 WHERE id % 3 = 0",
+    "UPDATE market_data_job_runs SET started_at = started_at - interval '50 minutes' WHERE id % 5 = 0",
+    "DELETE FROM market_data_job_runs WHERE id % 4 = 0",
+)
+BY_STATUS = (
+    "SELECT r.status, count(*) AS runs, count(*) FILTER (WHERE r.started_at > now() - interval '24 hours') AS started,"
+    " coalesce(sum(candles_inserted) FILTER (WHERE r.started_at > now() - interval '24 hours'), 0)::bigint AS candles"
+    " FROM market_data_job_runs r JOIN market_data_jobs j ON j.id = r.job_id"
+    " WHERE $1::text IS NULL OR j.exchange = $1 GROUP BY r.status"
+)
+
+
+async def more_runs(rows: Rows, luck: random.Random, jobs: list[int]) -> None:
+    """Runs that began around the hours of now and of a day ago, and one that still runs."""
+    for job in jobs:
+        ago = timedelta(minutes=luck.randint(0, 150)) + luck.choice([timedelta(), timedelta(hours=22, minutes=45)])
+        status = luck.choice(["success", "partial", "failed", "skipped", "interrupted"])
+        await rows.connection.execute(
+            "INSERT INTO market_data_job_runs (job_id, scheduled_for, started_at, completed_at, status,"
+            " candles_inserted, error_message) VALUES"
+            " ($1, clock_timestamp(), now() - $2::interval, now(), $3, $4, 'because')",
+            job, ago, status, luck.randint(0, 99),
+        )  # fmt: skip
+    await rows.connection.execute(
+        "INSERT INTO market_data_job_runs (job_id, scheduled_for, started_at, status, candles_inserted)"
+        " VALUES ($1, clock_timestamp(), now() - $2::interval, 'running', 5) ON CONFLICT DO NOTHING",
+        luck.choice(jobs), timedelta(minutes=luck.randint(0, 2000)),
+    )  # fmt: skip
+
+
+async def check_day(rows: Rows, reports: Reports, exchange: str | None) -> None:
+    """What is told of the day is what a count of all runs says."""
+    counted = {row["status"]: row for row in await rows.connection.fetch(BY_STATUS, exchange)}
+    told = await reports.runs_24h(exchange)
+    assert told.total == sum(row["started"] for row in counted.values())
+    assert told.candles == sum(row["candles"] for row in counted.values())
+    assert told.running == (counted["running"]["runs"] if "running" in counted else 0)
+    for status in ("success", "partial", "failed", "interrupted", "skipped"):
+        assert getattr(told, status) == (counted[status]["started"] if status in counted else 0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_the_day_follows_every_run(database: str, rows: Rows, seed: int) -> None:
+    luck = random.Random(seed)
+    jobs = [await rows.job(job_type) for job_type in ("continuous", "gap_repair")]
+    other = "INSERT INTO market_data_jobs (exchange, job_type) VALUES ('kraken', 'gap_repair') RETURNING id"
+    jobs.append(await rows.connection.fetchval(other))
+    async with Database(database, size=1) as opened:
+        for _ in range(25):
+            await more_runs(rows, luck, jobs)
+            await rows.connection.execute(luck.choice(RUNS))
+            for exchange in (None, "kraken", "nobody"):
+                await check_day(rows, Reports(opened), exchange)
+        assert await rows.connection.fetch(QUERIES["i20_run_figures"].sql) == []
+        await rows.connection.execute("UPDATE run_figures SET failed = failed + 1 WHERE exchange = 'kraken'")
+        wrong_hours = await rows.connection.fetch(QUERIES["i20_run_figures"].sql)
+        assert {row["exchange"] for row in wrong_hours} == {"kraken"}
+        await rows.connection.execute("SELECT marketd_count_figures()")
+        assert await rows.connection.fetch(QUERIES["i20_run_figures"].sql) == []
+        await rows.connection.execute("TRUNCATE market_data_job_runs")
+        await check_day(rows, Reports(opened), None)

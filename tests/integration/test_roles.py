@@ -64,6 +64,7 @@ async def test_the_runtime_role_works(database: str, owner: "asyncpg.Connection[
         "UPDATE marketd_schema SET version = 9",
         "UPDATE series_figures SET stored = 0",
         "DELETE FROM series_figures",
+        "UPDATE run_figures SET failed = 0",
         "SELECT marketd_count_figures()",
     ],
 )
