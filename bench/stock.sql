@@ -30,11 +30,11 @@ VALUES ('bitfinex', $1::text, '1m', to_timestamp($2::integer * 86400.0), now())
 
 -- name: stock_jobs
 -- params:
--- Three jobs for each of twelve series, others of series without candles, and orders by hand, most of them of long ago.
+-- Three jobs for each of twelve series, others that are disabled, and orders by hand, most of them of long ago.
 INSERT INTO market_data_jobs (exchange, symbol, timeframe, job_type, schedule, origin, owner, enabled, created_at)
 SELECT 'bitfinex', CASE WHEN n <= 36 THEN 'BENCH' || n % 12 ELSE 'OTHER' || n END, '1m',
        (ARRAY['continuous', 'backfill', 'gap_repair'])[1 + n / 12 % 3], CASE WHEN n <= 100 THEN '* * * * *' END,
-       CASE WHEN n <= 100 THEN 'file' ELSE 'order' END, 'bench', n <= 100, now() - (2000 - n) * interval '1 hour'
+       CASE WHEN n <= 100 THEN 'file' ELSE 'order' END, 'bench', n <= 36, now() - (2000 - n) * interval '1 hour'
 FROM generate_series(1, 2000) AS n
 
 -- name: stock_runs

@@ -188,6 +188,7 @@ COMMENT ON FUNCTION marketd_count_figures IS 'Counts all figures anew, for the o
 REVOKE ALL ON FUNCTION marketd_count_figures FROM PUBLIC;
 SELECT marketd_count_figures();
 
+-- squawk-ignore adding-field-with-default
 ALTER TABLE candle_gaps ADD COLUMN missing_size bigint NOT NULL GENERATED ALWAYS AS (marketd_size(missing)) STORED;
 
 CREATE FUNCTION marketd_part(intervals int4multirange, size bigint, start integer, until integer) RETURNS bigint
@@ -216,18 +217,20 @@ CREATE FUNCTION marketd_unknown(exchange text, symbol text, timeframe text, star
     AS $$
 SELECT greatest(0, $5::bigint - $4 - g.owed - CASE
            WHEN f.answered_end IS NULL OR i.start >= i.until THEN 0
-           WHEN i.start = f.answered_start AND i.until = f.answered_end THEN f.answered
+           WHEN NOT i.cut THEN f.answered
            WHEN f.answered + g.owed_between = f.answered_end - f.answered_start THEN i.until - i.start - g.owed_inside
            WHEN (i.until - i.start) * 2::bigint <= f.answered_end - f.answered_start THEN marketd_answered_within($1, $2, $3, i.start, i.until)
            ELSE f.answered - marketd_answered_within($1, $2, $3, f.answered_start, i.start)
                 - marketd_answered_within($1, $2, $3, i.until, f.answered_end) END)
 FROM (SELECT) AS one
 LEFT JOIN series_figures f ON f.exchange = $1 AND f.symbol = $2 AND f.timeframe = $3
-CROSS JOIN LATERAL (SELECT greatest($4, f.answered_start) AS start, least($5, f.answered_end) AS until) i
+CROSS JOIN LATERAL (
+    SELECT greatest($4, f.answered_start) AS start, least($5, f.answered_end) AS until, $4 > f.answered_start OR $5 < f.answered_end AS cut
+) i
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(marketd_part(o.missing, o.missing_size, $4, $5)), 0) AS owed,
-           coalesce(sum(marketd_part(o.missing, o.missing_size, i.start, i.until)), 0) AS owed_inside,
-           coalesce(sum(marketd_part(o.missing, o.missing_size, f.answered_start, f.answered_end)), 0) AS owed_between
+           coalesce(sum(marketd_part(o.missing, o.missing_size, i.start, i.until)) FILTER (WHERE i.cut), 0) AS owed_inside,
+           coalesce(sum(marketd_part(o.missing, o.missing_size, f.answered_start, f.answered_end)) FILTER (WHERE i.cut), 0) AS owed_between
     FROM candle_gaps o
     WHERE o.exchange = $1 AND o.symbol = $2 AND o.timeframe = $3 AND o.repaired_at IS NULL AND o.cause <> 'suspect'
 ) g
@@ -235,6 +238,7 @@ $$;
 COMMENT ON FUNCTION marketd_unknown IS 'How many intervals in [start, until) are neither answered nor owed.';
 
 -- The earliest look of a series, and the series with a look that is due, without reading all that are due.
+-- squawk-ignore require-concurrent-index-deletion
 DROP INDEX candle_coverage_looks;
 CREATE INDEX candle_coverage_looks ON candle_coverage (exchange, symbol, timeframe, look_at) WHERE look_at IS NOT NULL;
 CREATE INDEX market_data_jobs_series ON market_data_jobs (exchange, symbol, timeframe);
