@@ -18,6 +18,7 @@ import uvloop
 
 from bench import stock, work
 from marketd.assembly import ready_schema
+from marketd.cli.start import share_time
 from marketd.clock import SystemClock
 from marketd.config import Config, build, read_text
 from marketd.embedded import EmbeddedPostgres
@@ -120,6 +121,7 @@ def main() -> None:
     parser.add_argument("--large", action="store_true", help="beside ten million candles instead of one")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
+    share_time()
     with tempfile.TemporaryDirectory(prefix="marketd-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)  # as root, the server runs as another user

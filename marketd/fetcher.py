@@ -5,6 +5,7 @@ exchange asks for, the circuit that opens when it is out of reach, its page size
 to ask, and to store.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ _CLOCKS_DIFFER_MS = 120_000  # the settle time: a larger difference delays what 
 _CIRCUIT_FAILURES = 8
 _CIRCUIT_FIRST_MS = 30_000
 _CIRCUIT_LONGEST_MS = 600_000
+_LONG = 50_000  # bytes of a body that takes longer to be read than others on the loop should wait
 
 
 @dataclass(slots=True)
@@ -254,8 +256,15 @@ class Asking:
                 if not fetcher.smaller_page():
                     raise
                 continue
-            rows = exchange.read_candles(reply.body)
-            return page.check(ask, rows, at_ms=at_ms, columns=exchange.columns, grace_s=exchange.grace_s)
+            if len(reply.body) < _LONG:
+                return self._read(ask, reply.body, at_ms)
+            return await asyncio.to_thread(self._read, ask, reply.body, at_ms)
+
+    def _read(self, ask: Ask, body: bytes, at_ms: int) -> Answer:
+        """Pure, so that it may run in a thread."""
+        exchange = self.fetcher.exchange
+        rows = exchange.read_candles(body)
+        return page.check(ask, rows, at_ms=at_ms, columns=exchange.columns, grace_s=exchange.grace_s)
 
     async def first_candle(self, series: Series) -> tuple[int | None, int]:
         """Interval of the oldest candle the exchange has (None: it sent none), and the exchange's time."""
