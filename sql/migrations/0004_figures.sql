@@ -226,6 +226,7 @@ FROM (SELECT) AS one
 LEFT JOIN series_figures f ON f.exchange = $1 AND f.symbol = $2 AND f.timeframe = $3
 CROSS JOIN LATERAL (
     SELECT greatest($4, f.answered_start) AS start, least($5, f.answered_end) AS until, $4 > f.answered_start OR $5 < f.answered_end AS cut
+    OFFSET 0
 ) i
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(marketd_part(o.missing, o.missing_size, $4, $5)), 0) AS owed,

@@ -57,6 +57,7 @@ ORDER BY exchange, symbol, timeframe LIMIT $7::integer
 -- The figures of these series. Wanted is the design's wanted history up to the newest answer: it begins at the start of the
 -- backfill row that works on the series (else the first candle), or where coverage began if there is no such row.
 -- How many series there are is hidden from the planner by (SELECT …): one plan serves all, and planning takes longer than the reading.
+-- OFFSET 0 keeps what stands above it from being computed once for every use.
 SELECT p.exchange, p.symbol, p.timeframe, s.derived_from, s.known_since, s.first_open_time,
        (SELECT k.open_time FROM candles k WHERE k.exchange = p.exchange AND k.symbol = p.symbol AND k.timeframe = p.timeframe
         ORDER BY k.open_time LIMIT 1) AS oldest_open_time,
@@ -89,6 +90,7 @@ CROSS JOIN LATERAL (
     SELECT CASE WHEN j.id IS NULL THEN f.answered_start ELSE coalesce(greatest(j.start, first.number), f.answered_start) END AS start,
            least(f.answered_end, j.until) AS until,
            f.answered_end IS NOT NULL AND (j.id IS NULL OR j.start IS NOT NULL OR first.number IS NOT NULL) AS history_known
+    OFFSET 0
 ) w
 CROSS JOIN LATERAL (
     SELECT CASE WHEN w.start < w.until THEN int4multirange(int4range(w.start, w.until)) ELSE '{}' END AS span
