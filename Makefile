@@ -9,7 +9,7 @@ SQUAWK := --pg-version 15.0 --assume-in-transaction \
 	--exclude require-lock-timeout,require-statement-timeout,require-concurrent-index-creation,prefer-bigint-over-int,prefer-bigint-over-smallint
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-alerts lint format check bench lock clean
+.PHONY: help demo test test-alerts lint format check bench bench-large lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,8 +50,12 @@ format: .venv/.installed ## rewrite the code in the house format
 
 check: lint test ## what has to pass before a commit
 
-bench: .venv/.installed ## measure pages, plans and queries
+bench: .venv/.installed ## measure pages, and how long the port takes to answer
 	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench.port
+
+bench-large: .venv/.installed ## how long the port takes to answer beside ten million candles
+	@$(BIN)/python -m bench.port --large
 
 lock: ## pin the newest versions that fit pyproject.toml (uv comes into a scratch environment)
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock

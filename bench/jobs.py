@@ -13,13 +13,13 @@ import sys
 import time
 from dataclasses import asdict, dataclass, field
 from statistics import quantiles
-from typing import Any, cast
+from typing import cast
 
 import uvloop
 
 from bench import work
 from marketd.changes import changes
-from marketd.clock import ScaledClock, SystemClock
+from marketd.clock import SystemClock
 from marketd.config import Config, build, read_text
 from marketd.jobset import JobSet
 from marketd.jobtable import JobTable

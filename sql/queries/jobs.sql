@@ -89,7 +89,10 @@ SELECT marketd_note_job($1::bigint, $2::text, $3::text)
 
 -- name: last_firings
 -- params:
-SELECT job_id, max(scheduled_for) AS scheduled_for FROM market_data_job_runs GROUP BY job_id
+-- One index probe a job, however many runs there are.
+SELECT j.id AS job_id, r.scheduled_for
+FROM market_data_jobs j
+CROSS JOIN LATERAL (SELECT scheduled_for FROM market_data_job_runs WHERE job_id = j.id ORDER BY scheduled_for DESC LIMIT 1) r
 
 -- name: begin_runs
 -- params: job_ids bigint[], scheduled_for timestamptz[], epoch bigint
