@@ -50,12 +50,14 @@ format: .venv/.installed ## rewrite the code in the house format
 
 check: lint test ## what has to pass before a commit
 
-bench: .venv/.installed ## measure pages, and how long the port takes to answer
+bench: .venv/.installed ## measure pages, how long the port takes to answer, and how late many jobs start
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.port
+	@$(BIN)/python -m bench.jobs
 
-bench-large: .venv/.installed ## how long the port takes to answer beside ten million candles
+bench-large: .venv/.installed ## the same beside ten million candles, and with 100 000 jobs
 	@$(BIN)/python -m bench.port --large
+	@$(BIN)/python -m bench.jobs --large
 
 lock: ## pin the newest versions that fit pyproject.toml (uv comes into a scratch environment)
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock

@@ -1,13 +1,14 @@
 """What many jobs cost: memory, load and reload time, and how late the runs of one moment are recorded.
 
-All jobs are due at the same moments, which is the worst case; meanwhile the same loop backfills a series of a local
-exchange, as a daemon's does. Each number of jobs is measured in a process of its own, so that memory is that of these
-jobs alone.
+Jobs are due every five minutes, spread over the five or all at the same moment, which is the worst case; meanwhile the
+same loop backfills a series of a local exchange, as a daemon's does. Each work is measured in a process of its own, so
+that memory is that of its jobs alone.
 """
 
 import argparse
 import asyncio
 import json
+import logging
 import os
 import resource
 import sys
@@ -43,7 +44,6 @@ from marketd.store.session import Database
 from marketd.transport import Transport
 from marketd.walker import Account
 
-MOMENTS = 2
 BTC = Series("bitfinex", "BTCUSD", "1m")
 
 
@@ -53,6 +53,7 @@ class Cost:
     time for which the loop did nothing else. ``poll`` is a look at a table that has not changed."""
 
     jobs: int
+    at_once: int
     memory_mb: float
     load: float
     reload: float
@@ -84,9 +85,9 @@ class Heard(Events):
         self.late_ms.append(delay_s * 1000)
 
 
-async def measure(dsn: str, count: int) -> Cost:
+async def measure(dsn: str, count: int, moments: int) -> Cost:
     async with Database(dsn, prepare=sql("page_table")) as database, work.exchange(1, 260, 0.02) as base_url:
-        await _fill(database, count)
+        await _fill(database, count, moments)
         config = build("", {"DATABASE_URL": dsn, "MARKETD_EXCHANGES__BITFINEX__BASE_URL": base_url}, None, read_text)
         table, before_mb = JobTable(Runs(database), SystemClock()), _rss_mb()
         began = time.perf_counter()
@@ -99,25 +100,26 @@ async def measure(dsn: str, count: int) -> Cost:
         began = time.perf_counter()
         await table.read_changed(config)
         poll = _ms_since(began)
-        late_ms, held, candles = await _fire(database, config, jobs)
+        late_ms, held, candles = await _fire(database, config, jobs, count // moments)
     cuts = quantiles(late_ms, n=100)
-    return Cost(len(jobs.jobs), memory_mb, load, reload, poll, cuts[49], cuts[98], held, candles)
+    return Cost(count, count // moments, memory_mb, load, reload, poll, cuts[49], cuts[98], held, candles)
 
 
-async def _fill(database: Database, count: int) -> None:
+async def _fill(database: Database, count: int, moments: int) -> None:
     async with database.session() as connection:
         await connection.execute(
             "INSERT INTO market_data_jobs (exchange, symbol, timeframe, job_type, schedule) "
-            "SELECT 'bitfinex', 'S' || lpad(n::text, 6, '0') || ':USD', '1m', 'continuous', '* * * * *' "
-            "FROM generate_series(1, $1::int) AS n",
+            "SELECT 'bitfinex', 'S' || lpad(n::text, 6, '0') || ':USD', '1m', 'continuous', "
+            "(n % $2)::text || '-59/5 * * * *' FROM generate_series(1, $1::int) AS n",
             count,
+            moments,
         )
         await connection.execute("INSERT INTO market_data_jobs (exchange, job_type) VALUES ('bitfinex', 'backfill')")
         await connection.execute("ANALYZE market_data_jobs")
 
 
-async def _fire(database: Database, config: Config, jobs: JobSet) -> tuple[list[float], float, int]:
-    """How late all runs of ``MOMENTS`` moments were; the longest hold of the loop, and candles stored meanwhile."""
+async def _fire(database: Database, config: Config, jobs: JobSet, runs: int) -> tuple[list[float], float, int]:
+    """How late so many runs were; the longest hold of the loop, and candles stored meanwhile."""
     clock, heard = SystemClock(), Heard()
     leases = assembly.leases_of(database, "daemon")
     async with (
@@ -130,7 +132,7 @@ async def _fire(database: Database, config: Config, jobs: JobSet) -> tuple[list[
         scheduler.take(jobs)
         async with _beside(_backfill(lane)), _beside(scheduler.work()) as working:
             held = 0.0
-            while len(heard.late_ms) < MOMENTS * (len(jobs.jobs) - 1):
+            while len(heard.late_ms) < runs:
                 began = time.perf_counter()
                 await asyncio.sleep(0.001)
                 held = max(held, _ms_since(began) - 1)
@@ -169,16 +171,17 @@ def _rss_mb() -> float:
     return pages * resource.getpagesize() / 1e6
 
 
-async def _measured(counts: Sequence[int]) -> list[Cost]:
-    """Each number of jobs on a server and in a process of its own."""
+async def _measured(works: Sequence[tuple[int, int]]) -> list[Cost]:
+    """Each (jobs, moments they are spread over) on a server and in a process of its own."""
     costs = []
-    for count in counts:
+    for count, moments in works:
         with tempfile.TemporaryDirectory(prefix="marketd-bench-") as name:
             os.chmod(name, 0o711)  # as root, the server runs as another user
             async with EmbeddedPostgres(Path(name) / "pg") as server:
                 await assembly.ready_schema(server.dsn, migrate=True)
                 process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "bench.jobs", "--dsn", server.dsn, "--count", str(count),
+                    sys.executable, "-m", "bench.jobs", "--dsn", server.dsn, "--count", str(count), "--moments",
+                    str(moments),
                     stdout=asyncio.subprocess.PIPE,
                 )  # fmt: skip
                 out, _ = await process.communicate()
@@ -187,8 +190,19 @@ async def _measured(counts: Sequence[int]) -> list[Cost]:
 
 
 def _table(costs: Sequence[Cost]) -> str:
-    head = ("jobs", "memory MB", "load ms", "reload ms", "poll ms", "late p50", "late p99", "held ms", "candles")
-    row = "{:>8}{:>11}{:>9}{:>11}{:>9}{:>10}{:>10}{:>9}{:>10}"
+    head = (
+        "jobs",
+        "at once",
+        "memory MB",
+        "load ms",
+        "reload ms",
+        "poll ms",
+        "late p50",
+        "late p99",
+        "held ms",
+        "candles",
+    )
+    row = "{:>8}{:>9}{:>11}{:>9}{:>11}{:>9}{:>10}{:>10}{:>9}{:>10}"
     lines = [row.format(*head)]
     lines += [row.format(cost.jobs, *(round(value) for value in list(asdict(cost).values())[1:])) for cost in costs]
     return "\n".join(lines)
@@ -199,11 +213,14 @@ def main() -> None:
     parser.add_argument("--large", action="store_true", help="100 000 jobs, too")
     parser.add_argument("--dsn", help=argparse.SUPPRESS)
     parser.add_argument("--count", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--moments", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    logging.getLogger("marketd").setLevel(logging.ERROR)  # the made-up exchange lives in another year
     if given.dsn is not None:
-        json.dump(asdict(uvloop.run(measure(given.dsn, given.count))), sys.stdout)
+        json.dump(asdict(uvloop.run(measure(given.dsn, given.count, given.moments))), sys.stdout)
     else:
-        print(_table(asyncio.run(_measured([10_000, 100_000] if given.large else [10_000]))))
+        works = [(10_000, 5), (10_000, 1), *([(100_000, 5)] if given.large else [])]
+        print(_table(asyncio.run(_measured(works))))
 
 
 if __name__ == "__main__":

@@ -63,10 +63,13 @@ class Daemon:
     address: str = ""
     listening: asyncio.Event = field(default_factory=asyncio.Event)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _hurry: asyncio.Event = field(default_factory=asyncio.Event)
     _reload: asyncio.Event = field(default_factory=asyncio.Event)
 
     def stop(self) -> None:
-        """Drain and end; also what SIGTERM and SIGINT do."""
+        """Drain and end; also what SIGTERM and SIGINT do. Asked twice, end without draining."""
+        if self._stopping.is_set():
+            self._hurry.set()
         self._stopping.set()
 
     def reload(self) -> None:
@@ -82,6 +85,7 @@ class Daemon:
         async with AsyncExitStack() as stack:
             self._heed_signals(stack)
             bulletin = stack.enter_context(Bulletin(folders(self.environ)[0]))
+            bulletin.post(News(os.getpid()))
             if not bulletin.posting:
                 log.warning("no bulletin", extra={"fields": {
                     "reason": f"another daemon has {bulletin.folder}: name another directory with MARKETD_RUN_DIR",
@@ -103,7 +107,7 @@ class Daemon:
             gauges = Gauges(self.metrics, standing, reports, {"pages": opened, "port": readers})
             leases = assembly.leases_of(renewing, "daemon")
             service = _Service(self, config, standing, opened, leases, gauges, transport, bulletin)
-            await service.live(self._stopping, self._reload)
+            await service.live(self._stopping, self._hurry, self._reload)
 
     async def _database_url(self, stack: AsyncExitStack, config: Config) -> str:
         """The address of the database; a private server that a command has started is waited for."""
@@ -141,7 +145,7 @@ class _Service:
     bulletin: Bulletin
     reload_began_ms: int = 0
 
-    async def live(self, stopping: asyncio.Event, reload: asyncio.Event) -> None:
+    async def live(self, stopping: asyncio.Event, hurry: asyncio.Event, reload: asyncio.Event) -> None:
         """Serve until asked to stop, then drain; what had to be cut off is recorded as interrupted."""
         cut_off: list[assembly.Lane] = []
         try:
@@ -152,7 +156,7 @@ class _Service:
                 await stopping.wait()
                 self.standing.draining = True
                 self.daemon.notifier.stopping()
-                await self._drain()
+                await self._drain(hurry)
                 cut_off = [working.lane for working in self.standing.working.values()]
                 for task in tasks:
                     task.cancel()
@@ -162,12 +166,12 @@ class _Service:
             with suppress(DatabaseUnavailable):  # whoever takes the exchange over records it then
                 await lane.runs.interrupt(lane.name, lane.lease.epoch)
 
-    async def _drain(self) -> None:
+    async def _drain(self, hurry: asyncio.Event) -> None:
         """Let runs end at their page borders, for ``drain_s`` at most."""
         for working in self.standing.working.values():
             working.scheduler.stop()
         left_s = self.config.engine.drain_s
-        while left_s > 0 and self.standing.working:
+        while left_s > 0 and self.standing.working and not hurry.is_set():
             await asyncio.sleep(_DRAIN_STEP_S)
             left_s -= _DRAIN_STEP_S
 

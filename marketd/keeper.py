@@ -54,7 +54,6 @@ class Keeper:
 
     async def keep(self, wanted: asyncio.Event) -> None:
         """ConfigError where the very first job file is refused; later ones are refused without an end."""
-        self.bulletin.post(self.news)
         await self._start()
         while True:
             self.turned()
@@ -154,7 +153,8 @@ def _say(event: str, made: Changes) -> None:
     log.info(event, extra={"fields": {"changes": str(made)}})
     for kind, sentences in made.items():
         for sentence in sentences[:_MOST_SAID]:
-            log.log(logging.WARNING if kind == "refused" else logging.INFO, kind, extra={"fields": {"what": sentence}})
+            level = logging.WARNING if kind in ("refused", "infeasible") else logging.INFO
+            log.log(level, kind, extra={"fields": {"what": sentence}})
         if len(sentences) > _MOST_SAID:
             log.info(kind, extra={"fields": {"and_more": len(sentences) - _MOST_SAID}})
 
