@@ -24,7 +24,7 @@ _NOT_COMPARED: Final = ("id", "created_ms")
 class Changes:
     """One sentence a change, in the order of the rows.
 
-    ``refused`` names every row that is left out, ``infeasible`` every exchange of which more is asked than it allows, old
+    ``refused`` names every row that is left out, ``infeasible`` every exchange of which too much is asked, old
     or new.
     """
 

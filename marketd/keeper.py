@@ -82,7 +82,7 @@ class Keeper:
             if found is not None and found != before:
                 await self._use(self.config, found)
                 _say("job table changed", changes((self.config, before), (self.config, self.jobs)))
-        except StoreError as error:
+        except MarketdError as error:
             say_away(error)
 
     async def _reload(self, wanted: asyncio.Event) -> None:
@@ -159,5 +159,5 @@ def _say(event: str, made: Changes) -> None:
             log.info(kind, extra={"fields": {"and_more": len(sentences) - _MOST_SAID}})
 
 
-def say_away(error: StoreError) -> None:
+def say_away(error: MarketdError) -> None:
     log.warning("database away", extra={"fields": {"error": str(error), "once": "database"}})
