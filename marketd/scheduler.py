@@ -36,6 +36,7 @@ _OWN_WORK_MS = 10_000  # how often work that falls due by itself is looked for
 _BACKOFF_MS = (60_000, 300_000, 900_000, 3_600_000)
 _LEARN_AGAIN_S = 30.0
 _ORDERS_EVERY_S = 1.0
+_LATE_MS = 60_000  # a firing seen later than this was missed: the host slept, or its clock was set forward
 _AT_ONCE = 16  # runs of one exchange and job type that are under way together; the budget decides who is served
 
 CLAIMS = {
@@ -290,7 +291,8 @@ class Scheduler:
         """The firings of this moment: those of the clock, each held back by its job's jitter."""
         due: list[tuple[int, int]] = []
         for number, at_ms in () if self._table is None else self._table.due(now_ms).firings:
-            if not self._awake(number, now_ms):
+            missed = now_ms - at_ms > _LATE_MS
+            if not self._awake(number, now_ms) or (missed and self.jobs.jobs[number].catch_up == "none"):
                 continue
             jitter_ms = jitter(self.jobs.jobs[number], at_ms)
             if jitter_ms:
@@ -378,8 +380,10 @@ class Scheduler:
         now_ms = self.clock.now_ms()
         for number, at_ms in free:
             if number in begun:
-                self.events.fired(jobs.jobs[number].job_type, "late" if late else "run", (now_ms - at_ms) / 1000)
-                self._start(jobs.jobs[number], begun[number], jobs)
+                job = jobs.jobs[number]
+                outcome = "late" if late or now_ms - at_ms - jitter(job, at_ms) > _LATE_MS else "run"
+                self.events.fired(job.job_type, outcome, (now_ms - at_ms) / 1000)
+                self._start(job, begun[number], jobs)
 
     def _start(self, job: Job, run_id: int, jobs: JobSet, order: Order | None = None) -> None:
         task = Task(job, Account(run_id, self.desk.epoch, self.settle_ms), jobs, order)

@@ -228,6 +228,19 @@ async def test_what_was_missed_is_caught_up_once(stage: Stage) -> None:
     assert stage.heard.outcomes == ["run", "late"]
 
 
+async def test_a_host_that_slept_catches_up_once_or_not_at_all_as_the_job_wants_it(stage: Stage) -> None:
+    stage.works.gate.set()
+    stage.scheduler.take(jobs(job(1), job(2, catch_up="none")))
+    await stage.pass_minutes(6)
+    stage.clock.ms += 8 * 60 * MINUTE
+    await stage.pass_minutes(1)
+    assert [number for number, _ in stage.rows.begun] == [1, 2, 1]
+    assert stage.rows.begun[-1] == (1, NOON + 485 * MINUTE), "the latest of those it slept through"
+    assert stage.heard.outcomes == ["run", "run", "late"]
+    await stage.pass_minutes(5)
+    assert [number for number, _ in stage.rows.begun] == [1, 2, 1, 1, 2]
+
+
 async def test_a_clock_set_back_fires_nothing_twice(stage: Stage) -> None:
     stage.works.gate.set()
     await stage.pass_minutes(6)
