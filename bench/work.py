@@ -22,6 +22,7 @@ from marketd.model import Claim, JobType, Series
 from marketd.ports import Events, Progress
 from marketd.rehearsal.market import Market, synthetic
 from marketd.runner import Order
+from marketd.store.orders import OrderRow
 from marketd.store.session import Database
 from marketd.transport import Transport
 from marketd.walker import Account
@@ -76,7 +77,7 @@ async def backfill(name: str, config: Config, database: Database, *, refetch: bo
         Transport(clock) as transport,
         assembly.lane("bitfinex", config, database, transport, clock, Events(), Progress(), kind="command") as lane,
     ):
-        job = await lane.runs.order(SERIES, JobType.BACKFILL, None, None)
+        job = await lane.orders.give(OrderRow(*SERIES, JobType.BACKFILL))
         run = (await lane.runs.begin(lane.name, [(job, clock.now_ms())], lane.lease.epoch))[job]
         account = Account(run, lane.lease.epoch, SETTLE_MS)
         wal = await _wal(database)

@@ -25,6 +25,7 @@ from marketd.ports import Events, Progress
 from marketd.runner import Runner
 from marketd.store import migrations
 from marketd.store.leases import LEASE_S, Lease, Leases
+from marketd.store.orders import Orders
 from marketd.store.pages import Pages
 from marketd.store.queries import sql
 from marketd.store.runs import Runs
@@ -44,12 +45,18 @@ class Lane:
     budget: Budget
     runner: Runner
     runs: Runs
+    orders: Orders
     lease: Lease
 
 
 def holder() -> str:
     """This process as others see it in the lease: host and process id."""
     return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def leases(opened: Database, kind: str) -> Leases:
+    """The leases as this process takes them; ``kind`` is ``daemon`` or ``command``."""
+    return Leases(opened, holder(), kind)
 
 
 @asynccontextmanager
@@ -118,8 +125,8 @@ async def lane(
     Busy when another process holds it. LeaseLost ends the block when another process takes it over.
     """
     facts = exchange_called(name)
-    leases = Leases(opened, holder(), kind)
-    lease = lease or await leases.take(name)
+    ours = leases(opened, kind)
+    lease = lease or await ours.take(name)
     silences: asyncio.Queue[float] = asyncio.Queue()
     budget = Budget(config.requests_per_minute_of(name))
     if lease.blocked_s:
@@ -130,9 +137,9 @@ async def lane(
     )  # fmt: skip
     runner = Runner(fetcher, Pages(opened), SeriesReader(opened), clock, events, progress, config.derive[name])
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(_give_back, leases, lease)
-        await stack.enter_async_context(_kept(leases, lease, silences, clock))
-        yield Lane(name, fetcher, budget, runner, Runs(opened), lease)
+        stack.push_async_callback(_give_back, ours, lease)
+        await stack.enter_async_context(_kept(ours, lease, silences, clock))
+        yield Lane(name, fetcher, budget, runner, Runs(opened), Orders(opened), lease)
 
 
 @asynccontextmanager
@@ -180,14 +187,17 @@ async def _give_back(leases: Leases, lease: Lease) -> None:
         log.info("lease left to expire", extra={"fields": {"exchange": lease.exchange}})
 
 
-async def patient_lease(name: str, opened: Database, kind: str, *, wait: bool, tell: Callable[[str], None]) -> Lease:
-    """The lease of an exchange, waited for; ``tell`` hears for whom. Busy at once where ``wait`` is False."""
-    leases, told = Leases(opened, holder(), kind), False
+async def patient_lease(name: str, opened: Database, *, wait: bool, tell: Callable[[str], None]) -> Lease:
+    """The lease of an exchange for a command; other commands are waited for, ``tell`` hears for whom.
+
+    ExchangeHeld at once where a daemon has it, which does not end by itself, or where ``wait`` is False.
+    """
+    told = False
     while True:
-        lease = await leases.try_take(name)
+        lease = await leases(opened, "command").try_take(name)
         if isinstance(lease, Lease):
             return lease
-        if not wait:
+        if not wait or lease.kind == "daemon":
             raise lease
         if not told:
             tell(f"{lease}; waiting (--no-wait ends instead)")

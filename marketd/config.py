@@ -38,7 +38,7 @@ from marketd.text import clean
 PREFIX: Final = "MARKETD_"
 HERE: Final = Path("config/marketd.toml")
 SYSTEM: Final = Path("/etc/marketd/marketd.toml")
-NOT_SETTINGS: Final = ("MARKETD_CONFIG", "MARKETD_RECORDED_DATA", "MARKETD_TEST_PG")
+NOT_SETTINGS: Final = ("MARKETD_CONFIG", "MARKETD_RUN_DIR", "MARKETD_RECORDED_DATA", "MARKETD_TEST_PG")
 BORROWED: Final = {
     "TIMEFRAMES": ("timeframes",),
     "BITFINEX_API_KEY": ("exchanges", "bitfinex", "api_key"),
@@ -335,18 +335,23 @@ def _types(annotation: Any) -> Iterator[Any]:
         yield from _types(part)
 
 
-def describe(config: Config) -> tuple[Row, ...]:
-    """Every setting with its value and origin, in the order of the manual, secrets masked."""
+def settings_of(config: Config) -> Iterator[tuple[str, str, Any]]:
+    """Every setting as (``section.key``, key, value), in the order of the manual."""
     sections: list[tuple[str, Section]] = [("database", config.database), ("http", config.http)]
     sections += [(f"exchanges.{name}", section) for name, section in sorted(config.exchanges.items())]
     sections += [("log", config.log), ("engine", config.engine)]
-    rows = [
-        Row(f"{prefix}.{key}", shown(key, getattr(section, key)), config.origins.get(f"{prefix}.{key}", "default"))
-        for prefix, section in sections
-        for key in type(section).model_fields
-    ]
-    top = {"timeframes": config.timeframes, "jobs_file": config.jobs_file, "owner": config.owner}
-    return (*rows, *(Row(key, shown(key, value), config.origins.get(key, "default")) for key, value in top.items()))
+    for prefix, section in sections:
+        for key in type(section).model_fields:
+            yield f"{prefix}.{key}", key, getattr(section, key)
+    for key in ("timeframes", "jobs_file", "owner"):
+        yield key, key, getattr(config, key)
+
+
+def describe(config: Config) -> tuple[Row, ...]:
+    """Every setting with its value and origin, in the order of the manual, secrets masked."""
+    return tuple(
+        Row(place, shown(key, value), config.origins.get(place, "default")) for place, key, value in settings_of(config)
+    )
 
 
 def shown(key: str, value: Any) -> str:

@@ -6,22 +6,27 @@ group. Refuses to do any of the work (see ``scheduler``, ``runner``) and to run 
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 
 from marketd import assembly
+from marketd.bulletin import ACCEPTED, REFUSED, Bulletin, News, Verdict, folders
+from marketd.changes import reopened
 from marketd.clock import Clock
 from marketd.config import Config
-from marketd.errors import Busy, ConfigError, DatabaseUnavailable, StoreError, leaf
+from marketd.errors import Busy, DatabaseUnavailable, StoreError, leaf
 from marketd.exchanges import EXCHANGES
 from marketd.figures import Missing
 from marketd.jobset import JobSet
 from marketd.jobtable import JobTable
+from marketd.keeper import Keeper, say_away
 from marketd.metrics import Metrics
 from marketd.notify import Notifier
 from marketd.ports import Progress
+from marketd.pulse import Pulse
 from marketd.scheduler import Desk, Scheduler
 from marketd.standing import Standing, Working
 from marketd.store.queries import sql
@@ -34,18 +39,19 @@ from marketd.web.port import Port
 
 log = logging.getLogger(__name__)
 
-_JOBS_EVERY_S = 15.0
 _FIGURES_EVERY_S = 30.0
 _PORT_STATEMENT_S = 5.0
 _STANDBY_S = 2.0
 _DRAIN_STEP_S = 0.05
+_TURN_S = 60.0  # within which everything must turn where nobody says otherwise; a statement takes half of it at most
 
 
 @dataclass(slots=True)
 class Daemon:
     """``await Daemon(load, clock).run()`` until SIGTERM or ``stop()``.
 
-    ``load`` reads the configuration anew, at the start and at every reload. ``address`` is where the port listens, once
+    ``load`` reads the configuration anew, at the start and at every reload; ``environ`` says where commands find what
+    it posts for them. ``address`` is where the port listens, once
     ``listening`` is set.
     """
 
@@ -53,6 +59,7 @@ class Daemon:
     clock: Clock
     notifier: Notifier = field(default_factory=Notifier)
     metrics: Metrics = field(default_factory=Metrics)
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     address: str = ""
     listening: asyncio.Event = field(default_factory=asyncio.Event)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -68,9 +75,16 @@ class Daemon:
 
     async def run(self) -> None:
         config = self.load()
-        standing = Standing(self.clock, self.clock.now_ms(), config.budgets, asyncio.get_running_loop().time())
+        pulse = Pulse(asyncio.get_running_loop().time)
+        watchdog_s = self.notifier.watchdog_s or _TURN_S
+        standing = Standing(self.clock, self.clock.now_ms(), config.budgets, pulse, watchdog_s)
         async with AsyncExitStack() as stack:
             self._heed_signals(stack)
+            bulletin = stack.enter_context(Bulletin(folders(self.environ)[0]))
+            if not bulletin.posting:
+                log.warning("no bulletin", extra={"fields": {
+                    "reason": f"another daemon has {bulletin.folder}: name another directory with MARKETD_RUN_DIR",
+                }})  # fmt: skip
             url = await self._database_url(stack, config)
             opened = await stack.enter_async_context(Database(url, prepare=sql("page_table")))
             # The port answers from the first moment, also while the database is away; its readers never wait for pages.
@@ -83,7 +97,7 @@ class Daemon:
             self.address = port.address
             self.listening.set()
             log.info("listening", extra={"fields": {"address": port.address, "version": standing.version}})
-            service = _Service(self, config, standing, opened, reports, transport)
+            service = _Service(self, config, standing, opened, reports, transport, bulletin)
             await service.live(self._stopping, self._reload)
 
     async def _database_url(self, stack: AsyncExitStack, config: Config) -> str:
@@ -118,6 +132,7 @@ class _Service:
     opened: Database
     reports: Reports
     transport: Transport
+    bulletin: Bulletin
 
     async def live(self, stopping: asyncio.Event, reload: asyncio.Event) -> None:
         """Serve until asked to stop, then drain; what had to be cut off is recorded as interrupted."""
@@ -149,19 +164,31 @@ class _Service:
             left_s -= _DRAIN_STEP_S
 
     async def _beat(self) -> None:
-        """The loop turns: tell it to whoever watches."""
+        """Tell whoever watches that everything turns: this loop, and each one that has work to do."""
         while True:
-            self.standing.turned_s = asyncio.get_running_loop().time()
-            self.daemon.notifier.alive()
+            self.standing.pulse.beat("loop")
+            stuck = self.standing.pulse.stuck(self.standing.watchdog_s)
+            if stuck:
+                log.error("stuck", extra={"fields": {"loops": " ".join(stuck), "once": "stuck"}})
+            else:
+                self.daemon.notifier.alive()
             await asyncio.sleep(1)
 
     async def _serve(self, reload: asyncio.Event) -> None:
         await self._await_schema()
+        keeper = Keeper(
+            self.daemon.load, JobTable(Runs(self.opened), self.daemon.clock), self.daemon.clock, self.bulletin,
+            take=self._take, begin=self._reloading, tell=self._reloaded, turned=lambda: self._turned("jobs"),
+            config=self.config, jobs=self.standing.job_set, news=News(os.getpid()),
+        )  # fmt: skip
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep_jobs(reload))
+            group.create_task(keeper.keep(reload))
             group.create_task(self._keep_figures())
             for name in EXCHANGES:
                 group.create_task(self._keep_exchange(name))
+
+    def _turned(self, name: str) -> None:
+        self.standing.pulse.beat(name)
 
     async def _await_schema(self) -> None:
         """Wait for the database, however long it takes to come up; a refused schema ends the daemon at once."""
@@ -171,61 +198,55 @@ class _Service:
                 await assembly.ready_schema(self.opened.dsn, migrate=self.config.database.auto_migrate)
                 return
             except DatabaseUnavailable as error:
-                _say_away(error)
+                say_away(error)
             await self.daemon.clock.sleep(delay_s)
             delay_s = min(delay_s * 2, 15)
 
-    async def _keep_jobs(self, reload: asyncio.Event) -> None:
-        """Follow the job file at the start and at every reload, and the job table all the time."""
-        table = JobTable(Runs(self.opened), self.daemon.clock)
-        first = True
-        while True:
-            try:
-                if first:
-                    await table.follow_file(self.config)
-                    self.daemon.metrics.config_loaded(self.daemon.clock.now_ms())
-                    first = False
-                elif reload.is_set():
-                    await self._read_anew(table)
-                    reload.clear()
-                self._take(await table.read(self.config))
-            except StoreError as error:
-                _say_away(error)
-                await self.daemon.clock.sleep(1)
-            await _set_within(reload, _JOBS_EVERY_S)
-
-    async def _read_anew(self, table: JobTable) -> None:
-        """Configuration and job file, all or nothing: a mistake changes nothing and is said."""
+    def _reloading(self) -> None:
         self.daemon.notifier.reloading()
-        try:
-            config = self.daemon.load()
-            await table.follow_file(config)
-            self.config = config
-            self.daemon.metrics.config_loaded(self.daemon.clock.now_ms())
-            log.info("reloaded")
-        except ConfigError as error:
-            self.daemon.metrics.config_refused()
-            log.error("reload refused", extra={"fields": {"error": str(error)}})
-        finally:
-            self.daemon.notifier.ready()
 
-    def _take(self, jobs: JobSet) -> None:
-        """Work with ``jobs`` from now on."""
-        standing, metrics = self.standing, self.daemon.metrics
-        standing.loaded = True
-        if jobs == standing.job_set:
-            return
-        standing.job_set = jobs
-        for number, reason in jobs.refused.items():
-            log.warning("job refused", extra={"fields": {"job": number, "reason": reason}})
+    def _reloaded(self, verdict: Verdict) -> None:
+        self.standing.last_reload = verdict
+        if verdict.outcome == ACCEPTED:
+            self.daemon.metrics.config_loaded(verdict.at_ms)
+        elif verdict.outcome == REFUSED:
+            self.daemon.metrics.config_refused()
+        self.daemon.notifier.ready(f"reload {verdict.outcome}: {verdict.reason or verdict.said}")
+
+    def _take(self, config: Config, jobs: JobSet) -> None:
+        """Work with ``config`` and ``jobs`` from now on."""
+        standing, before = self.standing, self.config
+        self.config = config
+        if not standing.loaded:
+            standing.loaded = True
+            self.daemon.metrics.config_loaded(self.daemon.clock.now_ms())
+        if config is not before:
+            self._take_settings(before, config)
+        if jobs != standing.job_set:
+            standing.job_set = jobs
+            self._tell_jobs(jobs)
+            for working in standing.working.values():
+                working.scheduler.take(jobs)
+
+    def _take_settings(self, before: Config, config: Config) -> None:
+        """What runs goes on with the new settings; a lane that was opened with others is opened anew."""
+        self.standing.budgets = config.budgets
+        anew = reopened(before, config)
+        for name, working in self.standing.working.items():
+            working.lane.budget.set_rate(config.requests_per_minute_of(name))
+            working.scheduler.settle_ms = int(config.engine.settle_s * 1000)
+            working.scheduler.page_allowance = config.engine.page_allowance
+            if name in anew:
+                working.scheduler.stop()
+
+    def _tell_jobs(self, jobs: JobSet) -> None:
+        metrics = self.daemon.metrics
         for asked in jobs.feasibility:
             metrics.budget(asked.exchange, asked.budget_per_minute / 60, asked.needed_per_minute / 60)
             if not asked.feasible:
                 log.warning("schedule infeasible", extra={"fields": {"said": str(asked)}})
         metrics.know(EXCHANGES, {series: jobs.objectives.get(series) for series in jobs.tracked})
         metrics.jobs_counted({"enabled": len(jobs.jobs), "refused": len(jobs.refused)})
-        for working in standing.working.values():
-            working.scheduler.take(jobs)
         self.daemon.notifier.status(f"{len(jobs.jobs)} jobs, {len(jobs.tracked)} series")
 
     async def _keep_figures(self) -> None:
@@ -239,7 +260,7 @@ class _Service:
                 for series in self.standing.job_set.tracked:
                     metrics.series_missing(series, owed.get(series, Missing()).by_cause())
             except StoreError as error:
-                _say_away(error)
+                say_away(error)
             await self.daemon.clock.sleep(_FIGURES_EVERY_S)
 
     async def _keep_exchange(self, name: str) -> None:
@@ -252,6 +273,7 @@ class _Service:
                 log.info("standing by", extra={"fields": fields})
             finally:
                 self.standing.working.pop(name, None)
+                self.standing.pulse.rest(name)
                 self.daemon.metrics.lease(name, False)
             await asyncio.sleep(_STANDBY_S)
 
@@ -261,8 +283,11 @@ class _Service:
             async with assembly.lane(
                 name, self.config, self.opened, self.transport, clock, metrics, Progress(), kind="daemon"
             ) as lane:
-                desk = Desk(name, lane.lease.epoch, lane.runner, lane.runs, SeriesReader(self.opened))
-                scheduler = Scheduler(desk, clock, metrics, int(engine.settle_s * 1000), engine.page_allowance)
+                desk = Desk(name, lane.lease.epoch, lane.runner, lane.runs, lane.orders, SeriesReader(self.opened))
+                scheduler = Scheduler(
+                    desk, clock, metrics, int(engine.settle_s * 1000), engine.page_allowance,
+                    turned=lambda: self._turned(name),
+                )  # fmt: skip
                 self.standing.working[name] = Working(lane, scheduler)
                 metrics.lease(name, True)
                 metrics.circuit(name, False)  # a new lane begins with a closed one
@@ -270,14 +295,3 @@ class _Service:
                 await scheduler.work()
         except BaseExceptionGroup as failures:
             raise leaf(failures) from failures
-
-
-async def _set_within(event: asyncio.Event, longest_s: float) -> None:
-    """Wait for ``event``, for ``longest_s`` at most."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(longest_s):
-            await event.wait()
-
-
-def _say_away(error: StoreError) -> None:
-    log.warning("database away", extra={"fields": {"error": str(error), "once": "database"}})

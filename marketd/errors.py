@@ -9,6 +9,7 @@ message names the offending value and the cure, never a password.
     ├── SchemaError            78   database too old, too new or incomplete
     ├── PrivilegeError         77   the database role lacks a right
     ├── Busy                   75   another process holds what is needed
+    │   └── ExchangeHeld       75   another process works on the exchange
     ├── StoreError              1   the database refused
     │   ├── DatabaseUnavailable 69  out of reach, refused password, restarting
     │   ├── DiskFull            1   no space left at the server
@@ -55,6 +56,15 @@ class PrivilegeError(MarketdError):
 
 class Busy(MarketdError):
     exit_code = 75
+
+
+class ExchangeHeld(Busy):
+    """Another process works on the exchange; ``kind`` is ``daemon`` or ``command``."""
+
+    def __init__(self, exchange: str, kind: str, holder: str) -> None:
+        super().__init__(f"{exchange} is worked on by {kind} {holder}")
+        self.kind = kind
+        self.holder = holder
 
 
 class StoreError(MarketdError):

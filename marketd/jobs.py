@@ -16,8 +16,9 @@ from marketd.jobfields import CATCH_UP, facts_of, flag, instant, offered, one_of
 from marketd.model import Job, JobType, Series
 from marketd.text import clean
 
+AUTO: Final = "auto"
 ORDER: Final = "order"
-ORIGINS: Final = ("file", "sql", "cli", "auto", ORDER)
+ORIGINS: Final = ("file", "sql", "cli", AUTO, ORDER)
 Derive = Mapping[str, Mapping[str, str]]
 """Exchange to child timeframe to parent."""
 Slot = tuple[str, str | None, str | None, JobType]
@@ -93,11 +94,11 @@ def job_from_row(row: Mapping[str, Any], crons: Crons | None = None, derive: Der
 def tracked_series(jobs: Iterable[Job], timeframes: Sequence[str], derive: Derive = NO_DERIVE) -> set[Series]:
     """Every series named by an enabled job with a symbol, and the parents of the derived ones among them.
 
-    A symbol without a timeframe means all of ``timeframes``. Orders track nothing.
+    A symbol without a timeframe means all of ``timeframes``. Orders and rows that marketd made by itself track nothing.
     """
     tracked: set[Series] = set()
     for job in jobs:
-        if job.enabled and job.origin != ORDER:
+        if job.enabled and job.origin not in (ORDER, AUTO):
             tracked.update(_named(job, timeframes))
     for series in tuple(tracked):
         parents = derive.get(series.exchange, {})
@@ -137,11 +138,9 @@ def duplicates(jobs: Sequence[Job]) -> tuple[tuple[Job, Job], ...]:
     return tuple((job, works) for job, works in pairs if job.id != works.id)
 
 
-def expand(job: Job, tracked: Collection[Series], timeframes: Sequence[str], jobs: Iterable[Job]) -> tuple[Series, ...]:
-    """The series that a firing of ``job`` works on, in order; an order works on what it names, whoever else does."""
-    if job.origin == ORDER:
-        return tuple(sorted(_named(job, timeframes) or _matching(job, tracked)))
-    return assigned([job], tracked, timeframes, working_rows(jobs))[job.id]
+def ordered(job: Job, tracked: Collection[Series], timeframes: Sequence[str]) -> tuple[Series, ...]:
+    """The series that an order by hand works on, in order, whoever else does."""
+    return tuple(sorted(_named(job, timeframes) or _matching(job, tracked)))
 
 
 def assigned(

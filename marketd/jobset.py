@@ -10,16 +10,17 @@ from typing import Any
 
 from marketd.cron import Crons, longest_step_s
 from marketd.errors import ConfigError
-from marketd.jobs import Derive, Feasibility, assigned, duplicates, feasibility, job_from_row, working_rows
+from marketd.jobs import Derive, Feasibility, assigned, duplicates, feasibility, job_from_row, ordered, working_rows
 from marketd.jobs import tracked_series as tracked_by
 from marketd.model import Job, JobType, Series
 
 
 @dataclass(frozen=True, slots=True)
 class JobSet:
-    """``work`` maps a job to the series it works on; ``refused`` a row's id to the reason why it is left out.
+    """``work`` maps a job to the series it works on, ``workers`` a series and a job type to the job.
 
-    ``objectives`` is how late a series may be, in seconds; ``histories`` the bounds of its wanted history.
+    ``refused`` maps a row's id to the reason why it is left out. ``objectives`` is how late a series may be, in s;
+    ``histories`` the bounds of its wanted history.
     """
 
     jobs: Mapping[int, Job] = field(default_factory=dict)
@@ -29,6 +30,8 @@ class JobSet:
     objectives: Mapping[Series, float] = field(default_factory=dict)
     histories: Mapping[Series, tuple[int | None, int | None]] = field(default_factory=dict)
     feasibility: tuple[Feasibility, ...] = ()
+    timeframes: tuple[str, ...] = ()
+    workers: Mapping[tuple[Series, JobType], int] = field(default_factory=dict)
 
     def scheduled(self) -> list[tuple[int, str]]:
         """(job id, cron expression) of all that the clock fires."""
@@ -37,9 +40,14 @@ class JobSet:
     def of_type(self, exchange: str, job_type: JobType) -> list[Job]:
         return [job for job in self.jobs.values() if job.exchange == exchange and job.job_type is job_type]
 
+    def ordered(self, job: Job) -> tuple[Series, ...]:
+        """The series that an order by hand works on, whoever else does."""
+        return ordered(job, self.tracked, self.timeframes)
+
     def worker(self, series: Series, job_type: JobType) -> Job | None:
         """The job that works on ``series``."""
-        return next((job for job in self.of_type(series.exchange, job_type) if series in self.work[job.id]), None)
+        number = self.workers.get((series, job_type))
+        return None if number is None else self.jobs.get(number)
 
 
 def job_set(
@@ -73,6 +81,8 @@ def job_set(
         histories=_histories(jobs.values(), work),
         objectives=_objectives(jobs.values(), work, crons, settle_s),
         feasibility=feasibility(list(jobs.values()), timeframes, budgets, derive, crons),
+        timeframes=tuple(timeframes),
+        workers={(series, jobs[number].job_type): number for number, series_of in work.items() for series in series_of},
     )
 
 

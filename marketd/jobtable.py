@@ -6,9 +6,11 @@ changes nothing; a row with a mistake is left out and named. Refuses to decide w
 
 import logging
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from marketd.autorows import auto_rows
 from marketd.clock import Clock
 from marketd.config import Config, read_text
 from marketd.errors import ConfigError
@@ -25,13 +27,18 @@ class JobTable:
     runs: Runs
     clock: Clock
 
-    async def follow_file(self, config: Config) -> None:
-        """Bring the rows of the job file up to date, all or nothing. A missing file changes nothing."""
+    def specs(self, config: Config) -> Sequence[JobSpec] | None:
+        """What the job file wants; None where there is no file to follow. ConfigError, with the path, on a mistake."""
         if config.jobs_file is None:
-            return
+            return None
         specs = read_specs(config.jobs_file, config, self.clock.now_ms())
         if specs is None:
             log.warning("job file missing", extra={"fields": {"path": str(config.jobs_file)}})
+        return specs
+
+    async def follow(self, config: Config, specs: Sequence[JobSpec] | None) -> None:
+        """Bring the rows of the job file up to date, all or nothing. A missing file changes nothing."""
+        if specs is None:
             return
         owner = config.owner or socket.gethostname()
         change = difference(specs, await self.runs.file_jobs(owner))
@@ -42,11 +49,17 @@ class JobTable:
             {number: _row(spec, owner) for number, spec in change.changed.items()},
             change.removed,
         )
-        counts = {"added": len(change.added), "changed": len(change.changed), "removed": len(change.removed)}
-        log.info("job file read", extra={"fields": counts})
 
     async def read(self, config: Config) -> JobSet:
-        """The job set that the enabled rows make now."""
+        """The job set that the enabled rows make now, after the backfill rows are made that marketd makes by itself."""
+        found = await self._set(config)
+        own = auto_rows(found.jobs.values(), await self.runs.backfill_rows(), config.timeframes)
+        if own:
+            await self.runs.keep_auto(own.create, own.enable, own.disable)
+            found = await self._set(config)
+        return found
+
+    async def _set(self, config: Config) -> JobSet:
         rows = await self.runs.enabled_jobs()
         return job_set(rows, config.timeframes, config.derive, config.budgets, config.engine.settle_s)
 

@@ -174,6 +174,11 @@ class Job:
     created_ms: int = 0
     paused_until_ms: int | None = None
     freshness_s: float | None = None
+    jitter_s: float | None = None
+
+    def __str__(self) -> str:
+        what = f"{self.exchange} {self.symbol or 'all series'} {self.timeframe or 'all timeframes'}"
+        return f"job {self.id} ({self.job_type} {what})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,3 +195,6 @@ class Tally:
     gaps_opened: int = 0
     gaps_closed: int = 0
     last_open_ms: int | None = None
+    planned: int = 0
+    left: int = 0
+    """Of the ``planned`` intervals, what is still to be asked for."""

@@ -205,7 +205,7 @@ class Runner:
             page=page,
         )
         if remaining:
-            self.progress.began(series, remaining.size, _requests(remaining, page))
+            self._began(series, remaining.size, _requests(remaining, page), walker.account)
             walk = Walk(series, remaining, page, first=facts.first)
             allowance = 1 if facts.answered_end is None else order.page_allowance
             await walker.walk(walk, most_pages=allowance, owe_from=facts.answered_end)
@@ -213,6 +213,11 @@ class Runner:
             if await self._silent(series, span):
                 await self._doubt(series, span, walker.account)
         await self._tell_freshness(series)
+
+    def _began(self, series: Series, intervals: int, requests: int, account: Account) -> None:
+        """Tell those who watch here, and by way of the run's counters those who watch from afar."""
+        account.tally = replace(account.tally, planned=account.tally.planned + intervals, left=intervals)
+        self.progress.began(series, intervals, requests)
 
     async def _silent(self, series: Series, span: Span) -> bool:
         """True where ``span`` is long, or ends in a silence that is; the ordinary cycle has nothing to be judged."""
@@ -230,7 +235,7 @@ class Runner:
         if not remaining:
             return
         page = self.fetcher.page - planner.ANCHORS
-        self.progress.began(series, remaining.size, _requests(remaining, page))
+        self._began(series, remaining.size, _requests(remaining, page), walker.account)
         walk = Walk(series, remaining, page, newest_first=order.newest_first, first=facts.first)
         await walker.walk(walk)
         await self._doubt(series, (remaining.start, remaining.end), walker.account)
@@ -307,9 +312,9 @@ class Runner:
             account.tally = stored.tally
 
     async def _walk_all(self, series: Series, facts: Facts, walks: Sequence[Walk], walker: Walker) -> None:
-        if walks:
-            self.progress.began(series, sum(walk.remaining.size for walk in walks), len(walks))
         walker.ahead = sum(walk.remaining.size for walk in walks)
+        if walks:
+            self._began(series, walker.ahead, len(walks), walker.account)
         for walk in walks:
             walker.ahead -= walk.remaining.size
             await walker.walk(replace(walk, first=facts.first))

@@ -7,14 +7,17 @@ from; it is handed a new job set whole.
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from heapq import heappop, heappush
+from typing import Any, Protocol
 
 from marketd.clock import Clock
 from marketd.cron import CronTable
-from marketd.errors import DatabaseUnavailable, ExchangeError, LeaseLost, MarketdError, StoreError
+from marketd.errors import ConfigError, DatabaseUnavailable, ExchangeError, LeaseLost, MarketdError, StoreError
 from marketd.fetcher import Asking
+from marketd.jobs import job_from_row
 from marketd.jobset import JobSet
 from marketd.model import Claim, Job, JobType, RunStatus, Series, Tally
 from marketd.ports import Events
@@ -26,9 +29,12 @@ log = logging.getLogger(__name__)
 LONGEST_PAUSE_S = 1.0
 """The clock is read again at least this often: it may be stepped, and the host may have slept."""
 
+SHORTEST_PAUSE_S = 0.001
+
 _OWN_WORK_MS = 10_000  # how often work that falls due by itself is looked for
 _BACKOFF_MS = (60_000, 300_000, 900_000, 3_600_000)
 _LEARN_AGAIN_S = 30.0
+_ORDERS_EVERY_S = 1.0
 _AT_ONCE = 16  # runs of one exchange and job type that are under way together; the budget decides who is served
 
 CLAIMS = {
@@ -38,7 +44,22 @@ CLAIMS = {
 }
 
 
+LONGEST_JITTER_MS = 3_600_000
+
 Places = Mapping[JobType, asyncio.Semaphore]
+"""Places for the runs of each job type that are under way together: neither long backfills nor a queue of repairs may
+keep fresh candles waiting."""
+
+
+def _places() -> Places:
+    return {job_type: asyncio.Semaphore(_AT_ONCE) for job_type in JobType}
+
+
+def jitter(job: Job, at_ms: int) -> int:
+    """By how many ms the firing of ``job`` at ``at_ms`` is held back: the same whenever it is asked, spread evenly."""
+    if job.jitter_s is None:
+        return 0
+    return int(job.jitter_s * 1000) * zlib.crc32(f"{job.id} {at_ms}".encode()) >> 32
 
 
 class Runs(Protocol):
@@ -48,11 +69,17 @@ class Runs(Protocol):
 
     async def begin(self, exchange: str, firings: Sequence[tuple[int, int]], epoch: int) -> dict[int, int]: ...
 
-    async def skip(self, job: int, scheduled_ms: int, epoch: int, reason: str) -> None: ...
+    async def skip(self, firings: Sequence[tuple[int, int]], epoch: int, reason: str) -> None: ...
 
     async def finish(self, run: int, status: RunStatus, error: str | None, tally: Tally) -> None: ...
 
     async def note_job(self, job: int, status: str, error: str | None) -> None: ...
+
+
+class Orders(Protocol):
+    """The rows of orders by hand."""
+
+    async def open(self, exchange: str) -> Sequence[Mapping[str, Any]]: ...
 
 
 class Reader(Protocol):
@@ -67,6 +94,7 @@ class Desk:
     epoch: int
     runner: Runner
     runs: Runs
+    orders: Orders
     reader: Reader
 
 
@@ -78,33 +106,49 @@ class _Retry:
     not_before_ms: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Something to run: a job as it was defined when it fell due, what to do, and where it queues."""
+
+    job: Job
+    order: Order
+    by_hand: bool = False
+
+
 @dataclass(slots=True)
 class Scheduler:
-    """One exchange's firings; ``work`` runs until it is cancelled, then leaves its runs to ``drain``."""
+    """One exchange's firings; ``work`` runs until it is cancelled or stopped, and lets its runs end at page borders.
+
+    ``turned`` is told at each step, so that a scheduler that hangs is noticed.
+    """
 
     desk: Desk
     clock: Clock
     events: Events
     settle_ms: int
     page_allowance: int
+    turned: Callable[[], None] = lambda: None
     jobs: JobSet = field(default_factory=JobSet)
     _table: CronTable | None = None
+    _delayed: list[tuple[int, int, int]] = field(default_factory=list)
     _retries: dict[int, _Retry] = field(default_factory=dict)
     _running: dict[int, Account] = field(default_factory=dict)
-    _finished: set[int] = field(default_factory=set)
+    _orders: set[int] = field(default_factory=set)
+    _finished: dict[int, Job] = field(default_factory=dict)
     _own_work_ms: int = 0
     _stop: bool = False
 
     def take(self, jobs: JobSet) -> None:
-        """Work with ``jobs`` from now on; runs of jobs that are gone stop at a page border."""
+        """Work with ``jobs`` from now on; runs of jobs that are gone or paused stop at a page border."""
         mine = {number: job for number, job in jobs.jobs.items() if job.exchange == self.desk.exchange}
         self.jobs = replace(jobs, jobs=mine)
-        seen_ms = self.clock.now_ms() if self._table is None else self._table.seen_ms
-        self._table = CronTable(self.jobs.scheduled(), seen_ms)
+        now_ms = self.clock.now_ms()
+        self._table = CronTable(self.jobs.scheduled(), now_ms if self._table is None else self._table.seen_ms)
         for number, account in self._running.items():
-            if number not in mine:
+            if number not in self._orders and not self._awake(number, now_ms):
                 account.stop.set()
-        self._finished.clear()
+        # What was answered stays answered: only a job that is another one now is looked at again.
+        self._finished = {number: job for number, job in self._finished.items() if mine.get(number) == job}
         self._own_work_ms = 0
 
     @property
@@ -126,25 +170,36 @@ class Scheduler:
 
         While the database is away nothing is fired; what was due meanwhile is caught up as after a stop.
         """
-        # One set of places a job type: neither long backfills nor a queue of repairs may keep fresh candles waiting.
-        places = {job_type: asyncio.Semaphore(_AT_ONCE) for job_type in JobType}
         async with asyncio.TaskGroup() as group:
-            learning = group.create_task(self._learn())
+            helpers = [group.create_task(self._learn()), group.create_task(self._heed_orders(group, _places()))]
+            places = _places()
             behind = True
             while not self._stop:
+                self.turned()
                 try:
                     if behind:
-                        await self._fire(group, places, await self._missed())
+                        await self._fire(group, places, await self._missed(), late=True)
                         behind = False
                     await self._turn(group, places)
                 except LeaseLost:
                     raise
                 except StoreError as error:
                     behind = True
-                    self.events.store_failed("unavailable" if isinstance(error, DatabaseUnavailable) else "refused")
-                    log.warning("database away", extra={"fields": {"error": str(error), "once": "database"}})
-                await self.clock.sleep(LONGEST_PAUSE_S)
-            learning.cancel()
+                    self._say_away(error)
+                await self.clock.sleep(LONGEST_PAUSE_S if behind else self._pause_s())
+            for helper in helpers:
+                helper.cancel()
+
+    def _pause_s(self) -> float:
+        """Until the next firing, but the clock is read now and then whatever it said."""
+        due_ms = [] if self._table is None or self._table.next_ms is None else [self._table.next_ms]
+        due_ms += [self._delayed[0][0]] if self._delayed else []
+        left_s = (min(due_ms) - self.clock.now_ms()) / 1000 if due_ms else LONGEST_PAUSE_S
+        return min(max(left_s, SHORTEST_PAUSE_S), LONGEST_PAUSE_S)
+
+    def _say_away(self, error: StoreError) -> None:
+        self.events.store_failed("unavailable" if isinstance(error, DatabaseUnavailable) else "refused")
+        log.warning("database away", extra={"fields": {"error": str(error), "once": "database"}})
 
     async def _learn(self) -> None:
         """Learn the exchange's time before the first gap can be due."""
@@ -159,16 +214,68 @@ class Scheduler:
                 )
                 await self.clock.sleep(_LEARN_AGAIN_S)
 
+    async def _heed_orders(self, group: asyncio.TaskGroup, places: Places) -> None:
+        """Carry out what is given by hand; an order that was withdrawn stops at a page border."""
+        while not self._stop:
+            try:
+                rows = await self.desk.orders.open(self.desk.exchange)
+                for number in self._orders - {row["id"] for row in rows}:
+                    self._running[number].stop.set()
+                await self._take_orders(group, places, [row for row in rows if not row["begun"]])
+            except LeaseLost:
+                raise
+            except StoreError as error:
+                self._say_away(error)
+            await asyncio.sleep(_ORDERS_EVERY_S)
+
+    async def _take_orders(self, group: asyncio.TaskGroup, places: Places, rows: Sequence[Mapping[str, Any]]) -> None:
+        tasks: dict[int, Task] = {}
+        for row in rows:
+            try:
+                job = job_from_row(row)
+                tasks[job.id] = Task(job, self._order_by_hand(job, row), by_hand=True)
+            except ConfigError as error:
+                await self.desk.runs.note_job(row["id"], "refused", str(error))
+        if tasks and self.desk.runner.fetcher.time.known:
+            now_ms = self.clock.now_ms()
+            begun = await self.desk.runs.begin(
+                self.desk.exchange, [(number, now_ms) for number in tasks], self.desk.epoch
+            )
+            for number, run_id in begun.items():
+                self._start(group, places, tasks[number], run_id)
+
+    def _order_by_hand(self, job: Job, row: Mapping[str, Any]) -> Order:
+        return replace(
+            self._order(job, self.jobs.ordered(job)), claim=Claim.ORDER, by_hand=True, refetch=row["refetch"],
+            newest_first=not row["oldest_first"], most_gaps=row["most_gaps"],
+        )  # fmt: skip
+
     async def _turn(self, group: asyncio.TaskGroup, places: Places) -> None:
         now_ms = self.clock.now_ms()
         self.events.tick(now_ms)
         if self._table is None:
             return
-        firings = [(firing.job_id, firing.scheduled_ms) for firing in self._table.due(now_ms).firings]
-        await self._fire(group, places, [(job, at_ms) for job, at_ms in firings if self._awake(job, now_ms)])
+        await self._fire(group, places, self._due(now_ms))
         if now_ms - self._own_work_ms >= _OWN_WORK_MS or now_ms < self._own_work_ms:
             self._own_work_ms = now_ms
             await self._fire(group, places, await self._due_by_itself(now_ms))
+
+    def _due(self, now_ms: int) -> list[tuple[int, int]]:
+        """The firings of this moment: those of the clock, each held back by its job's jitter."""
+        due: list[tuple[int, int]] = []
+        for number, at_ms in () if self._table is None else self._table.due(now_ms).firings:
+            if not self._awake(number, now_ms):
+                continue
+            jitter_ms = jitter(self.jobs.jobs[number], at_ms)
+            if jitter_ms:
+                heappush(self._delayed, (at_ms + jitter_ms, number, at_ms))
+            else:
+                due.append((number, at_ms))
+        # A clock that was set back far must not hold firings back for longer than any jitter.
+        while self._delayed and not now_ms < self._delayed[0][0] <= now_ms + LONGEST_JITTER_MS:
+            _, number, at_ms = heappop(self._delayed)
+            due += [(number, at_ms)] if self._awake(number, now_ms) else []
+        return due
 
     def _awake(self, job: int, now_ms: int) -> bool:
         known = self.jobs.jobs.get(job)
@@ -181,6 +288,7 @@ class Scheduler:
         recorded = await self.desk.runs.last_firings()
         now_ms = self.clock.now_ms()
         self._table.due(now_ms)  # slots up to now count as missed, not as due once more
+        self._delayed.clear()
         wanted = {
             job.id: recorded.get(job.id, job.created_ms)
             for job in self.jobs.jobs.values()
@@ -204,16 +312,17 @@ class Scheduler:
     async def _unfinished(self, job: Job, jobs: JobSet) -> bool:
         """True while the job's range, up to what was closed when its row was made, holds unknown intervals.
 
-        What was answered stays answered, so a job found finished is not looked at again while the set stands.
+        What was answered stays answered, so a job found finished is not looked at again while it is the same.
         """
-        if job.id in self._finished:
+        self.turned()
+        if self._finished.get(job.id) == job:
             return False
         order = self._order(job, jobs.work[job.id])
         for series in order.series:
             if await self.desk.runner.unfinished(series, order, job.created_ms):
                 return True
         if jobs is self.jobs and self.desk.runner.fetcher.time.known:
-            self._finished.add(job.id)
+            self._finished[job.id] = job
         return False
 
     async def _due_repairs(self, jobs: JobSet) -> list[Job]:
@@ -224,7 +333,9 @@ class Scheduler:
         workers = {jobs.worker(series, JobType.GAP_REPAIR) for series in due}
         return sorted((job for job in workers if job is not None), key=lambda job: job.id)
 
-    async def _fire(self, group: asyncio.TaskGroup, places: Places, firings: Sequence[tuple[int, int]]) -> None:
+    async def _fire(
+        self, group: asyncio.TaskGroup, places: Places, firings: Sequence[tuple[int, int]], *, late: bool = False
+    ) -> None:
         """Record the firings of this moment in one statement, then start those that are ours to run."""
         jobs = self.jobs  # what was due is run as it was defined, whatever is reloaded meanwhile
         firings = [(number, at_ms) for number, at_ms in firings if number in jobs.jobs]
@@ -232,36 +343,44 @@ class Scheduler:
             return
         # A run counts as under way until its end is recorded whole, not only until its row says so.
         free = [(number, at_ms) for number, at_ms in firings if number not in self._running]
-        for number, at_ms in firings:
-            if number in self._running:
+        taken = [(number, at_ms) for number, at_ms in firings if number in self._running]
+        if taken:
+            await self.desk.runs.skip(taken, self.desk.epoch, "the job's last run is still under way")
+            for number, _ in taken:
                 self.events.fired(jobs.jobs[number].job_type, "skipped", 0)
-                await self.desk.runs.skip(number, at_ms, self.desk.epoch, "the job's last run is still under way")
         begun = await self.desk.runs.begin(self.desk.exchange, free, self.desk.epoch) if free else {}
+        now_ms = self.clock.now_ms()
         for number, at_ms in free:
             if number in begun:
                 job = jobs.jobs[number]
-                self.events.fired(job.job_type, "run", (self.clock.now_ms() - at_ms) / 1000)
-                self._start(group, places, job, self._order(job, jobs.work[number]), begun[number])
+                self.events.fired(job.job_type, "late" if late else "run", (now_ms - at_ms) / 1000)
+                self._start(group, places, Task(job, self._order(job, jobs.work[number])), begun[number])
 
-    def _start(self, group: asyncio.TaskGroup, places: Places, job: Job, order: Order, run_id: int) -> None:
+    def _start(self, group: asyncio.TaskGroup, places: Places, task: Task, run_id: int) -> None:
+        number = task.job.id
         account = Account(run_id, self.desk.epoch, self.settle_ms)
-        self._running[job.id] = account
-        if self._stop or job.id not in self.jobs.jobs:  # asked to, or removed, while the firing was recorded
+        self._running[number] = account
+        if task.by_hand:
+            self._orders.add(number)
+        # Asked to, or removed, while the firing was recorded.
+        if self._stop or not (task.by_hand or number in self.jobs.jobs):
             account.stop.set()
-        group.create_task(self._run(job, order, account, places))
+        group.create_task(self._run(task, account, places))
 
-    async def _run(self, job: Job, order: Order, account: Account, places: Places) -> None:
-        began_ms = self.clock.now_ms()
+    async def _run(self, task: Task, account: Account, places: Places) -> None:
+        job, began_ms = task.job, self.clock.now_ms()
         try:
             async with places[job.job_type]:
-                outcome = await self._outcome(job, order, account)
+                outcome = await self._outcome(job, task.order, account)
             await self._finish(job, account, outcome)
         finally:
             del self._running[job.id]
-        retry = self._retries.setdefault(job.id, _Retry())
-        retry.failures = 0 if outcome.status is RunStatus.SUCCESS else retry.failures + 1
-        wait_ms = _BACKOFF_MS[min(max(retry.failures, 1), len(_BACKOFF_MS)) - 1]
-        retry.not_before_ms = self.clock.now_ms() + wait_ms
+            self._orders.discard(job.id)
+        if not task.by_hand:
+            retry = self._retries.setdefault(job.id, _Retry())
+            retry.failures = 0 if outcome.status is RunStatus.SUCCESS else retry.failures + 1
+            wait_ms = _BACKOFF_MS[min(max(retry.failures, 1), len(_BACKOFF_MS)) - 1]
+            retry.not_before_ms = self.clock.now_ms() + wait_ms
         self.events.run_finished(job.job_type, outcome.status, (self.clock.now_ms() - began_ms) / 1000)
 
     async def _outcome(self, job: Job, order: Order, account: Account) -> Outcome:

@@ -4,15 +4,16 @@ Owns the answers that the port needs at once and from memory: is it ready, what 
 ``web.status.Status``). Changed by the daemon alone; refuses to do anything.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import marketd
 from marketd.assembly import Lane
+from marketd.bulletin import Verdict
 from marketd.clock import Clock
 from marketd.jobset import JobSet
 from marketd.model import Series
+from marketd.pulse import Pulse
 from marketd.scheduler import Scheduler
 from marketd.web.status import ExchangeStatus, JobStatus
 
@@ -27,17 +28,18 @@ class Working:
 
 @dataclass(slots=True)
 class Standing:
-    """``budgets`` are requests a minute by exchange; ``turned_s`` is the loop's time of the last beat."""
+    """``budgets`` are requests a minute by exchange; ``watchdog_s`` is within which time everything must turn."""
 
     clock: Clock
     started_ms: int
     budgets: Mapping[str, float]
-    turned_s: float
+    pulse: Pulse
+    watchdog_s: float
     version: str = marketd.__version__
-    watchdog_s: float = 30.0
     draining: bool = False
     loaded: bool = False
     job_set: JobSet = field(default_factory=JobSet)
+    last_reload: Verdict | None = None
     working: dict[str, Working] = field(default_factory=dict)
 
     def now_ms(self) -> int:
@@ -50,7 +52,7 @@ class Standing:
         return working.lane.fetcher.now_ms()
 
     def turn_age_s(self) -> float:
-        return asyncio.get_running_loop().time() - self.turned_s
+        return self.pulse.age_s()
 
     def unready(self) -> Sequence[str]:
         reasons = []
@@ -83,6 +85,9 @@ class Standing:
             until_ms = now_ms + int(budget.blocked_for_s * 1000)
             return ExchangeStatus(name, budget.per_minute, budget.used_last_minute, "cooling", until_ms)
         return ExchangeStatus(name, budget.per_minute, budget.used_last_minute)
+
+    def reloaded(self) -> Mapping[str, object] | None:
+        return None if self.last_reload is None else self.last_reload.shape()
 
     def objectives(self) -> Mapping[Series, float]:
         return self.job_set.objectives

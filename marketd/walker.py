@@ -129,7 +129,8 @@ class Walker:
         if answer.covered:
             owe, self._owe = self._owe, NOTHING
         began_ms = self.clock.now_ms()
-        self.account.tally = replace(self.account.tally, requests=self.asking.requests)
+        left = walk.remaining.size + self.ahead
+        self.account.tally = replace(self.account.tally, requests=self.asking.requests, left=left)
         stored = await self._written(
             lambda: self.pages.record(answer, self.account.writing(), owe=owe, first=walk.first)
         )

@@ -18,6 +18,7 @@ from marketd.rehearsal.market import Market
 from marketd.rehearsal.server import RehearsalServer
 from marketd.runner import Order, Outcome, Runner
 from marketd.store.leases import Lease, Leases
+from marketd.store.orders import OrderRow, Orders
 from marketd.store.pages import Pages
 from marketd.store.queries import QUERIES, sql
 from marketd.store.runs import Runs
@@ -45,11 +46,15 @@ class Bench:
     async def begun(self, job_type: JobType, *series: Series, **more: Any) -> tuple[Order, Account]:
         """An order that is recorded as running and waits to be run."""
         claim = {JobType.CONTINUOUS: Claim.CONTINUOUS, JobType.BACKFILL: Claim.BACKFILL}.get(job_type, Claim.GAP_REPAIR)
-        job = await self.runs.order(series[0], job_type, None, None)
+        job = await self.given(series[0], job_type)
         begun = await self.runs.begin("bitfinex", [(job, 1_000)], self.lease.epoch)
         account = Account(begun[job], self.lease.epoch, self.settle_ms)
         self.accounts.append(account)
         return Order(job_type, tuple(series), claim, **more), account
+
+    async def given(self, series: Series, job_type: JobType) -> int:
+        """The row of an order, as a command writes it."""
+        return await Orders(self.database).give(OrderRow(*series, job_type))
 
     async def order(self, job_type: JobType, *series: Series, **more: Any) -> Outcome:
         order, account = await self.begun(job_type, *series, **more)

@@ -58,5 +58,8 @@ class Onlooker:
     def exchanges(self) -> Sequence[ExchangeStatus]:
         return ()
 
+    def reloaded(self) -> None:
+        return None
+
     def objectives(self) -> Mapping[Series, float]:
         return self.freshness

@@ -1,16 +1,17 @@
-"""Orders by hand: what ``backfill`` and ``repair-gaps`` do.
+"""Orders by hand: what ``backfill``, ``repair-gaps`` and ``jobs run`` do.
 
-Owns the life of an order: the lease, one job row and one run a series, the stop at a page border, what came of it and
-the exit code. Refuses to plan and to fetch (see ``runner``).
+Owns the life of an order: the lease or whoever has it, one job row and one run a series, the stop at a page border,
+what came of it and the exit code. Refuses to plan and to fetch (see ``runner``).
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from marketd import assembly
+from marketd.cli.handover import HandedOver, order_row
 from marketd.cli.stopper import Stopper
 from marketd.clock import Clock
 from marketd.config import Config
@@ -18,10 +19,15 @@ from marketd.errors import MarketdError, StoreError
 from marketd.model import RunStatus, Series, Tally
 from marketd.ports import Events, Progress
 from marketd.runner import Order, Outcome
+from marketd.store.leases import Lease, Leases
+from marketd.store.orders import Orders as OrderRows
+from marketd.store.orders import OrderState
 from marketd.store.series import SeriesReader
 from marketd.store.session import Database
 from marketd.transport import Transport
 from marketd.walker import Account
+
+_LOOK_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +67,10 @@ def exit_code(results: Sequence[Result]) -> int:
 
 @dataclass(slots=True)
 class Orders:
-    """Carries out orders on one exchange; ``tell`` hears for whom it waits, and of a stop.
+    """Carries out orders on one exchange, or has them carried out by the daemon that works on it.
 
-    ``results`` grows as series end, and holds what was done also where an error ends the work; ``stopped`` says that
-    a signal did.
+    ``tell`` hears for whom it waits, and of a stop. ``results`` grows as series end, and holds what was done also where
+    an error ends the work; ``stopped`` says that a signal did.
     """
 
     config: Config
@@ -75,43 +81,89 @@ class Orders:
     stopped: bool = False
 
     async def carry_out(self, template: Order, progress: Progress, *, wait: bool) -> None:
-        """The series of ``template``, one after the other.
+        """The series of ``template``, one after the other; a daemon may work on several at once.
 
-        Raises Busy where another process holds the exchange and ``wait`` is False, and the StoreError that ended the
+        Raises Busy where another command holds the exchange and ``wait`` is False, and the StoreError that ended the
         work.
         """
         stopper = Stopper(self.tell)
         with stopper.listening():
             try:
-                await self._under_lease(template, progress, stopper, wait)
+                await self._by_whoever_may(template, progress, stopper, wait)
             except asyncio.CancelledError:
                 if not stopper.asked:
                     raise
         self.stopped = stopper.asked
 
-    async def _under_lease(self, template: Order, progress: Progress, stopper: Stopper, wait: bool) -> None:
+    async def _by_whoever_may(self, template: Order, progress: Progress, stopper: Stopper, wait: bool) -> None:
+        """Under a lease of our own where nobody has one, else by handing over; whoever goes away is replaced."""
         exchange = template.series[0].exchange
-        lease = await assembly.patient_lease(exchange, self.opened, "command", wait=wait, tell=self.tell)
+        leases = assembly.leases(self.opened, "command")
+        handed: HandedOver | None = None
+        told: str | None = None
+        while True:
+            lease = await leases.try_take(exchange)
+            if isinstance(lease, Lease):
+                await self._under_lease(lease, template, progress, stopper, {} if handed is None else handed.jobs)
+                return
+            if lease.kind == "daemon" or handed is not None:
+                if handed is None:
+                    self.tell(f"{lease}; it is given the order")
+                    handed = await HandedOver.give(template, OrderRows(self.opened), progress)
+                if await self._follow(handed, leases, stopper, exchange):
+                    return
+            elif not wait:
+                raise lease
+            elif told != lease.holder:
+                self.tell(f"{lease}; waiting (--no-wait ends instead)")
+                told = lease.holder
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _follow(self, handed: HandedOver, leases: Leases, stopper: Stopper, exchange: str) -> bool:
+        """True when all that was handed over has ended; False when nobody works on the exchange any more."""
+        stop = asyncio.Event()
+        stopper.ask = stop.set
+        try:
+            while True:
+                for series, state in await handed.look():
+                    self.results.append(await self._completed(_handed_result(series, state)))
+                if not handed.jobs:
+                    return True
+                if not await leases.is_held(exchange):
+                    return False
+                if stop.is_set():
+                    await handed.withdraw()
+                await asyncio.sleep(_LOOK_EVERY_S)
+        finally:
+            stopper.ask = None
+
+    async def _under_lease(
+        self, lease: Lease, template: Order, progress: Progress, stopper: Stopper, given: Mapping[Series, int]
+    ) -> None:
+        """``given`` are rows of this order that somebody else was to carry out and has not begun."""
+        done = {result.series for result in self.results}
         async with (
             Transport(self.clock) as transport,
             assembly.lane(
-                exchange, self.config, self.opened, transport, self.clock, Events(), progress,
+                lease.exchange, self.config, self.opened, transport, self.clock, Events(), progress,
                 kind="command", lease=lease,
             ) as lane,
         ):  # fmt: skip
             for series in template.series:
+                if series in done:
+                    continue
                 if stopper.asked:
                     self.results.append(Result(series, RunStatus.SKIPPED, Tally(), error="not begun: stopped by hand"))
                 else:
-                    await self._one(lane, replace(template, series=(series,)), stopper)
+                    await self._one(lane, replace(template, series=(series,)), stopper, given.get(series))
 
-    async def _one(self, lane: assembly.Lane, order: Order, stopper: Stopper) -> None:
+    async def _one(self, lane: assembly.Lane, order: Order, stopper: Stopper, given: int | None) -> None:
         """One series as a run of its own; however it ends, the run says so as far as the database lets it."""
         (series,) = order.series
-        job = await lane.runs.order(series, order.job_type, order.start_ms, order.end_ms)
+        job = await lane.orders.give(order_row(series, order)) if given is None else given
         begun = await lane.runs.begin(lane.name, [(job, self.clock.now_ms())], lane.lease.epoch)
         account = Account(begun[job], lane.lease.epoch, int(self.config.engine.settle_s * 1000))
-        stopper.account = account
+        stopper.ask = account.stop.set
         outcome, failure = Outcome(RunStatus.INTERRUPTED, account.tally, note="stopped by hand"), None
         try:
             outcome = await lane.runner.run(order, account)
@@ -121,7 +173,7 @@ class Orders:
             outcome, failure = Outcome(failed, account.tally, note=str(error)), error
             raise
         finally:
-            stopper.account = None
+            stopper.ask = None
             outcome = replace(outcome, tally=account.tally)
             result = Result(
                 series, outcome.status, outcome.tally, error=_sentence(outcome), failure=failure, run_id=begun[job]
@@ -137,6 +189,13 @@ class Orders:
         facts = await reader.facts(result.series)
         gaps = await reader.open_gaps(result.series)
         return replace(result, open_gaps=len(gaps), built_from=None if facts is None else facts.derived_from)
+
+
+def _handed_result(series: Series, state: OrderState) -> Result:
+    if state.status is None:
+        return Result(series, RunStatus.SKIPPED, Tally(), error="not begun: withdrawn")
+    error = None if state.status is RunStatus.SUCCESS else state.error
+    return Result(series, state.status, state.tally, error=error, run_id=state.run_id)
 
 
 def _sentence(outcome: Outcome) -> str | None:

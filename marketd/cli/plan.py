@@ -163,7 +163,7 @@ async def _planned(app: App, config: Config, chosen: Selection) -> list[Planned]
 async def _asked(app: App, config: Config, chosen: Selection, *, wait: bool) -> list[Planned]:
     """First candles looked up under the lease, as every request is."""
     async with assembly.database(config, application="marketd plan") as opened:
-        lease = await assembly.patient_lease(chosen.exchange, opened, "command", wait=wait, tell=talk)
+        lease = await assembly.patient_lease(chosen.exchange, opened, wait=wait, tell=talk)
         async with (
             Transport(app.clock) as transport,
             assembly.lane(

@@ -34,6 +34,7 @@ class Lazy(NamedTuple):
 
 COMMANDS: Final = {
     "run": Lazy("marketd.cli.run:run", "Keep the candles complete: the daemon."),
+    "reload": Lazy("marketd.cli.reload:reload", "Make the running daemon read everything anew."),
     "check": Lazy("marketd.cli.check:check", "Say what is wrong with configuration and jobs."),
     "migrate": Lazy("marketd.cli.migrate:migrate", "Bring the tables of the database up to date."),
     "backfill": Lazy("marketd.cli.backfill:backfill", "Fetch history that is not known yet."),

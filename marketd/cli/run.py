@@ -27,5 +27,5 @@ def run(app: App) -> int:
     load = partial(configured, app)
     config = load()
     log_service(config)
-    on_loop(Daemon(load, app.clock).run())
+    on_loop(Daemon(load, app.clock, environ=app.environ).run())
     return 0

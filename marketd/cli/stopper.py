@@ -10,17 +10,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from marketd.walker import Account
-
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(slots=True)
 class Stopper:
-    """``tell`` hears what the signal did; ``account`` is that of the run under way."""
+    """``tell`` hears what the signal did; ``ask`` makes what is under way stop at its next page border."""
 
     tell: Callable[[str], None]
-    account: Account | None = None
+    ask: Callable[[], None] | None = None
     asked: bool = False
     _task: "asyncio.Task[object] | None" = field(default=None)
 
@@ -44,8 +42,8 @@ class Stopper:
                 loop.remove_signal_handler(number)
 
     def stop(self) -> None:
-        if self.account is not None and not self.asked:
-            self.account.stop.set()
+        if self.ask is not None and not self.asked:
+            self.ask()
             self.tell("stopping at the next page border (once more stops at once)")
         elif self._task is not None:
             self._task.cancel()

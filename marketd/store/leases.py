@@ -6,7 +6,7 @@ outlives its holder. Times are the database's.
 
 from dataclasses import dataclass
 
-from marketd.errors import Busy, LeaseLost
+from marketd.errors import ExchangeHeld, LeaseLost
 from marketd.store.queries import sql
 from marketd.store.session import Database
 
@@ -29,24 +29,29 @@ class Leases:
         self._kind = kind
 
     async def take(self, exchange: str) -> Lease:
-        """Take the exchange; Busy names the living holder. Runs that a dead holder left are closed as interrupted."""
+        """Take the exchange; ExchangeHeld names the living holder. Runs of a dead one are closed as interrupted."""
         async with self._database.session() as connection, connection.transaction():
             epoch = await connection.fetchval(sql("create_lease"), exchange, self._holder, self._kind, LEASE_S)
             if epoch is None:
                 held = await connection.fetchrow(sql("lock_lease"), exchange)
                 if held is not None and held["alive"]:
-                    raise Busy(f"{exchange} is worked on by {held['kind']} {held['holder']}")
+                    raise ExchangeHeld(exchange, held["kind"], held["holder"])
                 epoch = await connection.fetchval(sql("take_lease"), exchange, self._holder, self._kind, LEASE_S)
             await connection.execute(sql("interrupt_runs"), exchange, epoch)
             blocked_s = await connection.fetchval(sql("blocked_for"), exchange)
         return Lease(exchange, epoch, blocked_s or 0.0)
 
-    async def try_take(self, exchange: str) -> Lease | Busy:
+    async def try_take(self, exchange: str) -> Lease | ExchangeHeld:
         """The lease, or who has it."""
         try:
             return await self.take(exchange)
-        except Busy as held:
+        except ExchangeHeld as held:
             return held
+
+    async def is_held(self, exchange: str) -> bool:
+        """True while a living process works on the exchange."""
+        async with self._database.session() as connection:
+            return bool(await connection.fetchval(sql("lease_alive"), exchange))
 
     async def renew(self, lease: Lease) -> None:
         """Hold on to the exchange; LeaseLost when somebody else has it."""

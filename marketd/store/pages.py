@@ -264,7 +264,7 @@ async def _finish(connection: Connection, series: Series, writing: Writing, tall
     """The run's counters, and the fence as the last statement before COMMIT."""
     await connection.execute(
         sql("count_run"), writing.run_id, tally.requests, tally.fetched, tally.inserted, tally.updated, tally.empties,
-        tally.gaps_opened, tally.gaps_closed, codec.moment(tally.last_open_ms),
+        tally.gaps_opened, tally.gaps_closed, codec.moment(tally.last_open_ms), tally.planned, tally.left,
     )  # fmt: skip
     if await connection.fetchval(sql("fence"), series.exchange, writing.epoch) is None:
         raise LeaseLost(f"another process has taken {series.exchange} over; nothing of this page was written")

@@ -10,7 +10,7 @@ from typing import Any
 
 from marketd.clock import at
 from marketd.errors import LeaseLost
-from marketd.model import JobType, RunStatus, Series, Tally
+from marketd.model import JobType, RunStatus, Tally
 from marketd.store import codec
 from marketd.store.queries import sql
 from marketd.store.session import Database
@@ -66,9 +66,21 @@ class Runs:
                 )  # fmt: skip
             await connection.execute(sql("disable_jobs"), list(removed))
 
-    async def order(self, series: Series, job_type: JobType, start_ms: int | None, end_ms: int | None) -> int:
-        """A job row for one order by hand."""
-        return await self.add_job(JobRow(*series, job_type, start_ms=start_ms, end_ms=end_ms, origin="order"))
+    async def backfill_rows(self) -> Sequence[Mapping[str, Any]]:
+        """All backfill rows but orders, enabled or not; not validated."""
+        async with self._database.session() as connection:
+            return [dict(row) for row in await connection.fetch(sql("backfill_rows"))]
+
+    async def keep_auto(self, create: Sequence[int], enable: Sequence[int], disable: Sequence[int]) -> None:
+        """Make the backfill rows that the rows ``create`` cause; enable and disable others of origin auto."""
+        async with self._database.session() as connection, connection.transaction():
+            await connection.execute(sql("create_auto_jobs"), list(create))
+            await connection.execute(sql("need_auto_jobs"), list(enable), list(disable))
+
+    async def note_refused(self, reasons: Mapping[int, str]) -> None:
+        """Write into each row why it is left out."""
+        async with self._database.session() as connection:
+            await connection.execute(sql("note_refused"), list(reasons), list(reasons.values()))
 
     async def last_firings(self) -> dict[int, int]:
         """The newest recorded ``scheduled_for`` of each job, in ms."""
@@ -91,9 +103,12 @@ class Runs:
             rows = await connection.fetch(sql("begin_runs"), jobs, times, epoch)
         return {row["job_id"]: row["id"] for row in rows}
 
-    async def skip(self, job: int, scheduled_ms: int, epoch: int, reason: str) -> None:
+    async def skip(self, firings: Sequence[tuple[int, int]], epoch: int, reason: str) -> None:
+        """Record (job id, scheduled ms) firings that start nothing."""
         async with self._database.session() as connection:
-            await connection.execute(sql("skip_run"), job, at(scheduled_ms), epoch, reason)
+            await connection.execute(
+                sql("skip_runs"), [job for job, _ in firings], [at(ms) for _, ms in firings], epoch, reason
+            )
 
     async def finish(self, run: int, status: RunStatus, error: str | None, tally: Tally) -> None:
         async with self._database.session() as connection:

@@ -202,6 +202,7 @@ class Handlers:
             {
                 "jobs": [shapes.job(figures, known) for figures in found],
                 "next_cursor": found[-1].id if len(found) == limit else None,
+                "last_reload": self._status.reloaded(),
             }
         )
 

@@ -71,6 +71,9 @@ class Status(Protocol):
 
     def exchanges(self) -> Sequence[ExchangeStatus]: ...
 
+    def reloaded(self) -> Mapping[str, object] | None:
+        """What came of the last reload, as it is shown; None before the first."""
+
     def objectives(self) -> Mapping[Series, float]:
         """Freshness objective in seconds of every series that has one."""
 

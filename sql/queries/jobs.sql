@@ -29,6 +29,54 @@ WHERE id = $1::bigint
 -- params: ids bigint[]
 UPDATE market_data_jobs SET enabled = false, updated_at = now() WHERE id = ANY ($1::bigint[]) AND enabled
 
+-- name: backfill_rows
+-- params:
+SELECT id, exchange, symbol, timeframe, origin, enabled, status, caused_by
+FROM market_data_jobs WHERE job_type = 'backfill' AND origin <> 'order'
+
+-- name: create_auto_jobs
+-- params: causes bigint[]
+-- Several daemons may see the same need at the same moment.
+INSERT INTO market_data_jobs (exchange, symbol, timeframe, job_type, origin, caused_by)
+SELECT exchange, symbol, timeframe, 'backfill', 'auto', id FROM market_data_jobs WHERE id = ANY ($1::bigint[])
+ON CONFLICT DO NOTHING
+
+-- name: need_auto_jobs
+-- params: enable bigint[], disable bigint[]
+UPDATE market_data_jobs SET enabled = id = ANY ($1::bigint[]), updated_at = now(),
+    status = CASE WHEN id = ANY ($2::bigint[]) THEN 'not needed' END
+WHERE origin = 'auto' AND id = ANY ($1::bigint[] || $2::bigint[])
+
+-- name: note_refused
+-- params: ids bigint[], reasons text[]
+SELECT marketd_note_job(f.id, 'refused', f.reason) FROM unnest($1::bigint[], $2::text[]) AS f (id, reason)
+
+-- name: open_orders
+-- params: exchange text
+-- Orders that wait for a process to carry them out, and those under way.
+SELECT j.id, j.exchange, j.symbol, j.timeframe, j.job_type, j.schedule, j.enabled, j.start_time, j.end_time, j.created_at, j.origin,
+       j.timeout_s, j.refetch, j.oldest_first, j.most_gaps,
+       EXISTS (SELECT FROM market_data_job_runs r WHERE r.job_id = j.id) AS begun
+FROM market_data_jobs j WHERE j.exchange = $1::text AND j.enabled AND j.origin = 'order' ORDER BY j.id
+
+-- name: insert_order
+-- params: exchange text, symbol text, timeframe text, job_type text, start_time timestamptz, end_time timestamptz, refetch boolean, oldest_first boolean, most_gaps integer
+INSERT INTO market_data_jobs (exchange, symbol, timeframe, job_type, start_time, end_time, origin, refetch, oldest_first, most_gaps)
+VALUES ($1::text, $2::text, $3::text, $4::text, $5::timestamptz, $6::timestamptz, 'order', $7::boolean, $8::boolean, $9::integer)
+RETURNING id
+
+-- name: withdraw_orders
+-- params: ids bigint[]
+UPDATE market_data_jobs SET enabled = false, updated_at = now() WHERE id = ANY ($1::bigint[]) AND origin = 'order' AND enabled
+
+-- name: follow_orders
+-- params: ids bigint[]
+-- How far orders are that another process carries out; no run yet: it waits, or was withdrawn.
+SELECT j.id, j.enabled, r.id AS run_id, r.status, r.requests, r.candles_fetched, r.candles_inserted, r.candles_updated, r.empties,
+       r.gaps_opened, r.gaps_closed, r.intervals_planned, r.intervals_left, coalesce(r.error_message, j.last_error) AS error
+FROM market_data_jobs j LEFT JOIN market_data_job_runs r ON r.job_id = j.id
+WHERE j.id = ANY ($1::bigint[]) ORDER BY j.id
+
 -- name: note_job
 -- params: id bigint, status text, error text
 SELECT marketd_note_job($1::bigint, $2::text, $3::text)
@@ -54,10 +102,11 @@ UPDATE market_data_job_runs SET status = 'interrupted', completed_at = greatest(
     error_message = coalesce(error_message, 'its end was never recorded')
 WHERE job_id = ANY ($1::bigint[]) AND status = 'running' AND epoch <= $2::bigint
 
--- name: skip_run
--- params: job_id bigint, scheduled_for timestamptz, epoch bigint, reason text
+-- name: skip_runs
+-- params: job_ids bigint[], scheduled_for timestamptz[], epoch bigint, reason text
 INSERT INTO market_data_job_runs (job_id, scheduled_for, started_at, completed_at, status, epoch, error_message)
-VALUES ($1::bigint, $2::timestamptz, now(), now(), 'skipped', $3::bigint, $4::text)
+SELECT f.job_id, f.scheduled_for, now(), now(), 'skipped', $3::bigint, $4::text
+FROM unnest($1::bigint[], $2::timestamptz[]) AS f (job_id, scheduled_for)
 ON CONFLICT DO NOTHING
 
 -- name: finish_run
@@ -69,17 +118,26 @@ WHERE id = $1::bigint AND status = 'running'
 
 -- name: interrupt_runs
 -- params: exchange text, epoch bigint
--- Runs of holders that are gone: closed by whoever takes the exchange over.
-UPDATE market_data_job_runs r SET status = 'interrupted', completed_at = greatest(clock_timestamp(), r.started_at),
-    error_message = coalesce(r.error_message, 'the process that ran it is gone')
-FROM market_data_jobs j
-WHERE j.id = r.job_id AND j.exchange = $1::text AND r.status = 'running' AND r.epoch < $2::bigint
+-- Runs of holders that are gone: closed by whoever takes the exchange over. An order ends with its run.
+WITH closed AS (
+    UPDATE market_data_job_runs r SET status = 'interrupted', completed_at = greatest(clock_timestamp(), r.started_at),
+        error_message = coalesce(r.error_message, 'the process that ran it is gone')
+    FROM market_data_jobs j
+    WHERE j.id = r.job_id AND j.exchange = $1::text AND r.status = 'running' AND r.epoch < $2::bigint
+    RETURNING r.job_id
+)
+UPDATE market_data_jobs j SET enabled = false, status = 'interrupted', updated_at = now()
+FROM closed c WHERE c.job_id = j.id AND j.origin = 'order'
 
 -- name: lock_lease
 -- params: exchange text
 -- Waits for page transactions of the holder (they hold it FOR KEY SHARE) before it is taken over.
 SELECT holder, kind, epoch, expires_at > clock_timestamp() AS alive, blocked_until, last_request_at
 FROM exchange_leases WHERE exchange = $1::text FOR UPDATE
+
+-- name: lease_alive
+-- params: exchange text
+SELECT expires_at > clock_timestamp() FROM exchange_leases WHERE exchange = $1::text
 
 -- name: create_lease
 -- params: exchange text, holder text, kind text, seconds double precision

@@ -119,10 +119,11 @@ UPDATE candle_gaps SET missing = $2::text::int4multirange,
 WHERE id = $1::bigint
 
 -- name: count_run
--- params: id bigint, requests integer, fetched bigint, inserted bigint, updated bigint, empties bigint, gaps_opened integer, gaps_closed integer, last_open_time timestamptz
+-- params: id bigint, requests integer, fetched bigint, inserted bigint, updated bigint, empties bigint, gaps_opened integer, gaps_closed integer, last_open_time timestamptz, planned bigint, left bigint
 -- Absolute figures, so that a page stored twice (a lost answer to COMMIT) is counted once.
 UPDATE market_data_job_runs SET requests = $2::integer, candles_fetched = $3::bigint, candles_inserted = $4::bigint, candles_updated = $5::bigint,
-    empties = $6::bigint, gaps_opened = $7::integer, gaps_closed = $8::integer, last_open_time = $9::timestamptz
+    empties = $6::bigint, gaps_opened = $7::integer, gaps_closed = $8::integer, last_open_time = $9::timestamptz,
+    intervals_planned = $10::bigint, intervals_left = $11::bigint
 WHERE id = $1::bigint AND status = 'running'
 
 -- name: fence

@@ -532,7 +532,7 @@ async def test_a_native_series_that_is_built_from_now_on_follows_its_parent(data
 async def test_only_the_holder_of_the_lease_records_firings_and_orphans_are_closed(database: str) -> None:
     market, clock = days(1)
     async with bench(database, market, clock) as b:
-        job = await b.runs.order(BTC, JobType.BACKFILL, None, None)
+        job = await b.given(BTC, JobType.BACKFILL)
         first = await b.runs.begin("bitfinex", [(job, 1000)], b.lease.epoch)
         second = await b.runs.begin("bitfinex", [(job, 2000)], b.lease.epoch)
         assert list(second) == [job]
@@ -553,7 +553,7 @@ async def test_an_older_answer_does_not_overwrite_a_newer_one(database: str) -> 
         ask = Ask(BTC, number, number + 1, False)
         values = {"old": b"5,6,7,4,1", "new": b"5,6,8,4,1"}
         columns = b.runner.fetcher.exchange.columns
-        job = await b.runs.order(BTC, JobType.BACKFILL, None, None)
+        job = await b.given(BTC, JobType.BACKFILL)
         account.run_id = (await b.runs.begin("bitfinex", [(job, 5)], b.lease.epoch))[job]
         for name, answered_ms in (("new", clock.now_ms() + 1000), ("old", clock.now_ms() - 1000)):
             one = Ranges.of((number, number + 1))

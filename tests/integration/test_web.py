@@ -46,6 +46,7 @@ class Told:
     known_jobs: dict[int, JobStatus] = field(default_factory=dict)
     known_exchanges: list[ExchangeStatus] = field(default_factory=list)
     goals: dict[Series, float] = field(default_factory=dict)
+    last_reload: dict[str, object] | None = None
 
     def now_ms(self) -> int:
         return NOW_MS
@@ -64,6 +65,9 @@ class Told:
 
     def exchanges(self) -> Sequence[ExchangeStatus]:
         return self.known_exchanges
+
+    def reloaded(self) -> Mapping[str, object] | None:
+        return self.last_reload
 
     def objectives(self) -> Mapping[Series, float]:
         return self.goals

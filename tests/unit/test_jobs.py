@@ -16,7 +16,6 @@ from marketd.jobfile import JobSpec, moment, read_jobs
 from marketd.jobs import (
     assigned,
     duplicates,
-    expand,
     feasibility,
     job_from_row,
     tracked_series,
@@ -300,7 +299,11 @@ class TestTracked:
         }
 
 
-class TestExpand:
+def worked(one: Job, tracked: set[Series], among: list[Job]) -> tuple[Series, ...]:
+    return assigned([one], tracked, FRAMES, working_rows(among))[one.id]
+
+
+class TestAssigned:
     def test_a_wildcard_works_on_what_is_tracked_when_it_fires(self) -> None:
         jobs = [
             job(1, "BTCUSD", "1m", JobType.BACKFILL),
@@ -309,31 +312,31 @@ class TestExpand:
             job(4, None, "1h"),
         ]
         tracked = tracked_series(jobs, FRAMES)
-        assert expand(jobs[2], tracked, FRAMES, jobs) == (BTC_1M, ETH_1M)
-        assert expand(jobs[3], tracked, FRAMES, jobs) == (ETH_1H,), "it names the timeframe, so it beats the other"
+        assert worked(jobs[2], tracked, jobs) == (BTC_1M, ETH_1M)
+        assert worked(jobs[3], tracked, jobs) == (ETH_1H,), "it names the timeframe, so it beats the other"
 
     def test_a_wildcard_alone_works_on_nothing(self) -> None:
-        assert expand(job(1), tracked_series([job(1)], FRAMES), FRAMES, [job(1)]) == ()
+        assert worked(job(1), tracked_series([job(1)], FRAMES), [job(1)]) == ()
 
     def test_an_explicit_row_beats_a_wildcard_of_its_own_type_only(self) -> None:
         jobs = [job(1, "BTCUSD", "1m"), job(2, "BTCUSD"), job(3), job(4, None, None, JobType.GAP_REPAIR)]
         tracked = tracked_series(jobs, FRAMES)
-        assert expand(jobs[0], tracked, FRAMES, jobs) == (BTC_1M,)
-        assert expand(jobs[1], tracked, FRAMES, jobs) == (BTC_1H,)
-        assert expand(jobs[2], tracked, FRAMES, jobs) == ()
-        assert expand(jobs[3], tracked, FRAMES, jobs) == (BTC_1H, BTC_1M)
+        assert worked(jobs[0], tracked, jobs) == (BTC_1M,)
+        assert worked(jobs[1], tracked, jobs) == (BTC_1H,)
+        assert worked(jobs[2], tracked, jobs) == ()
+        assert worked(jobs[3], tracked, jobs) == (BTC_1H, BTC_1M)
 
     def test_of_equal_rows_the_lowest_id_works(self) -> None:
         jobs = [job(9, "BTCUSD", "1m"), job(5, "BTCUSD", "1m"), job(3, "BTCUSD", "1m", enabled=False)]
         tracked = tracked_series(jobs, FRAMES)
-        assert [expand(each, tracked, FRAMES, jobs) for each in jobs] == [(), (BTC_1M,), ()]
+        assert [worked(each, tracked, jobs) for each in jobs] == [(), (BTC_1M,), ()]
         assert duplicates(jobs) == ((jobs[0], jobs[1]),)
 
     def test_an_order_works_on_what_it_names_whoever_else_does(self) -> None:
         jobs = [job(1, "BTCUSD", "1m"), job(2, "BTCUSD", "1m", origin="order"), job(3, None, None, origin="order")]
         tracked = tracked_series(jobs, FRAMES)
-        assert expand(jobs[1], tracked, FRAMES, jobs) == (BTC_1M,)
-        assert expand(jobs[2], tracked, FRAMES, jobs) == (BTC_1M,)
+        assert worked(jobs[1], tracked, jobs) == (BTC_1M,)
+        assert worked(jobs[2], tracked, jobs) == (BTC_1M,)
         assert duplicates(jobs) == ()
 
     @settings(deadline=None)
@@ -355,13 +358,13 @@ class TestExpand:
         tracked = tracked_series(jobs, FRAMES)
         for job_type in JobType:
             typed = [each for each in jobs if each.job_type is job_type]
-            worked = [one for each in typed for one in expand(each, tracked, FRAMES, jobs)]
-            assert len(worked) == len(set(worked))
+            done = [one for each in typed for one in worked(each, tracked, jobs)]
+            assert len(done) == len(set(done))
             wanted = tracked_series(typed, FRAMES)
             for each in typed:
                 if each.enabled and each.symbol is None:
                     wanted |= {one for one in tracked if each.timeframe in (None, one.timeframe)}
-            assert set(worked) == wanted
+            assert set(done) == wanted
 
     def test_of_ten_thousand_jobs_is_quick(self) -> None:
         jobs = [job(number, f"A{number:05d}", "1m") for number in range(10_000)]

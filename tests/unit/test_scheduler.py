@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
@@ -43,6 +43,7 @@ class Rows:
     skipped: list[tuple[int, int]] = field(default_factory=list)
     finished: list[tuple[int, RunStatus, str | None]] = field(default_factory=list)
     running: dict[int, int] = field(default_factory=dict)
+    orders: list[dict[str, Any]] = field(default_factory=list)
     away: bool = False
     note: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -62,9 +63,9 @@ class Rows:
                 self.running[job] = ids[job] = len(self.begun)
         return ids
 
-    async def skip(self, job: int, scheduled_ms: int, epoch: int, reason: str) -> None:
+    async def skip(self, firings: Sequence[tuple[int, int]], epoch: int, reason: str) -> None:
         self._answer()
-        self.skipped.append((job, scheduled_ms))
+        self.skipped += firings
 
     async def finish(self, run: int, status: RunStatus, error: str | None, tally: Tally) -> None:
         self._answer()
@@ -73,6 +74,10 @@ class Rows:
 
     async def note_job(self, job: int, status: str, error: str | None) -> None:
         await self.note.wait()
+
+    async def open(self, exchange: str) -> Sequence[dict[str, Any]]:
+        self._answer()
+        return [order for order in self.orders if order["enabled"]]
 
     async def due_series(self, exchange: str, now_ms: int) -> Sequence[Series]:
         return []
@@ -147,7 +152,7 @@ def jobs(*some: Job) -> JobSet:
 @pytest.fixture
 async def stage() -> Any:
     clock, rows, works = Leap(), Rows(), Works()
-    desk = Desk("bitfinex", 1, cast(Runner, works), rows, rows)
+    desk = Desk("bitfinex", 1, cast(Runner, works), rows, rows, rows)
     scheduler = Scheduler(desk, clock, Events(), 120_000, 10)
     scheduler.take(jobs(job()))
     stage = Stage(scheduler, clock, rows, works)
@@ -254,4 +259,7 @@ async def test_a_backfill_is_due_until_it_is_finished_and_then_left_alone(stage:
     assert stage.works.asked == 3, "found unfinished twice, finished once"
     stage.scheduler.take(jobs(backfill, job(2)))
     await stage.pass_minutes(1)
-    assert stage.works.asked == 4, "a new set is looked at anew"
+    assert stage.works.asked == 3, "what was answered stays answered"
+    stage.scheduler.take(jobs(replace(backfill, start_ms=1), job(2)))
+    await stage.pass_minutes(1)
+    assert stage.works.asked == 4, "another range is looked at anew"
