@@ -115,8 +115,11 @@ class Site:
         return int(self.sql(f"SELECT count(*) FROM {what}")[0][0])
 
     def enabled(self) -> list[list[str]]:
-        """Type, symbol and timeframe of the jobs that the table has."""
-        return self.sql("SELECT job_type, symbol, timeframe FROM market_data_jobs WHERE enabled ORDER BY 1, 2, 3")
+        """Type, symbol and timeframe of the jobs that the table has from the file."""
+        return self.sql(
+            "SELECT job_type, symbol, timeframe FROM market_data_jobs"
+            " WHERE enabled AND origin = 'file' ORDER BY symbol, timeframe, job_type"
+        )
 
     @property
     def pid(self) -> int:
