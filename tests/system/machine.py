@@ -121,7 +121,7 @@ def booted(rootfs: Path, name: str, packages: Path) -> Iterator[Machine]:
         process.communicate()
         for folder in folders:
             eventually(lambda folder=folder: _emptied(folder), 10, f"the end of {folder}")  # type: ignore[misc]
-        shutil.rmtree(f"/run/systemd/nspawn/propagate/{group}", ignore_errors=True)
+        _forget(group)
 
 
 def _first_process(outer: subprocess.Popen[bytes]) -> int | None:
@@ -156,6 +156,12 @@ def _sweep(root: Path) -> None:
     for folder in root.glob(f"{PREFIX}*"):
         if not Path("/proc", folder.name.rpartition("-")[2]).exists():
             _emptied(folder)
+            _forget(folder.name)
+
+
+def _forget(group: str) -> None:
+    """What nspawn keeps on this host of a machine, an empty folder."""
+    shutil.rmtree(f"/run/systemd/nspawn/propagate/{group}", ignore_errors=True)
 
 
 def _emptied(folder: Path) -> bool:
