@@ -10,7 +10,7 @@ SQUAWK := --pg-version 15.0 --assume-in-transaction \
 SCRIPTS := .ci/run $(wildcard packaging/*/*.sh tests/system/*.sh) packaging/deb/postinst packaging/deb/prerm packaging/deb/postrm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-alerts test-system deb lint format check bench lock clean
+.PHONY: help demo test test-alerts test-system deb lint format check bench bench-large lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,8 +65,12 @@ format: .venv/.installed ## rewrite the code in the house format
 
 check: lint test ## what has to pass before a commit
 
-bench: .venv/.installed ## measure pages, plans and queries
+bench: .venv/.installed ## measure pages, and how long the port takes to answer
 	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench.port
+
+bench-large: .venv/.installed ## how long the port takes to answer beside ten million candles
+	@$(BIN)/python -m bench.port --large
 
 lock: ## pin the newest versions that fit pyproject.toml (uv comes into a scratch environment)
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock

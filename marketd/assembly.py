@@ -17,7 +17,7 @@ import asyncpg
 from marketd.clock import Clock
 from marketd.config import Config
 from marketd.embedded import EmbeddedPostgres, running_dsn
-from marketd.errors import ConfigError, DatabaseUnavailable, LeaseLost, leaf
+from marketd.errors import ConfigError, DatabaseUnavailable, LeaseLost, StoreError, leaf
 from marketd.exchanges import exchange as exchange_called
 from marketd.fetcher import Fetcher
 from marketd.limiter import Budget
@@ -54,7 +54,7 @@ def holder() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def leases(opened: Database, kind: str) -> Leases:
+def leases_of(opened: Database, kind: str) -> Leases:
     """The leases as this process takes them; ``kind`` is ``daemon`` or ``command``."""
     return Leases(opened, holder(), kind)
 
@@ -118,15 +118,14 @@ async def connect(url: str) -> "asyncpg.Connection[asyncpg.Record]":
 @asynccontextmanager
 async def lane(
     name: str, config: Config, opened: Database, transport: Transport, clock: Clock, events: Events, progress: Progress,
-    *, kind: str, lease: Lease | None = None,
+    *, leases: Leases, lease: Lease | None = None,
 ) -> AsyncIterator[Lane]:  # fmt: skip
     """The lane of exchange ``name`` under its lease, which is renewed until the block is left, and then given back.
 
     Busy when another process holds it. LeaseLost ends the block when another process takes it over.
     """
     facts = exchange_called(name)
-    ours = leases(opened, kind)
-    lease = lease or await ours.take(name)
+    lease = lease or await leases.take(name)
     silences: asyncio.Queue[float] = asyncio.Queue()
     budget = Budget(config.requests_per_minute_of(name))
     if lease.blocked_s:
@@ -137,18 +136,18 @@ async def lane(
     )  # fmt: skip
     runner = Runner(fetcher, Pages(opened), SeriesReader(opened), clock, events, progress, config.derive[name])
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(_give_back, ours, lease)
-        await stack.enter_async_context(_kept(ours, lease, silences, clock))
+        stack.push_async_callback(_give_back, leases, lease)
+        await stack.enter_async_context(_kept(leases, lease, silences, events))
         yield Lane(name, fetcher, budget, runner, Runs(opened), Orders(opened), lease)
 
 
 @asynccontextmanager
-async def _kept(leases: Leases, lease: Lease, silences: "asyncio.Queue[float]", clock: Clock) -> AsyncIterator[None]:
+async def _kept(leases: Leases, lease: Lease, silences: "asyncio.Queue[float]", events: Events) -> AsyncIterator[None]:
     """Renew ``lease`` while the block runs; the loss of it comes out as LeaseLost, not as a group."""
     try:
         async with asyncio.TaskGroup() as group:
-            renewing = group.create_task(_renew(leases, lease))
-            noting = group.create_task(_note_silences(leases, lease, silences))
+            renewing = group.create_task(_renew(leases, lease, events))
+            noting = group.create_task(_note_silences(leases, lease, silences, events))
             try:
                 yield
             finally:
@@ -158,12 +157,15 @@ async def _kept(leases: Leases, lease: Lease, silences: "asyncio.Queue[float]", 
         raise leaf(failures) from failures
 
 
-async def _renew(leases: Leases, lease: Lease) -> None:
+async def _renew(leases: Leases, lease: Lease, events: Events) -> None:
     while True:
         await asyncio.sleep(LEASE_S / 3)
         try:
             await leases.renew(lease)
-        except DatabaseUnavailable as error:
+        except StoreError as error:
+            events.store_failed(error.kind)
+            if not isinstance(error, DatabaseUnavailable):
+                raise
             # The fence refuses pages when somebody else has the lease by then; until it is known, go on trying.
             log.warning(
                 "lease not renewed",
@@ -171,12 +173,15 @@ async def _renew(leases: Leases, lease: Lease) -> None:
             )
 
 
-async def _note_silences(leases: Leases, lease: Lease, silences: "asyncio.Queue[float]") -> None:
+async def _note_silences(leases: Leases, lease: Lease, silences: "asyncio.Queue[float]", events: Events) -> None:
     while True:
         seconds = await silences.get()
         try:
             await leases.note_block(lease, seconds)
-        except DatabaseUnavailable:
+        except StoreError as error:
+            events.store_failed(error.kind)
+            if not isinstance(error, DatabaseUnavailable):
+                raise
             log.warning("silence not noted", extra={"fields": {"exchange": lease.exchange, "seconds": seconds}})
 
 
@@ -194,7 +199,7 @@ async def patient_lease(name: str, opened: Database, *, wait: bool, tell: Callab
     """
     told = False
     while True:
-        lease = await leases(opened, "command").try_take(name)
+        lease = await leases_of(opened, "command").try_take(name)
         if isinstance(lease, Lease):
             return lease
         if not wait or lease.kind == "daemon":

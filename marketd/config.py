@@ -28,6 +28,7 @@ from marketd.settings import (
     ExchangeSettings,
     Http,
     Log,
+    Metrics,
     Section,
     Settings,
     explained,
@@ -66,6 +67,7 @@ class Config:
 
     database: Database
     http: Http
+    metrics: Metrics
     exchanges: Mapping[str, ExchangeSettings]
     log: Log
     engine: Engine
@@ -147,6 +149,7 @@ def build(text: str, environ: Mapping[str, str], file: Path | None, read: Read, 
     return Config(
         database=settings.database,
         http=settings.http,
+        metrics=settings.metrics,
         exchanges=settings.exchanges,
         log=settings.log,
         engine=settings.engine,
@@ -337,7 +340,11 @@ def _types(annotation: Any) -> Iterator[Any]:
 
 def settings_of(config: Config) -> Iterator[tuple[str, str, Any]]:
     """Every setting as (``section.key``, key, value), in the order of the manual."""
-    sections: list[tuple[str, Section]] = [("database", config.database), ("http", config.http)]
+    sections: list[tuple[str, Section]] = [
+        ("database", config.database),
+        ("http", config.http),
+        ("metrics", config.metrics),
+    ]
     sections += [(f"exchanges.{name}", section) for name, section in sorted(config.exchanges.items())]
     sections += [("log", config.log), ("engine", config.engine)]
     for prefix, section in sections:

@@ -19,7 +19,7 @@ from marketd.clock import Clock
 from marketd.config import Config
 from marketd.errors import Busy, DatabaseUnavailable, StoreError, leaf
 from marketd.exchanges import EXCHANGES
-from marketd.figures import Missing
+from marketd.gauges import Gauges
 from marketd.jobset import JobSet
 from marketd.jobtable import JobTable
 from marketd.keeper import Keeper, say_away
@@ -29,6 +29,7 @@ from marketd.ports import Progress
 from marketd.pulse import Pulse
 from marketd.scheduler import Desk, Scheduler
 from marketd.standing import Standing, Working
+from marketd.store.leases import Leases
 from marketd.store.queries import sql
 from marketd.store.reports import Reports
 from marketd.store.runs import Runs
@@ -39,7 +40,6 @@ from marketd.web.port import Port
 
 log = logging.getLogger(__name__)
 
-_FIGURES_EVERY_S = 30.0
 _PORT_STATEMENT_S = 5.0
 _STANDBY_S = 2.0
 _DRAIN_STEP_S = 0.05
@@ -75,6 +75,7 @@ class Daemon:
 
     async def run(self) -> None:
         config = self.load()
+        self.metrics.know(EXCHANGES, {})
         pulse = Pulse(asyncio.get_running_loop().time)
         watchdog_s = self.notifier.watchdog_s or _TURN_S
         standing = Standing(self.clock, self.clock.now_ms(), config.budgets, pulse, watchdog_s)
@@ -87,6 +88,8 @@ class Daemon:
                 }})  # fmt: skip
             url = await self._database_url(stack, config)
             opened = await stack.enter_async_context(Database(url, prepare=sql("page_table")))
+            # A lease that is not renewed in time is lost: it waits for nobody.
+            renewing = await stack.enter_async_context(Database(url, size=1, application="marketd lease"))
             # The port answers from the first moment, also while the database is away; its readers never wait for pages.
             readers = await stack.enter_async_context(
                 Database(url, size=2, application="marketd port", statement_s=_PORT_STATEMENT_S)
@@ -97,7 +100,9 @@ class Daemon:
             self.address = port.address
             self.listening.set()
             log.info("listening", extra={"fields": {"address": port.address, "version": standing.version}})
-            service = _Service(self, config, standing, opened, reports, transport, bulletin)
+            gauges = Gauges(self.metrics, standing, reports, {"pages": opened, "port": readers})
+            leases = assembly.leases_of(renewing, "daemon")
+            service = _Service(self, config, standing, opened, leases, gauges, transport, bulletin)
             await service.live(self._stopping, self._reload)
 
     async def _database_url(self, stack: AsyncExitStack, config: Config) -> str:
@@ -130,16 +135,19 @@ class _Service:
     config: Config
     standing: Standing
     opened: Database
-    reports: Reports
+    leases: Leases
+    gauges: Gauges
     transport: Transport
     bulletin: Bulletin
+    reload_began_ms: int = 0
 
     async def live(self, stopping: asyncio.Event, reload: asyncio.Event) -> None:
         """Serve until asked to stop, then drain; what had to be cut off is recorded as interrupted."""
         cut_off: list[assembly.Lane] = []
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._beat()), group.create_task(self._serve(reload))]
+                works = (self._beat(), self.gauges.sample(), self._serve(reload))
+                tasks = [group.create_task(work) for work in works]
                 self.daemon.notifier.ready()
                 await stopping.wait()
                 self.standing.draining = True
@@ -183,7 +191,7 @@ class _Service:
         )  # fmt: skip
         async with asyncio.TaskGroup() as group:
             group.create_task(keeper.keep(reload))
-            group.create_task(self._keep_figures())
+            group.create_task(self.gauges.read())
             for name in EXCHANGES:
                 group.create_task(self._keep_exchange(name))
 
@@ -203,14 +211,13 @@ class _Service:
             delay_s = min(delay_s * 2, 15)
 
     def _reloading(self) -> None:
+        self.reload_began_ms = self.daemon.clock.now_ms()
         self.daemon.notifier.reloading()
 
     def _reloaded(self, verdict: Verdict) -> None:
         self.standing.last_reload = verdict
-        if verdict.outcome == ACCEPTED:
-            self.daemon.metrics.config_loaded(verdict.at_ms)
-        elif verdict.outcome == REFUSED:
-            self.daemon.metrics.config_refused()
+        if verdict.outcome in (ACCEPTED, REFUSED):
+            self.daemon.metrics.reloaded(verdict.outcome == ACCEPTED, self.reload_began_ms, verdict.at_ms)
         self.daemon.notifier.ready(f"reload {verdict.outcome}: {verdict.reason or verdict.said}")
 
     def _take(self, config: Config, jobs: JobSet) -> None:
@@ -220,6 +227,7 @@ class _Service:
         if not standing.loaded:
             standing.loaded = True
             self.daemon.metrics.config_loaded(self.daemon.clock.now_ms())
+        self.daemon.metrics.show_series(config.metrics.series_limit)
         if config is not before:
             self._take_settings(before, config)
         if jobs != standing.job_set:
@@ -249,20 +257,6 @@ class _Service:
         metrics.jobs_counted({"enabled": len(jobs.jobs), "refused": len(jobs.refused)})
         self.daemon.notifier.status(f"{len(jobs.jobs)} jobs, {len(jobs.tracked)} series")
 
-    async def _keep_figures(self) -> None:
-        """What metrics know from the database: how far each series is answered, and what it owes."""
-        metrics = self.daemon.metrics
-        while True:
-            try:
-                for known in await self.reports.answered():
-                    metrics.answered_until(known.series, known.until_ms)
-                owed = await self.reports.missing()
-                for series in self.standing.job_set.tracked:
-                    metrics.series_missing(series, owed.get(series, Missing()).by_cause())
-            except StoreError as error:
-                say_away(error)
-            await self.daemon.clock.sleep(_FIGURES_EVERY_S)
-
     async def _keep_exchange(self, name: str) -> None:
         """Work on an exchange whenever nobody else does; stand by otherwise."""
         while not self.standing.draining:
@@ -281,7 +275,7 @@ class _Service:
         clock, metrics, engine = self.daemon.clock, self.daemon.metrics, self.config.engine
         try:
             async with assembly.lane(
-                name, self.config, self.opened, self.transport, clock, metrics, Progress(), kind="daemon"
+                name, self.config, self.opened, self.transport, clock, metrics, Progress(), leases=self.leases
             ) as lane:
                 desk = Desk(name, lane.lease.epoch, lane.runner, lane.runs, lane.orders, SeriesReader(self.opened))
                 scheduler = Scheduler(

@@ -10,6 +10,7 @@ message names the offending value and the cure, never a password.
     ├── PrivilegeError         77   the database role lacks a right
     ├── Busy                   75   another process holds what is needed
     │   └── ExchangeHeld       75   another process works on the exchange
+    ├── JobRefused              1   a row of the job table that is not there, or not to be changed like this
     ├── StoreError              1   the database refused
     │   ├── DatabaseUnavailable 69  out of reach, refused password, restarting
     │   ├── DiskFull            1   no space left at the server
@@ -67,8 +68,14 @@ class ExchangeHeld(Busy):
         self.holder = holder
 
 
+class JobRefused(MarketdError):
+    pass
+
+
 class StoreError(MarketdError):
-    """The database refused a statement; ``sqlstate`` is the server's code or None."""
+    """The database refused a statement; ``sqlstate`` is the server's code or None. ``kind`` is what it counts as."""
+
+    kind = "refused"
 
     def __init__(self, message: str, sqlstate: str | None = None) -> None:
         super().__init__(message)
@@ -77,14 +84,17 @@ class StoreError(MarketdError):
 
 class DatabaseUnavailable(StoreError):
     exit_code = 69
+    kind = "unavailable"
 
 
 class DiskFull(StoreError):
     exit_code = 1
+    kind = "disk_full"
 
 
 class LeaseLost(StoreError):
     exit_code = 75
+    kind = "lease_lost"
 
 
 class ExchangeError(MarketdError):

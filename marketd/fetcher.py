@@ -5,6 +5,7 @@ exchange asks for, the circuit that opens when it is out of reach, its page size
 to ask, and to store.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from marketd import page
 from marketd.clock import Clock
 from marketd.errors import BadReply, ExchangeError, LimitRefused, Throttled, Unreachable
 from marketd.exchanges.facts import Exchange, Reply, Request
-from marketd.model import Answer, Ask, Claim, Series
+from marketd.model import Answer, Ask, Claim, Drop, Series
 from marketd.ports import Events, Gate, Transport
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ _CLOCKS_DIFFER_MS = 120_000  # the settle time: a larger difference delays what 
 _CIRCUIT_FAILURES = 8
 _CIRCUIT_FIRST_MS = 30_000
 _CIRCUIT_LONGEST_MS = 600_000
+_LONG = 50_000  # bytes of a body that takes longer to be read than others on the loop should wait
 
 
 @dataclass(slots=True)
@@ -254,8 +256,21 @@ class Asking:
                 if not fetcher.smaller_page():
                     raise
                 continue
-            rows = exchange.read_candles(reply.body)
+            if len(reply.body) < _LONG:
+                return self._checked(ask, reply.body, at_ms)
+            return await asyncio.to_thread(self._checked, ask, reply.body, at_ms)
+
+    def _checked(self, ask: Ask, body: bytes, at_ms: int) -> Answer:
+        """Changes nothing but counters, so that it may run in a thread."""
+        exchange, sent = self.fetcher.exchange, 0
+        try:
+            rows = exchange.read_candles(body)
+            sent = len(rows.open_ms)
             return page.check(ask, rows, at_ms=at_ms, columns=exchange.columns, grace_s=exchange.grace_s)
+        except BadReply as error:
+            reason = Drop.CONFLICTING if isinstance(error, page.Conflicting) else Drop.PAGE_REFUSED
+            self.fetcher.events.page_refused(exchange.name, reason, sent)
+            raise
 
     async def first_candle(self, series: Series) -> tuple[int | None, int]:
         """Interval of the oldest candle the exchange has (None: it sent none), and the exchange's time."""

@@ -55,6 +55,18 @@ class RunFigures:
     last_open_ms: int | None
     error: str | None
 
+    @property
+    def late_s(self) -> float | None:
+        """How long after its due time it began."""
+        return None if self.started_ms is None else (self.started_ms - self.scheduled_ms) / 1000
+
+    @property
+    def took_s(self) -> float | None:
+        """None while it runs."""
+        if self.started_ms is None or self.completed_ms is None:
+            return None
+        return (self.completed_ms - self.started_ms) / 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Missing:
@@ -146,7 +158,7 @@ class DayFigures:
 
 @dataclass(frozen=True, slots=True)
 class JobFigures:
-    """``paused_until_ms`` is None where a pause has no end."""
+    """``paused_until_ms`` is None where a pause has no end; a pause of its exchange counts as its own."""
 
     id: int
     exchange: str
@@ -163,6 +175,7 @@ class JobFigures:
     last_error: str | None
     paused: bool
     paused_until_ms: int | None
+    jitter_s: float | None
     running: bool
     last_run: RunFigures | None
 

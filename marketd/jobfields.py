@@ -20,6 +20,7 @@ from marketd.timeframe import TIMEFRAMES
 
 CATCH_UP: Final = ("one", "none")
 LONGEST_S: Final = 366 * 86_400
+LONGEST_JITTER_S: Final = 3600
 
 
 def facts_of(name: object) -> Exchange:
@@ -53,13 +54,18 @@ def typed(name: object) -> JobType:
     raise UsageError(f"unknown job_type {shown(name)}; known are {' '.join(JobType)}")
 
 
-def seconds(value: object) -> float:
-    """A time limit in seconds; UsageError where it is none or longer than a year."""
+def seconds(value: object, most: int = LONGEST_S) -> float:
+    """A time limit in seconds; UsageError where it is none or longer than ``most``, a year."""
     if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         number = float(value)
-        if math.isfinite(number) and 0 < number <= LONGEST_S:
+        if math.isfinite(number) and 0 < number <= most:
             return number
-    raise UsageError(f"{shown(value)} is not a time in seconds; accepted is a number above 0, up to {LONGEST_S}")
+    raise UsageError(f"{shown(value)} is not a time in seconds; accepted is a number above 0, up to {most}")
+
+
+def jitter(value: object) -> float:
+    """How much later than due a firing may start, in seconds, up to an hour."""
+    return seconds(value, LONGEST_JITTER_S)
 
 
 def shown(value: object) -> str:

@@ -1,24 +1,23 @@
 """The job file: which jobs an operator wants.
 
-Owns the shape of ``[[jobs]]`` and turns it into one spec a row of the job table. Refuses the whole file on any
+Owns the shape of ``[[jobs]]`` and turns it into rows of the job table. Refuses the whole file on any
 mistake, and names all of them at once; an entry that cannot be meant (the same job twice, an end before its start, a
-start in the future) is a mistake. Pure: text and the time in, specs out.
+start in the future) is a mistake. Pure: text and the time in, rows out.
 """
 
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from marketd.clock import at, ms_of
 from marketd.cron import Crons
 from marketd.errors import ConfigError, UsageError
 from marketd.exchanges.facts import Exchange
-from marketd.jobfields import CATCH_UP, facts_of, flag, offered, one_of, seconds, shown, spelled, text, typed
+from marketd.jobfields import CATCH_UP, facts_of, flag, jitter, offered, one_of, seconds, shown, spelled, text, typed
 from marketd.jobs import NO_DERIVE, Derive
-from marketd.model import Job, JobType
+from marketd.model import JobRow, JobType
 from marketd.text import clean
 
 MOST_ROWS: Final = 10_000
@@ -26,77 +25,40 @@ MOST_MISTAKES: Final = 100
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 KEYS: Final = (
     "exchange", "symbols", "timeframes", "job_type", "schedule", "enabled", "start", "end", "catch_up", "timeout_s",
-    "freshness_s",
+    "jitter_s", "freshness_s",
 )  # fmt: skip
+
+_Numbered: TypeAlias = tuple[int, JobRow]
+"""A row and the number of the entry that asks for it, from 1."""
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class JobSpec:
-    """One row that the job file wants. ``entry`` is the number of its ``[[jobs]]``, from 1.
+class Mistake(NamedTuple):
+    """What is wrong with the value of ``key``, and the cure."""
 
-    ``symbol`` None: all tracked series of the exchange; ``timeframe`` None: all configured timeframes of the symbol.
-    """
-
-    entry: int
-    exchange: str
-    symbol: str | None
-    timeframe: str | None
-    job_type: JobType
-    schedule: str | None = None
-    enabled: bool = True
-    start_ms: int | None = None
-    end_ms: int | None = None
-    catch_up: str = "one"
-    timeout_s: float | None = None
-    freshness_s: float | None = None
-
-    @property
-    def slot(self) -> tuple[str, str | None, str | None, JobType]:
-        """What tells the rows of one file apart."""
-        return self.exchange, self.symbol, self.timeframe, self.job_type
-
-    def job(self, job_id: int) -> Job:
-        """This spec as a job, for what is decided before it has a row (``check``, feasibility)."""
-        return Job(
-            id=job_id,
-            exchange=self.exchange,
-            symbol=self.symbol,
-            timeframe=self.timeframe,
-            job_type=self.job_type,
-            schedule=self.schedule,
-            enabled=self.enabled,
-            start_ms=self.start_ms,
-            end_ms=self.end_ms,
-            catch_up=self.catch_up,
-            timeout_s=self.timeout_s,
-            origin="file",
-            freshness_s=self.freshness_s,
-        )
-
-    def __str__(self) -> str:
-        return f"{self.job_type} {self.exchange} {self.symbol or 'all symbols'} {self.timeframe or 'all timeframes'}"
+    key: str
+    said: str
 
 
-def read_jobs(toml: str, now_ms: int, derive: Derive = NO_DERIVE) -> tuple[JobSpec, ...]:
+def read_jobs(toml: str, now_ms: int, derive: Derive = NO_DERIVE) -> tuple[JobRow, ...]:
     """The rows that the job file ``toml`` asks for, in its order; empty for a file without entries.
 
     ``derive`` holds the configured derived timeframes. ConfigError lists every mistake with entry, key, value and cure.
     """
     entries = _entries(toml)
-    crons, mistakes, specs = Crons(), list[str](), list[JobSpec]()
+    crons, mistakes, rows = Crons(), list[str](), list[_Numbered]()
     for number, raw in enumerate(entries, start=1):
-        entry = _Entry(number, raw, crons)
-        specs += entry.specs(now_ms, derive, MOST_ROWS + 1 - len(specs))
-        mistakes += entry.mistakes
-        if len(specs) > MOST_ROWS:
+        entry = Entry(raw, crons, "file")
+        rows += [(number, row) for row in entry.rows(now_ms, derive, MOST_ROWS + 1 - len(rows))]
+        mistakes += [f"entry {number}: {mistake.key}: {mistake.said}" for mistake in entry.mistakes]
+        if len(rows) > MOST_ROWS:
             mistakes.append(f"entry {number}: more than {MOST_ROWS} rows in all; leave symbols out to mean all series")
             break
-    mistakes += _repeated(specs[:MOST_ROWS])
+    mistakes += _repeated(rows[:MOST_ROWS])
     if mistakes:
         raise ConfigError("job file refused:\n" + "\n".join(f"  {mistake}" for mistake in _capped(mistakes)))
-    return tuple(specs)
+    return tuple(row for _, row in rows)
 
 
 def _entries(toml: str) -> Sequence[object]:
@@ -120,24 +82,27 @@ def _capped(mistakes: Sequence[str]) -> list[str]:
     return [*mistakes[:MOST_MISTAKES], *([f"and {more} more"] if more > 0 else [])]
 
 
-def _repeated(specs: Sequence[JobSpec]) -> list[str]:
-    first: dict[object, JobSpec] = {}
+def _repeated(rows: Sequence[_Numbered]) -> list[str]:
+    first: dict[object, _Numbered] = {}
     mistakes = []
-    for spec in specs:
-        other = first.setdefault(spec.slot, spec)
-        if other is not spec:
-            mistakes.append(f"entry {spec.entry}: {spec} stands already in entry {other.entry}; keep one of them")
+    for number, row in rows:
+        other, there = first.setdefault(row.slot, (number, row))
+        if there is not row:
+            mistakes.append(f"entry {number}: {row} stands already in entry {other}; keep one of them")
     return mistakes
 
 
-class _Entry:
-    """One ``[[jobs]]`` while it is read: every key by itself, mistakes on the side."""
+class Entry:
+    """One ``[[jobs]]``, or what the command line says with the same keys, while it is read.
 
-    def __init__(self, number: int, raw: object, crons: Crons) -> None:
-        self.number = number
+    Every key is read by itself; ``mistakes`` holds what is wrong with any of them.
+    """
+
+    def __init__(self, raw: object, crons: Crons, origin: str) -> None:
+        self.origin = origin
         self.raw: Mapping[str, object] = raw if isinstance(raw, dict) else {}
         self.crons = crons
-        self.mistakes: list[str] = []
+        self.mistakes: list[Mistake] = []
         if not isinstance(raw, dict):
             self.wrong("jobs", f"{shown(raw)} is not an entry; write [[jobs]] and its keys below")
         for key in self.raw:
@@ -146,7 +111,7 @@ class _Entry:
                 self.wrong(clean(key, 40), f"unknown key; known are {' '.join(KEYS)}{hint}")
 
     def wrong(self, key: str, said: str) -> None:
-        self.mistakes.append(f"entry {self.number}: {key}: {said}")
+        self.mistakes.append(Mistake(key, said))
 
     def read(self, key: str, convert: Callable[[Any], Any], default: Any = None) -> Any:
         if key not in self.raw:
@@ -171,7 +136,8 @@ class _Entry:
         names = [self.converted(key, value, convert) for value in values]
         return tuple(name for name in names if name is not None)
 
-    def specs(self, now_ms: int, derive: Derive, most: int) -> list[JobSpec]:
+    def rows(self, now_ms: int, derive: Derive, most: int = MOST_ROWS) -> list[JobRow]:
+        """At most so many of the rows that it asks for; worth nothing where there are mistakes."""
         for key in ("exchange", "job_type"):
             if self.raw and key not in self.raw:
                 self.wrong(key, "is missing")
@@ -182,7 +148,9 @@ class _Entry:
             "enabled": self.read("enabled", flag, True),
             "catch_up": self.read("catch_up", lambda value: one_of(value, CATCH_UP), "one"),
             "timeout_s": self.read("timeout_s", seconds),
+            "jitter_s": self.read("jitter_s", jitter),
             "freshness_s": self.read("freshness_s", seconds),
+            "origin": self.origin,
             **self.bounds(now_ms),
         }
         if facts is None:
@@ -194,7 +162,7 @@ class _Entry:
             return []
         pairs = ((symbol, timeframe) for symbol in symbols for timeframe in timeframes)
         return [
-            JobSpec(self.number, facts.name, symbol, timeframe, job_type, **shared)
+            JobRow(facts.name, symbol, timeframe, job_type, **shared)
             for (symbol, timeframe), _ in zip(pairs, range(most), strict=False)
         ]
 

@@ -6,27 +6,28 @@ removed is decided here and written by the store in one transaction.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from marketd.clock import ms_of
-from marketd.jobfile import JobSpec
+from marketd.model import JobRow
 
-_COMPARED = ("schedule", "enabled", "start_ms", "end_ms", "catch_up", "timeout_s", "freshness_s")
+_COMPARED = ("schedule", "enabled", "catch_up", "timeout_s", "freshness_s", "jitter_s")
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
     """``changed`` maps a row's id to its entry; ``removed`` are ids of rows whose entry has left the file."""
 
-    added: tuple[JobSpec, ...]
-    changed: Mapping[int, JobSpec]
+    added: tuple[JobRow, ...]
+    changed: Mapping[int, JobRow]
     removed: tuple[int, ...]
 
     def __bool__(self) -> bool:
         return bool(self.added or self.changed or self.removed)
 
 
-def difference(specs: Sequence[JobSpec], rows: Iterable[Mapping[str, Any]]) -> Difference:
+def difference(specs: Sequence[JobRow], rows: Iterable[Mapping[str, Any]]) -> Difference:
     """``rows`` are those of this file's owner; one whose entry has left and that is disabled already is no change."""
     wanted = {spec.slot: spec for spec in specs}
     there: dict[object, Mapping[str, Any]] = {}
@@ -41,13 +42,10 @@ def difference(specs: Sequence[JobSpec], rows: Iterable[Mapping[str, Any]]) -> D
     return Difference(tuple(spec for slot, spec in wanted.items() if slot not in there), changed, tuple(removed))
 
 
-def _differs(spec: JobSpec, row: Mapping[str, Any]) -> bool:
-    return any(getattr(spec, key) != value for key, value in zip(_COMPARED, _values(row), strict=True))
+def _differs(spec: JobRow, row: Mapping[str, Any]) -> bool:
+    bounds = (spec.start_ms, spec.end_ms) != (_ms(row["start_time"]), _ms(row["end_time"]))
+    return bounds or any(getattr(spec, key) != row[key] for key in _COMPARED)
 
 
-def _values(row: Mapping[str, Any]) -> tuple[object, ...]:
-    start, end = row["start_time"], row["end_time"]
-    return (
-        row["schedule"], row["enabled"], None if start is None else ms_of(start), None if end is None else ms_of(end),
-        row["catch_up"], row["timeout_s"], row["freshness_s"],
-    )  # fmt: skip
+def _ms(moment: datetime | None) -> int | None:
+    return None if moment is None else ms_of(moment)

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from marketd.cron import Crons
 from marketd.errors import ConfigError, UsageError
-from marketd.jobfields import CATCH_UP, facts_of, flag, instant, offered, one_of, seconds, spelled, text, typed
-from marketd.model import Job, JobType, Series
+from marketd.jobfields import CATCH_UP, facts_of, flag, instant, jitter, offered, one_of, seconds, spelled, text, typed
+from marketd.model import Job, JobType, Series, Slot
 from marketd.text import clean
 
 AUTO: Final = "auto"
@@ -21,7 +21,6 @@ ORDER: Final = "order"
 ORIGINS: Final = ("file", "sql", "cli", AUTO, ORDER)
 Derive = Mapping[str, Mapping[str, str]]
 """Exchange to child timeframe to parent."""
-Slot = tuple[str, str | None, str | None, JobType]
 NO_DERIVE: Final[Derive] = MappingProxyType({})
 
 
@@ -81,6 +80,7 @@ def job_from_row(row: Mapping[str, Any], crons: Crons | None = None, derive: Der
         "origin": read("origin", lambda value: one_of(value, ORIGINS), "sql"),
         "created_ms": read("created_at", instant, 0),
         "freshness_s": read("freshness_s", seconds),
+        "jitter_s": read("jitter_s", jitter),
         "paused_until_ms": read("paused_until", instant),
     }
     mistakes += [f"{key}: must not be empty" for key in ("exchange", "job_type", "enabled") if row.get(key) is None]
@@ -120,21 +120,15 @@ def working_rows(jobs: Iterable[Job]) -> dict[Slot, Job]:
     """Of the enabled rows with the same exchange, symbol, timeframe and type the one with the lowest id: it works."""
     rows: dict[Slot, Job] = {}
     for job in jobs:
-        if job.enabled and job.origin != ORDER:
-            slot = (job.exchange, job.symbol, job.timeframe, job.job_type)
-            if slot not in rows or job.id < rows[slot].id:
-                rows[slot] = job
+        if job.enabled and job.origin != ORDER and (job.slot not in rows or job.id < rows[job.slot].id):
+            rows[job.slot] = job
     return rows
 
 
 def duplicates(jobs: Sequence[Job]) -> tuple[tuple[Job, Job], ...]:
     """Pairs of an enabled row that does not work, and the row that works in its place."""
     rows = working_rows(jobs)
-    pairs = [
-        (job, rows[job.exchange, job.symbol, job.timeframe, job.job_type])
-        for job in jobs
-        if job.enabled and job.origin != ORDER
-    ]
+    pairs = [(job, rows[job.slot]) for job in jobs if job.enabled and job.origin != ORDER]
     return tuple((job, works) for job, works in pairs if job.id != works.id)
 
 

@@ -7,17 +7,18 @@ changes nothing; a row with a mistake is left out and named. Refuses to decide w
 import logging
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from marketd.autorows import auto_rows
 from marketd.clock import Clock
 from marketd.config import Config, read_text
 from marketd.errors import ConfigError
-from marketd.jobfile import JobSpec, read_jobs
+from marketd.jobfile import read_jobs
 from marketd.joblist import difference
 from marketd.jobset import JobSet, job_set
-from marketd.store.runs import JobRow, Runs
+from marketd.model import JobRow
+from marketd.store.runs import Runs
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ class JobTable:
     runs: Runs
     clock: Clock
 
-    def specs(self, config: Config) -> Sequence[JobSpec] | None:
+    def specs(self, config: Config) -> Sequence[JobRow] | None:
         """What the job file wants; None where there is no file to follow. ConfigError, with the path, on a mistake."""
         if config.jobs_file is None:
             return None
@@ -36,7 +37,7 @@ class JobTable:
             log.warning("job file missing", extra={"fields": {"path": str(config.jobs_file)}})
         return specs
 
-    async def follow(self, config: Config, specs: Sequence[JobSpec] | None) -> None:
+    async def follow(self, config: Config, specs: Sequence[JobRow] | None) -> None:
         """Bring the rows of the job file up to date, all or nothing. A missing file changes nothing."""
         if specs is None:
             return
@@ -44,11 +45,7 @@ class JobTable:
         change = difference(specs, await self.runs.file_jobs(owner))
         if not change:
             return
-        await self.runs.follow_file(
-            [_row(spec, owner) for spec in change.added],
-            {number: _row(spec, owner) for number, spec in change.changed.items()},
-            change.removed,
-        )
+        await self.runs.follow_file([replace(row, owner=owner) for row in change.added], change.changed, change.removed)
 
     async def read(self, config: Config) -> JobSet:
         """The job set that the enabled rows make now, after the backfill rows are made that marketd makes by itself."""
@@ -64,7 +61,7 @@ class JobTable:
         return job_set(rows, config.timeframes, config.derive, config.budgets, config.engine.settle_s)
 
 
-def read_specs(path: Path, config: Config, now_ms: int) -> tuple[JobSpec, ...] | None:
+def read_specs(path: Path, config: Config, now_ms: int) -> tuple[JobRow, ...] | None:
     """The entries of the job file; None where there is no file. ConfigError, with the path, where it is of no use."""
     text = read_text(path)
     if text is None:
@@ -76,10 +73,3 @@ def read_specs(path: Path, config: Config, now_ms: int) -> tuple[JobSpec, ...] |
     if not specs:
         raise ConfigError(f"{path}: no [[jobs]] entry; it would disable every job that came from it")
     return specs
-
-
-def _row(spec: JobSpec, owner: str) -> JobRow:
-    return JobRow(
-        spec.exchange, spec.symbol, spec.timeframe, spec.job_type, spec.schedule, spec.enabled, spec.start_ms,
-        spec.end_ms, "file", owner, spec.catch_up, spec.timeout_s, spec.freshness_s,
-    )  # fmt: skip

@@ -17,9 +17,9 @@ from marketd.changes import Changes, changes
 from marketd.clock import Clock
 from marketd.config import Config
 from marketd.errors import DatabaseUnavailable, MarketdError, StoreError
-from marketd.jobfile import JobSpec
 from marketd.jobset import JobSet
 from marketd.jobtable import JobTable
+from marketd.model import JobRow
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class Keeper:
         _say("reloaded", made)
         self._conclude(ACCEPTED, made)
 
-    async def _swapped(self, config: Config, specs: Sequence[JobSpec] | None, wanted: asyncio.Event) -> bool:
+    async def _swapped(self, config: Config, specs: Sequence[JobRow] | None, wanted: asyncio.Event) -> bool:
         """True once the new set is in force; False when another reload was asked for while the database was away."""
         told = False
         while True:
@@ -122,7 +122,7 @@ class Keeper:
             if wanted.is_set():
                 return False
 
-    async def _swap(self, config: Config, specs: Sequence[JobSpec] | None) -> None:
+    async def _swap(self, config: Config, specs: Sequence[JobRow] | None) -> None:
         await self.table.follow(config, specs)
         await self._use(config, await self.table.read(config))
 

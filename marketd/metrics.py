@@ -2,11 +2,12 @@
 
 Owns the names, the closed sets of label values and the registry. Its methods are named after facts; who calls them
 knows nothing of Prometheus. Series of known labels exist, with 0, from the moment they are known, so that an alert on
-them can fire before the first fact. Refuses error texts, run ids and free words as labels.
+them can fire before the first fact. Refuses error texts, run ids and free words as labels. What has a label for every
+series stands on the ``board``.
 """
 
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from prometheus_client import (
@@ -19,23 +20,31 @@ from prometheus_client import (
 )
 
 import marketd
-from marketd.model import Cause, Claim, JobType, RunStatus, Series
+from marketd.board import Board
+from marketd.model import Cause, Claim, Drop, JobType, RunStatus, Series
 from marketd.ports import Events
 
 REQUEST_OUTCOMES: Final = ("ok", "throttled", "unreachable", "refused", "failed", "other")
 FIRING_OUTCOMES: Final = ("run", "late", "skipped", "other")
 STORE_ERRORS: Final = ("unavailable", "disk_full", "lease_lost", "refused", "other")
 JOB_STATES: Final = ("enabled", "refused")
+SERIES_STATES: Final = ("complete", "incomplete", "late", "never")
+INTERVAL_STATES: Final = ("stored", "empty_once", "empty_confirmed", "unknown")
+PAGE_OUTCOMES: Final = ("stored", "refused")
+RELOAD_OUTCOMES: Final = ("accepted", "refused")
+POOLS: Final = ("pages", "port")
+POOL_STATES: Final = ("used", "idle")
 RUN_OUTCOMES: Final = tuple(status.value for status in RunStatus if status is not RunStatus.RUNNING)
 CLAIMS: Final = {claim: claim.name.lower() for claim in Claim}
+Family = Counter | Gauge | Histogram
 
 REQUEST_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 STORE_S: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 RUN_S: Final = (1, 5, 15, 60, 300, 900, 3600)
 WAIT_S: Final = (0.01, 0.1, 0.5, 1, 2.5, 5, 15, 60, 300)
 DELAY_S: Final = (0.1, 0.5, 1, 5, 15, 60, 300, 3600)
-
-_SERIES: Final = ("exchange", "symbol", "timeframe")
+TURN_S: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30)
+LAG_S: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 5)
 
 
 class Metrics(Events):
@@ -46,11 +55,13 @@ class Metrics(Events):
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._exchanges: frozenset[str] = frozenset()
-        self._series: frozenset[Series] = frozenset()
+        self._board = Board()
+        self.registry.register(self._board)
         self._define_process()
         self._define_jobs()
-        self._define_series()
-        self._define_exchanges()
+        self._define_asking()
+        self._define_storing()
+        self._define_totals()
         self._build.labels(version, platform.python_version()).set(1)
         self._know_closed_sets()
 
@@ -69,7 +80,18 @@ class Metrics(Events):
         self._reload_at = self._gauge(
             "config_last_reload_success_timestamp_seconds", "When configuration was last accepted."
         )
-        self._tick_at = self._gauge("scheduler_last_tick_timestamp_seconds", "When the scheduler last turned.")
+        self._reload_tried_at = self._gauge(
+            "config_last_reload_attempt_timestamp_seconds", "When a reload was last begun; 0: never."
+        )
+        self._reload_s = self._gauge("config_last_reload_duration_seconds", "How long the last reload took.")
+        self._reloads = self._counter("config_reloads_total", "Reloads by outcome.", "outcome")
+        self._tick_at = self._gauge(
+            "scheduler_last_tick_timestamp_seconds", "When the scheduler last turned.", "exchange"
+        )
+        self._turn_s = self._histogram("scheduler_turn_duration_seconds", "Turns of the scheduler.", TURN_S, "exchange")
+        self._lag_s = self._histogram("event_loop_lag_seconds", "How late the event loop woke a sleeper.", LAG_S)
+        self._pool = self._gauge("pool_connections", "Open connections to the database.", "pool", "state")
+        self._pool_max = self._gauge("pool_connections_max", "Connections that a pool may open.", "pool")
         self._store_errors = self._counter("store_errors_total", "Statements the database did not carry out.", "kind")
 
     def _define_jobs(self) -> None:
@@ -81,36 +103,46 @@ class Metrics(Events):
         self._runs = self._counter("runs_total", "Finished runs.", "job_type", "outcome")
         self._run_s = self._histogram("run_duration_seconds", "How long runs took.", RUN_S, "job_type")
 
-    def _define_series(self) -> None:
-        self._until = self._gauge(
-            "series_answered_until_timestamp_seconds", "Up to when a series is answered; 0: not at all.", *_SERIES
-        )
-        self._objective = self._gauge(
-            "series_freshness_objective_seconds", "How far a series may be behind; only those with a goal.", *_SERIES
-        )
-        self._missing = self._gauge("series_missing_candles", "Intervals owed by open gaps.", *_SERIES, "cause")
-
-    def _define_exchanges(self) -> None:
-        self._stored = self._counter("candles_stored_total", "Candles written.", "exchange", "kind")
-        self._revised = self._counter("revisions_total", "Stored candles that the exchange changed.", "exchange")
-        self._empty = self._counter("empty_intervals_total", "Intervals newly answered empty.", "exchange")
-        self._dropped = self._counter("rows_dropped_total", "Rows refused as misaligned or implausible.", "exchange")
-        self._store_s = self._histogram("page_store_duration_seconds", "Storing a page.", STORE_S, "exchange")
-        self._opened = self._counter("gaps_opened_total", "Gaps opened.", "exchange")
-        self._closed = self._counter("gaps_closed_total", "Gaps closed.", "exchange")
+    def _define_asking(self) -> None:
         self._requests = self._counter("requests_total", "Requests by outcome.", "exchange", "outcome")
         self._request_s = self._histogram("request_duration_seconds", "Requests.", REQUEST_S, "exchange")
         self._wait_s = self._histogram("gate_wait_seconds", "Waiting for the budget.", WAIT_S, "exchange", "claim")
         self._limit = self._gauge("budget_limit_requests_per_second", "Requests the exchange allows.", "exchange")
         self._demand = self._gauge("budget_demand_requests_per_second", "Requests the jobs need.", "exchange")
+        self._used = self._gauge("budget_used_requests", "Requests of the last minute.", "exchange")
+        self._free = self._gauge("budget_free_requests", "Requests left of the last minute's budget.", "exchange")
+        self._blocked_until = self._gauge(
+            "budget_blocked_until_timestamp_seconds", "Until when no request is sent; 0: not blocked.", "exchange"
+        )
         self._circuit = self._gauge("circuit_open", "1 while an exchange is left alone after failures.", "exchange")
         self._lease = self._gauge("lease_held", "1 while this process works on the exchange.", "exchange")
+
+    def _define_storing(self) -> None:
+        self._pages = self._counter("pages_total", "Pages of candles by outcome.", "exchange", "outcome")
+        self._stored = self._counter("candles_stored_total", "Candles written.", "exchange", "kind")
+        self._revised = self._counter("revisions_total", "Stored candles that the exchange changed.", "exchange")
+        self._empty = self._counter("empty_intervals_total", "Intervals newly answered empty.", "exchange")
+        self._dropped = self._counter("rows_dropped_total", "Rows sent and not stored.", "exchange", "reason")
+        self._store_s = self._histogram("page_store_duration_seconds", "Storing a page.", STORE_S, "exchange")
+        self._opened = self._counter("gaps_opened_total", "Gaps opened.", "exchange")
+        self._closed = self._counter("gaps_closed_total", "Gaps closed.", "exchange")
+
+    def _define_totals(self) -> None:
+        self._tracked = self._gauge("series", "Tracked series by state.", "exchange", "state")
+        self._intervals = self._gauge("intervals", "Intervals by what is known of them.", "exchange", "state")
+        self._complete = self._gauge("completeness_ratio", "Share of the wanted history that is proven.", "exchange")
+        self._open_gaps = self._gauge("open_gaps", "Open gaps.", "exchange", "cause")
+        self._missing = self._gauge("missing_candles", "Intervals owed by open gaps.", "exchange", "cause")
 
     def _know_closed_sets(self) -> None:
         for state in JOB_STATES:
             self._jobs.labels(state)
         for kind in STORE_ERRORS:
             self._store_errors.labels(kind)
+        for outcome in RELOAD_OUTCOMES:
+            self._reloads.labels(outcome)
+        for pool in POOLS:
+            self.pool(pool, used=0, idle=0, most=0)
         for job_type in JobType:
             self._delay.labels(job_type)
             self._run_s.labels(job_type)
@@ -126,62 +158,87 @@ class Metrics(Events):
         """
         wanted = frozenset(exchanges) | {series.exchange for series in objectives}
         for exchange in self._exchanges - wanted:
-            self._forget_exchange(exchange)
+            for family in (*self._by_exchange(), *(family for family, _ in self._by_exchange_and_more())):
+                family.remove_by_labels({"exchange": exchange})
         for exchange in wanted - self._exchanges:
-            self._know_exchange(exchange)
-        for series in self._series - objectives.keys():
-            self._forget_series(series)
-        for series in objectives.keys() - self._series:
-            self._until.labels(*series)
-            for cause in Cause:
-                self._missing.labels(*series, cause)
-        self._objective.clear()
-        for series, objective_s in objectives.items():
-            if objective_s is not None:
-                self._objective.labels(*series).set(objective_s)
-        self._exchanges, self._series = wanted, frozenset(objectives)
+            for family in self._by_exchange():
+                family.labels(exchange)
+            for family, words in self._by_exchange_and_more():
+                for word in words:
+                    family.labels(exchange, word)
+        self._exchanges = wanted
+        self._board.track(objectives)
 
-    def _by_exchange(self) -> tuple[Counter | Gauge | Histogram, ...]:
+    def _by_exchange(self) -> tuple[Family, ...]:
         return (
-            self._revised, self._empty, self._dropped, self._store_s, self._opened, self._closed, self._request_s,
-            self._limit, self._demand, self._circuit, self._lease,
+            self._revised, self._empty, self._store_s, self._opened, self._closed, self._request_s, self._limit,
+            self._demand, self._used, self._free, self._blocked_until, self._circuit, self._lease, self._tick_at,
+            self._turn_s, self._complete,
         )  # fmt: skip
 
-    def _know_exchange(self, exchange: str) -> None:
-        for family in self._by_exchange():
-            family.labels(exchange)
-        for kind in ("inserted", "updated"):
-            self._stored.labels(exchange, kind)
-        for outcome in REQUEST_OUTCOMES:
-            self._requests.labels(exchange, outcome)
-        for claim in CLAIMS.values():
-            self._wait_s.labels(exchange, claim)
+    def _by_exchange_and_more(self) -> tuple[tuple[Family, Iterable[str]], ...]:
+        """The families with one more label, each with all that it can say."""
+        return (
+            (self._stored, ("inserted", "updated")), (self._requests, REQUEST_OUTCOMES), (self._pages, PAGE_OUTCOMES),
+            (self._wait_s, CLAIMS.values()), (self._dropped, Drop), (self._tracked, SERIES_STATES),
+            (self._intervals, INTERVAL_STATES), (self._open_gaps, Cause), (self._missing, Cause),
+        )  # fmt: skip
 
-    def _forget_exchange(self, exchange: str) -> None:
-        for family in (*self._by_exchange(), self._stored, self._requests, self._wait_s):
-            family.remove_by_labels({"exchange": exchange})
-
-    def _forget_series(self, series: Series) -> None:
-        self._until.remove(*series)
-        for cause in Cause:
-            self._missing.remove(*series, cause)
+    def show_series(self, most: int) -> None:
+        """No more than ``most`` series have metrics of their own: the worst ones."""
+        self._board.limit = most
 
     def config_loaded(self, at_ms: int) -> None:
-        """Configuration and jobs were accepted, at start or at a reload."""
+        """Configuration and jobs were accepted at the start."""
         self._reload_ok.set(1)
         self._reload_at.set(at_ms / 1000)
 
-    def config_refused(self) -> None:
-        self._reload_ok.set(0)
+    def reloaded(self, accepted: bool, began_ms: int, ended_ms: int) -> None:
+        """Configuration and jobs were read anew, and accepted or refused as a whole."""
+        self._reload_ok.set(accepted)
+        self._reload_tried_at.set(began_ms / 1000)
+        self._reload_s.set((ended_ms - began_ms) / 1000)
+        self._reloads.labels("accepted" if accepted else "refused").inc()
+        if accepted:
+            self._reload_at.set(ended_ms / 1000)
 
     def jobs_counted(self, counts: Mapping[str, int]) -> None:
         """How many job rows are in which state of ``JOB_STATES``; those not named are 0."""
         for state in JOB_STATES:
             self._jobs.labels(state).set(counts.get(state, 0))
 
-    def tick(self, at_ms: int) -> None:
-        """The scheduler has turned."""
-        self._tick_at.set(at_ms / 1000)
+    def series_counted(self, exchange: str, counts: Mapping[str, int]) -> None:
+        """How many tracked series are in which of ``SERIES_STATES``; those not named are 0."""
+        for state in SERIES_STATES:
+            self._tracked.labels(exchange, state).set(counts.get(state, 0))
+
+    def intervals_counted(self, exchange: str, counts: Mapping[str, int], completeness: float) -> None:
+        """How many intervals are in which of ``INTERVAL_STATES``, and the proven share of what is wanted, 0 to 1."""
+        for state in INTERVAL_STATES:
+            self._intervals.labels(exchange, state).set(counts.get(state, 0))
+        self._complete.labels(exchange).set(completeness)
+
+    def gaps_counted(self, exchange: str, cause: Cause, gaps: int, missing: int) -> None:
+        """How many open gaps there are, and how many intervals they owe."""
+        self._open_gaps.labels(exchange, cause).set(gaps)
+        self._missing.labels(exchange, cause).set(missing)
+
+    def tick(self, exchange: str, at_ms: int) -> None:
+        """The scheduler has begun a turn."""
+        self._tick_at.labels(exchange).set(at_ms / 1000)
+
+    def turned(self, exchange: str, duration_s: float) -> None:
+        self._turn_s.labels(exchange).observe(duration_s)
+
+    def loop_lagged(self, lag_s: float) -> None:
+        """The event loop woke a sleeper ``lag_s`` too late."""
+        self._lag_s.observe(max(0.0, lag_s))
+
+    def pool(self, pool: str, *, used: int, idle: int, most: int) -> None:
+        """Connections of one of ``POOLS``: at work, open without work, and how many there may be."""
+        self._pool.labels(pool, "used").set(used)
+        self._pool.labels(pool, "idle").set(idle)
+        self._pool_max.labels(pool).set(most)
 
     def fired(self, job_type: JobType, outcome: str, delay_s: float) -> None:
         self._firings.labels(job_type, _one_of(outcome, FIRING_OUTCOMES)).inc()
@@ -200,34 +257,55 @@ class Metrics(Events):
         self._wait_s.labels(exchange, CLAIMS[claim]).observe(wait_s)
 
     def page_stored(
-        self, series: Series, inserted: int, updated: int, revised: int, empties: int, dropped: int, duration_s: float
-    ) -> None:
+        self, series: Series, inserted: int, updated: int, revised: int, empties: int, drops: Mapping[Drop, int],
+        duration_s: float,
+    ) -> None:  # fmt: skip
         exchange = series.exchange
+        self._pages.labels(exchange, "stored").inc()
         self._stored.labels(exchange, "inserted").inc(inserted)
         self._stored.labels(exchange, "updated").inc(updated)
         self._revised.labels(exchange).inc(revised)
         self._empty.labels(exchange).inc(empties)
-        self._dropped.labels(exchange).inc(dropped)
+        for reason, rows in drops.items():
+            self._dropped.labels(exchange, reason).inc(rows)
         self._store_s.labels(exchange).observe(duration_s)
+
+    def page_refused(self, exchange: str, reason: Drop, rows: int) -> None:
+        """A page could not be used; ``rows`` is 0 where it could not even be read."""
+        self._pages.labels(exchange, "refused").inc()
+        self._dropped.labels(exchange, reason).inc(rows)
 
     def gaps_changed(self, series: Series, opened: int, closed: int) -> None:
         self._opened.labels(series.exchange).inc(opened)
         self._closed.labels(series.exchange).inc(closed)
 
-    def series_missing(self, series: Series, by_cause: Mapping[Cause, int]) -> None:
-        """How many intervals of the series open gaps owe now; causes not named owe none."""
-        if series in self._series:
-            for cause in Cause:
-                self._missing.labels(*series, cause).set(by_cause.get(cause, 0))
+    def series_missing(self, series: Series, missing: Mapping[Cause, int]) -> None:
+        """How many intervals open gaps of the series owe now; causes not named owe none."""
+        if (line := self._board.lines.get(series)) is not None:
+            line.missing = missing
+
+    def series_gaps(self, series: Series, open_gaps: int) -> None:
+        if (line := self._board.lines.get(series)) is not None:
+            line.open_gaps = open_gaps
 
     def answered_until(self, series: Series, at_ms: int) -> None:
         """Ignores series that are not tracked: an order by hand must not make one that ages for ever."""
-        if series in self._series:
-            self._until.labels(*series).set(at_ms / 1000)
+        if (line := self._board.lines.get(series)) is not None:
+            line.until_ms = at_ms
+
+    def judge(self, now_ms: Callable[[str], int]) -> None:
+        """Decide which series are as fresh as they shall be, by the time of their exchange in ms."""
+        self._board.judge(now_ms)
 
     def budget(self, exchange: str, limit_per_s: float, demand_per_s: float) -> None:
         self._limit.labels(exchange).set(limit_per_s)
         self._demand.labels(exchange).set(demand_per_s)
+
+    def budget_state(self, exchange: str, *, used: int, free: float, blocked_until_ms: int | None) -> None:
+        """Requests of the last minute, how many more there could have been, and until when none is sent."""
+        self._used.labels(exchange).set(used)
+        self._free.labels(exchange).set(free)
+        self._blocked_until.labels(exchange).set((blocked_until_ms or 0) / 1000)
 
     def circuit(self, exchange: str, is_open: bool) -> None:
         self._circuit.labels(exchange).set(is_open)

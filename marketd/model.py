@@ -4,9 +4,10 @@ Owns the records that more than one floor talks about. Numbers called ``start``,
 numbers of the record's timeframe, half-open; times are ``_ms`` since the epoch, UTC.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from marketd.ranges import NOTHING, Ranges, Span
 from marketd.timeframe import TIMEFRAMES, Timeframe
@@ -36,6 +37,22 @@ class Cause(StrEnum):
     LATE = "late"
     LOST = "lost"
     SUSPECT = "suspect"
+
+
+class Drop(StrEnum):
+    """Why a row that the exchange sent is not stored.
+
+    Of a page that is used: outside of the ask, not closed yet, off the grid, not a possible candle, the same row again.
+    Of a page that is refused whole: because two of its candles contradict each other, or for any other reason.
+    """
+
+    OUTSIDE = "outside"
+    OPEN = "open"
+    MISALIGNED = "misaligned"
+    IMPLAUSIBLE = "implausible"
+    REPEATED = "repeated"
+    CONFLICTING = "conflicting"
+    PAGE_REFUSED = "page_refused"
 
 
 class Resolution(StrEnum):
@@ -114,7 +131,8 @@ class Answer:
 
     ``covered`` is the range that the answer speaks for, ``rows`` the intervals with a usable candle, ``dropped`` those
     whose row was misaligned or implausible. ``csv`` holds the usable candles, ascending, in ``columns`` order.
-    ``at_ms`` is the exchange's time of the answer. ``asked`` says what was asked for.
+    ``at_ms`` is the exchange's time of the answer. ``drops`` counts the rows that are not stored, by the reason; with
+    ``rows`` they make up all that was ``fetched``.
     """
 
     ask: Ask
@@ -125,7 +143,7 @@ class Answer:
     columns: tuple[str, ...]
     at_ms: int
     fetched: int
-    outside: int = 0
+    drops: Mapping[Drop, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +173,59 @@ class Gap:
         return self.repaired_ms is None
 
 
+Slot: TypeAlias = tuple[str, str | None, str | None, JobType]
+"""Exchange, symbol, timeframe and type of a job: of the enabled rows with the same one, one works."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """What somebody wants of a job, before it has a row of ``market_data_jobs``; see the table for each column.
+
+    ``symbol`` None: all tracked series of the exchange; ``timeframe`` None: all configured timeframes of the symbol.
+    """
+
+    exchange: str
+    symbol: str | None
+    timeframe: str | None
+    job_type: JobType
+    schedule: str | None = None
+    enabled: bool = True
+    start_ms: int | None = None
+    end_ms: int | None = None
+    origin: str = "cli"
+    owner: str | None = None
+    catch_up: str = "one"
+    timeout_s: float | None = None
+    freshness_s: float | None = None
+    jitter_s: float | None = None
+
+    @property
+    def slot(self) -> Slot:
+        return self.exchange, self.symbol, self.timeframe, self.job_type
+
+    def job(self, job_id: int) -> "Job":
+        """This row as a job, for what is decided before it is written (``check``, feasibility)."""
+        return Job(
+            id=job_id,
+            exchange=self.exchange,
+            symbol=self.symbol,
+            timeframe=self.timeframe,
+            job_type=self.job_type,
+            schedule=self.schedule,
+            enabled=self.enabled,
+            start_ms=self.start_ms,
+            end_ms=self.end_ms,
+            catch_up=self.catch_up,
+            timeout_s=self.timeout_s,
+            origin=self.origin,
+            freshness_s=self.freshness_s,
+            jitter_s=self.jitter_s,
+        )
+
+    def __str__(self) -> str:
+        return f"{self.job_type} {self.exchange} {self.symbol or 'all symbols'} {self.timeframe or 'all timeframes'}"
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One row of ``market_data_jobs`` after validation."""
@@ -175,6 +246,10 @@ class Job:
     paused_until_ms: int | None = None
     freshness_s: float | None = None
     jitter_s: float | None = None
+
+    @property
+    def slot(self) -> Slot:
+        return self.exchange, self.symbol, self.timeframe, self.job_type
 
     def __str__(self) -> str:
         what = f"{self.exchange} {self.symbol or 'all series'} {self.timeframe or 'all timeframes'}"

@@ -8,13 +8,17 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from marketd.errors import BadReply
-from marketd.model import Answer, Ask, Rows
+from marketd.model import Answer, Ask, Drop, Rows
 from marketd.ranges import NOTHING, Ranges
 from marketd.timeframe import Timeframe
 
 _LEAST = 1e-20
 _MOST = 1e20
 _DROPPED_SHARE = 0.01  # a page with more dropped rows than this is refused as a whole
+
+
+class Conflicting(BadReply):
+    """Two different candles of one interval: neither can be believed."""
 
 
 class TooManyDropped(BadReply):
@@ -38,8 +42,10 @@ def check(ask: Ask, rows: Rows, *, at_ms: int, columns: tuple[str, ...], grace_s
     inside = sorted((number, at) for at, number in enumerate(numbers) if ask.start <= number < end)
     stored = list(_unique([(number, at) for number, at in inside if usable[at]], rows))
     good = Ranges.from_numbers(number for number, _ in stored)
-    bad = Ranges.from_numbers(number for number, at in inside if not usable[at])
-    _refuse_too_many_dropped(sum(1 for _, at in inside if not usable[at]), len(inside))
+    unusable = [(number, at) for number, at in inside if not usable[at]]
+    bad = Ranges.from_numbers(number for number, _ in unusable)
+    _refuse_too_many_dropped(len(unusable), len(inside))
+    misaligned = sum(1 for _, at in unusable if not aligned[at])
     return Answer(
         ask=ask,
         covered=_covered(ask, end, good | bad, numbers, strays=outside > 0),
@@ -49,7 +55,13 @@ def check(ask: Ask, rows: Rows, *, at_ms: int, columns: tuple[str, ...], grace_s
         columns=columns,
         at_ms=at_ms,
         fetched=len(numbers),
-        outside=outside,
+        drops={
+            Drop.OUTSIDE: outside,
+            Drop.OPEN: len(numbers) - outside - len(inside),
+            Drop.MISALIGNED: misaligned,
+            Drop.IMPLAUSIBLE: len(unusable) - misaligned,
+            Drop.REPEATED: len(inside) - len(unusable) - len(stored),
+        },
     )
 
 
@@ -85,7 +97,7 @@ def _unique(ordered: Sequence[tuple[int, int]], rows: Rows) -> Iterator[tuple[in
         if number != last_number:
             yield number, at
         elif rows.lines[at] != rows.lines[last_at]:
-            raise BadReply(f"two different candles open at {rows.open_ms[at]}")
+            raise Conflicting(f"two different candles open at {rows.open_ms[at]}")
         last_number, last_at = number, at
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from marketd.blocks import Change
 from marketd.exchanges.facts import Reply, Request
-from marketd.model import Answer, Claim, Gap, JobType, RunStatus, Series, Tally
+from marketd.model import Answer, Claim, Drop, Gap, JobType, RunStatus, Series, Tally
 from marketd.planner import Edges
 from marketd.ranges import Ranges, Span
 
@@ -120,8 +120,11 @@ class Events:
     def gate_waited(self, exchange: str, claim: Claim, wait_s: float) -> None: ...
 
     def page_stored(
-        self, series: Series, inserted: int, updated: int, revised: int, empties: int, dropped: int, duration_s: float
-    ) -> None: ...
+        self, series: Series, inserted: int, updated: int, revised: int, empties: int, drops: Mapping[Drop, int],
+        duration_s: float,
+    ) -> None: ...  # fmt: skip
+
+    def page_refused(self, exchange: str, reason: Drop, rows: int) -> None: ...
 
     def gaps_changed(self, series: Series, opened: int, closed: int) -> None: ...
 
@@ -135,7 +138,9 @@ class Events:
 
     def answered_until(self, series: Series, at_ms: int) -> None: ...
 
-    def tick(self, at_ms: int) -> None: ...
+    def tick(self, exchange: str, at_ms: int) -> None: ...
+
+    def turned(self, exchange: str, duration_s: float) -> None: ...
 
     def lease(self, exchange: str, held: bool) -> None: ...
 

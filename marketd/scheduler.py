@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from marketd.clock import Clock
 from marketd.cron import CronTable
-from marketd.errors import ConfigError, DatabaseUnavailable, ExchangeError, LeaseLost, MarketdError, StoreError
+from marketd.errors import ConfigError, ExchangeError, LeaseLost, MarketdError, StoreError
 from marketd.fetcher import Asking
 from marketd.jobs import job_from_row
 from marketd.jobset import JobSet
@@ -180,8 +180,11 @@ class Scheduler:
                     if behind:
                         await self._fire(group, places, await self._missed(), late=True)
                         behind = False
+                    began_ms = self.clock.now_ms()
                     await self._turn(group, places)
-                except LeaseLost:
+                    self.events.turned(self.desk.exchange, (self.clock.now_ms() - began_ms) / 1000)
+                except LeaseLost as error:
+                    self.events.store_failed(error.kind)
                     raise
                 except StoreError as error:
                     behind = True
@@ -198,7 +201,7 @@ class Scheduler:
         return min(max(left_s, SHORTEST_PAUSE_S), LONGEST_PAUSE_S)
 
     def _say_away(self, error: StoreError) -> None:
-        self.events.store_failed("unavailable" if isinstance(error, DatabaseUnavailable) else "refused")
+        self.events.store_failed(error.kind)
         log.warning("database away", extra={"fields": {"error": str(error), "once": "database"}})
 
     async def _learn(self) -> None:
@@ -252,7 +255,7 @@ class Scheduler:
 
     async def _turn(self, group: asyncio.TaskGroup, places: Places) -> None:
         now_ms = self.clock.now_ms()
-        self.events.tick(now_ms)
+        self.events.tick(self.desk.exchange, now_ms)
         if self._table is None:
             return
         await self._fire(group, places, self._due(now_ms))
@@ -372,7 +375,7 @@ class Scheduler:
         try:
             async with places[job.job_type]:
                 outcome = await self._outcome(job, task.order, account)
-            await self._finish(job, account, outcome)
+                await self._finish(job, account, outcome)
         finally:
             del self._running[job.id]
             self._orders.discard(job.id)
@@ -409,11 +412,12 @@ class Scheduler:
         while True:
             try:
                 await self.desk.runs.finish(account.run_id, outcome.status, outcome.error, outcome.tally)
-                await self.desk.runs.note_job(job.id, outcome.status, outcome.error)
                 break
-            except LeaseLost:
+            except LeaseLost as error:
+                self.events.store_failed(error.kind)
                 raise
             except StoreError as error:
+                self.events.store_failed(error.kind)
                 fields = {"run": account.run_id, "error": str(error), "once": "run not recorded"}
                 log.warning("run not recorded", extra={"fields": fields})
                 await self.clock.sleep(delay_s)

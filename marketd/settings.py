@@ -156,6 +156,12 @@ class Http(Section):
         return self
 
 
+class Metrics(Section):
+    """``series_limit``: how many series at most have metrics of their own."""
+
+    series_limit: int = Field(default=1000, ge=0, le=1_000_000)
+
+
 class ExchangeSettings(Section):
     """One exchange; None means what its adapter knows. The keys of an account are not needed for public candles."""
 
@@ -188,6 +194,7 @@ class Settings(Section):
 
     database: Database = Field(default_factory=Database)
     http: Http = Field(default_factory=Http)
+    metrics: Metrics = Field(default_factory=Metrics)
     exchanges: Annotated[dict[str, ExchangeSettings], AfterValidator(_known_exchanges)] = Field(
         default_factory=dict, validate_default=True
     )
@@ -215,7 +222,9 @@ def model_of(place: tuple[str, ...]) -> type[Section] | None:
             return None
 
 
-_SECTIONS: Final[dict[str, type[Section]]] = {"database": Database, "http": Http, "log": Log, "engine": Engine}
+_SECTIONS: Final[dict[str, type[Section]]] = {
+    "database": Database, "http": Http, "metrics": Metrics, "log": Log, "engine": Engine,
+}  # fmt: skip
 
 _ACCEPTED: Final = {
     "bool_type": "true or false",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from marketd import planner
 from marketd.blocks import union
 from marketd.clock import Clock
-from marketd.errors import BadReply, DatabaseUnavailable, ExchangeError, MarketdError, leaf
+from marketd.errors import BadReply, DatabaseUnavailable, ExchangeError, MarketdError, StoreError, leaf
 from marketd.fetcher import Asking
 from marketd.model import Answer, Ask, Series, Tally
 from marketd.page import TooManyDropped
@@ -97,7 +97,7 @@ class Walker:
                 raise outcome
             self.progress.advanced(walk.series, walk.remaining.size + self.ahead, self.account.tally)
         if walk.remaining and self.account.stop.is_set():
-            raise Stopped(f"{walk.series}: stopped at a page border")
+            raise Stopped("stopped at a page border")
         return walk
 
     def _refuse_to_stall(self, before: Walk, after: Walk) -> None:
@@ -137,7 +137,7 @@ class Walker:
         before, self.account.tally = self.account.tally, stored.tally
         series = answer.ask.series
         self.events.page_stored(
-            series, stored.inserted, stored.updated, stored.updated, stored.change.emptied, answer.dropped.size,
+            series, stored.inserted, stored.updated, stored.updated, stored.change.emptied, answer.drops,
             (self.clock.now_ms() - began_ms) / 1000,
         )  # fmt: skip
         self._tell_gaps(series, before, stored.tally)
@@ -148,9 +148,9 @@ class Walker:
         for attempt in range(1, _STORE_TRIES + 1):
             try:
                 return await write()
-            except DatabaseUnavailable:
-                self.events.store_failed("unavailable")
-                if attempt == _STORE_TRIES:
+            except StoreError as error:
+                self.events.store_failed(error.kind)
+                if not isinstance(error, DatabaseUnavailable) or attempt == _STORE_TRIES:
                     raise
                 await self.clock.sleep(2.0**attempt)
         raise AssertionError("unreachable: the last attempt raises")
@@ -212,7 +212,7 @@ class Walker:
         if not Ranges.of(ask.span) & walk.remaining:
             return walk
         if self.account.stop.is_set():
-            raise Stopped(f"{walk.series}: stopped at a page border")
+            raise Stopped("stopped at a page border")
         try:
             answer = await self.asking.answer(ask)
         except BadReply as error:

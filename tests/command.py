@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import asyncpg
+import click
 import pytest
 import stamina
 
 from marketd.cli import main
+from marketd.cli.root import COMMANDS, root
 from marketd.clock import ScaledClock
 from marketd.rehearsal import Faults, RehearsalServer, synthetic
+from tests.conftest import BackgroundLoop
 
 NOW_MS = 1_709_251_205_000  # 2024-03-01 00:00:05
 FIRST_MS = 1_706_745_600_000  # 2024-02-01
@@ -88,11 +92,36 @@ def clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         stamina.instrumentation.set_on_retry_hooks(None)
 
 
+def every_command() -> dict[str, click.Command]:
+    """All commands by the words that call them, those of groups included."""
+    found: dict[str, click.Command] = {}
+    for name in COMMANDS:
+        command = root.get_command(click.Context(root), name)
+        assert command is not None
+        found[name] = command
+        if isinstance(command, click.Group):
+            found |= {f"{name} {each}": below for each, below in command.commands.items()}
+    return found
+
+
 def requests(server: RehearsalServer) -> int:
     """How many requests a server has had."""
     counted = server.stats.as_dict(0)["requests"]
     assert isinstance(counted, int)
     return counted
+
+
+def execute(background: BackgroundLoop, dsn: str, statement: str, *values: object) -> list[asyncpg.Record]:
+    """What one statement returns, for a test without an event loop."""
+
+    async def work() -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(dsn)
+        try:
+            return await connection.fetch(statement, *values)
+        finally:
+            await connection.close()
+
+    return background.run(work())
 
 
 async def eventually(condition: Callable[[], Awaitable[Any]]) -> None:

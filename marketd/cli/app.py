@@ -46,6 +46,22 @@ class Strict(click.Command):
         return super().parse_args(ctx, args)
 
 
+class Group(Strict, click.Group):
+    """Commands under one name; an unknown one is refused with those that there are."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        known = self.list_commands(ctx)
+        if args and args[0] not in known and not args[0].startswith("-"):
+            raise click.UsageError(f"unknown command {args[0]!r}; known are {' '.join(known)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which they were added."""
+        return list(self.commands)
+
+
 class Command(Strict):
     """A command of marketd: strict, and ``--config`` may stand behind its name too."""
 
@@ -57,6 +73,11 @@ class Command(Strict):
 def command(name: str) -> Callable[[Callable[..., Any]], Command]:
     """Declares a command, named as given; its callback returns the exit code (None: 0)."""
     return click.command(name, cls=Command, context_settings=CONTEXT)
+
+
+def group(name: str) -> Callable[[Callable[..., Any]], Group]:
+    """Declares commands under one name; the callback is for what they share."""
+    return click.group(name, cls=Group, context_settings=CONTEXT, params=[config_option()])
 
 
 def config_option() -> click.Option:

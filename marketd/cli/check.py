@@ -14,10 +14,9 @@ from marketd.config import Config, describe
 from marketd.cron import Crons
 from marketd.embedded import running_dsn
 from marketd.errors import ConfigError, DatabaseUnavailable, SchemaError
-from marketd.jobfile import JobSpec
 from marketd.jobs import Feasibility, duplicates, feasibility, job_from_row
 from marketd.jobtable import read_specs
-from marketd.model import Job
+from marketd.model import Job, JobRow
 from marketd.store.runs import Runs
 
 
@@ -63,7 +62,7 @@ def check(app: App, print_it: bool, as_json: bool) -> int:
     return 0
 
 
-def _job_file(config: Config, verdict: Verdict, now_ms: int) -> Sequence[JobSpec]:
+def _job_file(config: Config, verdict: Verdict, now_ms: int) -> Sequence[JobRow]:
     if config.jobs_file is None:
         verdict.notes.append("no jobs_file is named: only rows of the table are worked")
         return ()
@@ -108,7 +107,7 @@ async def _rows(config: Config, verdict: Verdict) -> Sequence[Mapping[str, Any]]
     return ()
 
 
-def _weigh(config: Config, verdict: Verdict, specs: Sequence[JobSpec]) -> None:
+def _weigh(config: Config, verdict: Verdict, specs: Sequence[JobRow]) -> None:
     """What the jobs of the file and the rows of others ask of each budget."""
     others = [job for job in verdict.jobs if job.origin != "file"]
     most = max((job.id for job in others), default=0)

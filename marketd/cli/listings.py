@@ -4,11 +4,12 @@ import click
 
 from marketd.cli import words
 from marketd.cli.app import App, command, json_option, pass_app
-from marketd.cli.options import checked_filter, filter_options
+from marketd.cli.options import JOB_ID, checked_filter, filter_options
 from marketd.cli.output import say, show_json, talk
 from marketd.cli.start import configured, log_warnings, on_loop, reading
 from marketd.cli.tables import show_table
 from marketd.config import Config
+from marketd.errors import JobRefused
 from marketd.figures import GapFigures, GapPage, RunFigures
 from marketd.model import Cause
 from marketd.store.reports import Reports
@@ -18,7 +19,7 @@ _GAPS = (
     "id", "series", "cause", "from", "until", "missing", "detected", "tries", "next try", "said",
 )  # fmt: skip
 _RUNS = (
-    "id", "job", "type", "series", "status", "started", "took", "requests", "inserted", "updated", "said",
+    "id", "job", "type", "series", "status", "due", "late", "took", "requests", "inserted", "updated", "empty", "said",
 )  # fmt: skip
 
 limit_option = click.option(
@@ -91,7 +92,7 @@ def _gap_shape(gap: GapFigures) -> shapes.Shape:
 
 
 @command("runs")
-@click.option("--job", "job_id", type=click.IntRange(min=1), help="Only runs of this job.")
+@click.option("--job", "job_id", type=JOB_ID, help="Only runs of this job.")
 @limit_option
 @json_option
 @pass_app
@@ -105,32 +106,43 @@ def runs(app: App, job_id: int | None, limit: int, as_json: bool) -> int:
       marketd runs --limit 20
       marketd runs --job 3 --json
     """
+    return show_runs(app, "marketd runs", job_id, limit, as_json=as_json)
+
+
+def show_runs(app: App, application: str, job_id: int | None, limit: int, *, as_json: bool) -> int:
+    """The newest runs, of one job or of all; JobRefused where there is no such job."""
     config = configured(app)
     log_warnings(config)
-    found = on_loop(_runs(config, job_id, limit))
+    found = on_loop(_runs(config, application, job_id, limit))
     if as_json:
         show_json({"runs": [_run_shape(run) for run in found]})
     elif found:
-        show_table(_RUNS, [_run_row(run) for run in found], right=("id", "job", *_RUNS[6:10]), optional=("said",))
+        show_table(_RUNS, [_run_row(run) for run in found], right=("id", "job", *_RUNS[6:12]), optional=("said",))
     else:
         say("no run yet")
     return 0
 
 
-async def _runs(config: Config, job_id: int | None, limit: int) -> tuple[RunFigures, ...]:
-    async with reading(config, "marketd runs") as opened:
-        return await Reports(opened).runs(job_id, limit=limit)
+async def _runs(config: Config, application: str, job_id: int | None, limit: int) -> tuple[RunFigures, ...]:
+    async with reading(config, application) as opened:
+        reports = Reports(opened)
+        found = await reports.runs(job_id, limit=limit)
+        if not found and job_id is not None and not await reports.job_exists(job_id):
+            raise JobRefused(f"there is no job {job_id}; `marketd jobs list --all` shows all")
+        return found
 
 
 def _run_row(run: RunFigures) -> tuple[str, ...]:
-    took_s = None if run.started_ms is None or run.completed_ms is None else (run.completed_ms - run.started_ms) / 1000
     series = f"{run.exchange} {run.symbol or 'all'} {run.timeframe or 'all'}"
     return (
-        str(run.id), str(run.job_id), run.job_type.value, series, run.status.value, words.moment(run.started_ms),
-        words.duration(took_s), words.count(run.requests), words.count(run.inserted), words.count(run.updated),
-        run.error or "",
+        str(run.id), str(run.job_id), run.job_type.value, series, run.status.value, words.moment(run.scheduled_ms),
+        words.duration(run.late_s), words.duration(run.took_s), words.count(run.requests), words.count(run.inserted),
+        words.count(run.updated), words.count(run.empties), run.error or "",
     )  # fmt: skip
 
 
 def _run_shape(run: RunFigures) -> shapes.Shape:
-    return {**shapes.run(run), "exchange": run.exchange, "symbol": run.symbol, "timeframe": run.timeframe}
+    return {
+        **shapes.run(run), "exchange": run.exchange, "symbol": run.symbol, "timeframe": run.timeframe,
+        "late_seconds": run.late_s, "took_seconds": run.took_s,
+    }  # fmt: skip

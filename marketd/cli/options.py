@@ -20,6 +20,12 @@ from marketd.jobfile import moment
 from marketd.model import Series
 
 
+def now_ms_of(ctx: click.Context | None) -> int:
+    """The time of this invocation's clock."""
+    app = None if ctx is None else ctx.find_object(App)
+    return (app or App()).clock.now_ms()
+
+
 class Instant(click.ParamType[int]):
     """A date (midnight UTC) or a date-time with offset, not in the future; ``_ms`` since the epoch."""
 
@@ -30,8 +36,7 @@ class Instant(click.ParamType[int]):
             instant = moment(value)
         except (UsageError, OverflowError) as error:
             self.fail(str(error), param, ctx)
-        app = None if ctx is None else ctx.find_object(App)
-        now_ms = (app or App()).clock.now_ms()
+        now_ms = now_ms_of(ctx)
         if instant > now_ms:
             latest = f"{at(now_ms):%Y-%m-%dT%H:%M:%SZ}"
             self.fail(f"{value} is in the future; the latest accepted is now, {latest}", param, ctx)
@@ -39,6 +44,7 @@ class Instant(click.ParamType[int]):
 
 
 INSTANT: Final = Instant()
+JOB_ID: Final = click.IntRange(1, 2**63 - 1)
 
 
 @dataclass(frozen=True, slots=True)

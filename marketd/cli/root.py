@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, cast
 import click
 
 import marketd
-from marketd.cli.app import CONTEXT, App, Strict, config_option
+from marketd.cli.app import CONTEXT, App, Group, config_option
 from marketd.cli.output import complain
 from marketd.errors import MarketdError
 from marketd.secret import masked
@@ -45,12 +45,13 @@ COMMANDS: Final = {
     "coverage": Lazy("marketd.cli.coverage:coverage", "What is stored, empty, owed and unknown, over time."),
     "gaps": Lazy("marketd.cli.listings:gaps", "What is owed, and since when."),
     "runs": Lazy("marketd.cli.listings:runs", "What was done, newest first."),
+    "jobs": Lazy("marketd.cli.jobs:jobs", "Add, list, pause and remove jobs; what they have done."),
     "rehearse": Lazy("marketd.cli.rehearse:rehearse", "Serve a local exchange for drills and tests."),
     "demo": Lazy("marketd.cli.demo:demo", "See it work: private database, local exchange, damage, repair."),
 }
 
 
-class LazyGroup(Strict, click.Group):
+class LazyGroup(Group):
     """The commands of ``COMMANDS``; the one place where something is imported late."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -62,13 +63,6 @@ class LazyGroup(Strict, click.Group):
             return None
         module, _, attribute = lazy.where.partition(":")
         return cast(click.Command, getattr(importlib.import_module(module), attribute))
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            raise click.UsageError(f"unknown command {args[0]!r}; known are {' '.join(COMMANDS)}", ctx)
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

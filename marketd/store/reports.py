@@ -1,7 +1,8 @@
 """Read-only figures for HTTP, ``status``, ``runs``, ``gaps`` and ``coverage``.
 
-Owns the reads behind every page and report. Counts come from the ledger: no query here counts candles, so that a
-reader who polls costs the same with a thousand and with a billion of them. Refuses to write.
+Owns the reads behind every page and report. Counts come from figures that are kept with the ledger: no query here
+counts candles, nor the blocks of a series, so that a reader who polls costs the same with a thousand and with a billion
+of them. Refuses to write.
 """
 
 import time
@@ -80,7 +81,9 @@ class Reports:
         """Series that are known, ordered by their key, the first after ``cursor``."""
         after = cursor or (None, None, None)
         async with self._database.session() as connection:
-            rows = await connection.fetch(sql("report_series"), exchange, symbol, timeframe, *after, limit)
+            known = await connection.fetch(sql("report_known"), exchange, symbol, timeframe, *after, limit)
+            keys = [[row[column] for row in known] for column in Series._fields]
+            rows = await connection.fetch(sql("report_series"), *keys)
             runs = await _runs_named(connection, (row["last_run"] for row in rows))
         return tuple(_series_figures(row, runs.get(row["last_run"])) for row in rows)
 
@@ -93,6 +96,11 @@ class Reports:
         else:
             rows = await self._all("report_job_runs", job_id, cursor, limit)
         return tuple(_run(row) for row in rows)
+
+    async def runs_named(self, ids: Iterable[int | None]) -> dict[int | None, RunFigures]:
+        """The runs with these ids; None is nobody's."""
+        async with self._database.session() as connection:
+            return await _runs_named(connection, ids)
 
     async def runs_24h(self, exchange: str | None = None) -> DayFigures:
         async with self._database.session() as connection:
@@ -128,7 +136,7 @@ class Reports:
         """Open gaps (with ``closed``, the closed ones too), by id, those after the gap ``cursor``."""
         which = (exchange, symbol, timeframe, cause)
         async with self._database.session() as connection:
-            rows = await connection.fetch(sql("report_gaps"), *which, closed, cursor, limit)
+            rows = await connection.fetch(sql("report_all_gaps" if closed else "report_gaps"), *which, cursor, limit)
             total = await connection.fetchval(sql("report_gap_count"), *which)
         return GapPage(tuple(_gap(row) for row in rows), total)
 
@@ -255,6 +263,7 @@ def _job(row: asyncpg.Record, last_run: RunFigures | None) -> JobFigures:
         last_error=row["last_error"],
         paused=row["paused"],
         paused_until_ms=millis(row["paused_until"]),
+        jitter_s=row["jitter_s"],
         running=row["running"],
         last_run=last_run,
     )

@@ -5,34 +5,14 @@ once; an order by hand is a job row of its own; rows from a job file follow the 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from marketd.clock import at
 from marketd.errors import LeaseLost
-from marketd.model import JobType, RunStatus, Tally
+from marketd.model import JobRow, RunStatus, Tally
 from marketd.store import codec
 from marketd.store.queries import sql
 from marketd.store.session import Database
-
-
-@dataclass(frozen=True, slots=True)
-class JobRow:
-    """What is written for a new job; see the table for the meaning of each."""
-
-    exchange: str
-    symbol: str | None
-    timeframe: str | None
-    job_type: JobType
-    schedule: str | None = None
-    enabled: bool = True
-    start_ms: int | None = None
-    end_ms: int | None = None
-    origin: str = "cli"
-    owner: str | None = None
-    catch_up: str = "one"
-    timeout_s: float | None = None
-    freshness_s: float | None = None
 
 
 class Runs:
@@ -51,18 +31,18 @@ class Runs:
     async def add_job(self, job: JobRow) -> int:
         """Write a job; returns its id."""
         async with self._database.session() as connection:
-            found: int = await connection.fetchval(sql("insert_job"), *_values(job))
+            found: int = await connection.fetchval(sql("insert_job"), *insertable(job))
         return found
 
     async def follow_file(self, added: Sequence[JobRow], changed: Mapping[int, JobRow], removed: Sequence[int]) -> None:
         """Bring the rows of a job file up to date, in one transaction; entries that left it are disabled."""
         async with self._database.session() as connection, connection.transaction():
             for job in added:
-                await connection.execute(sql("insert_job"), *_values(job))
+                await connection.execute(sql("insert_job"), *insertable(job))
             for number, job in changed.items():
                 await connection.execute(
                     sql("update_file_job"), number, job.schedule, job.enabled, codec.moment(job.start_ms),
-                    codec.moment(job.end_ms), job.catch_up, job.timeout_s, job.freshness_s,
+                    codec.moment(job.end_ms), job.catch_up, job.timeout_s, job.freshness_s, job.jitter_s,
                 )  # fmt: skip
             await connection.execute(sql("disable_jobs"), list(removed))
 
@@ -127,9 +107,10 @@ class Runs:
             await connection.execute(sql("interrupt_runs"), exchange, epoch + 1)
 
 
-def _values(job: JobRow) -> tuple[Any, ...]:
+def insertable(job: JobRow) -> tuple[Any, ...]:
     """A new row, in the order of ``insert_job``."""
     return (
         job.exchange, job.symbol, job.timeframe, job.job_type, job.schedule, job.enabled, codec.moment(job.start_ms),
         codec.moment(job.end_ms), job.origin, job.owner, job.catch_up, job.timeout_s, job.freshness_s,
+        job.jitter_s,
     )  # fmt: skip

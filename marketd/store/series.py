@@ -53,6 +53,16 @@ class SeriesReader:
         async with self._database.session() as connection:
             return codec.ranges(await connection.fetchval(sql("answered_within"), *series, *span))
 
+    async def unfinished(self, wanted: Sequence[tuple[Series, int, int]]) -> set[Series]:
+        """Of ``(series, start, end)`` the series that have an unknown interval in ``[start, end)``.
+
+        Exactly those for which ``planner.backfill`` would leave something to ask for.
+        """
+        flat = [(*series, start, end) for series, start, end in wanted]
+        async with self._database.session() as connection:
+            rows = await connection.fetch(sql("unfinished_series"), *([row[at] for row in flat] for at in range(5)))
+        return {Series(*row) for row in rows}
+
     async def unsettled(self, series: Series) -> Ranges:
         """Unsettled intervals of the newest blocks."""
         async with self._database.session() as connection:

@@ -9,6 +9,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Self, TypeAlias
 
 import asyncpg
@@ -32,6 +33,15 @@ _SETTINGS = {
 # Connection lost, server shutting down or starting, read-only after a failover, serialisation, lock not available.
 _WAIT = ("08", "57P", "57014", "55000", "25006", "40001", "40P01", "55P03", "53300")
 _CONNECTION_LOST = "08006"
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Connections of a pool: at work, open without work, and how many there may be."""
+
+    used: int
+    idle: int
+    most: int
 
 
 class Database:
@@ -59,11 +69,21 @@ class Database:
         self._command_s = statement_s + 5
         self._prepare = prepare
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        # Who waits for others of this process must not take it for a database that is out of reach.
+        self._places = asyncio.Semaphore(size)
 
     @property
     def where(self) -> str:
         """The address without its password, for messages."""
         return masked_dsn(self.dsn)
+
+    @property
+    def use(self) -> Use:
+        """What the pool is doing right now; nothing while it is closed."""
+        if self._pool is None:
+            return Use(0, 0, self._size)
+        idle = self._pool.get_idle_size()
+        return Use(self._pool.get_size() - idle, idle, self._size)
 
     async def __aenter__(self) -> Self:
         try:
@@ -101,15 +121,16 @@ class Database:
         if self._pool is None:
             raise DatabaseUnavailable("the database pool is closed")
         connection: Connection | None = None
-        try:
-            connection = await self._pool.acquire(timeout=_ACQUIRE_S)
-            yield connection
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-            _reraise_cancellation(error)
-            raise translated(error, self.where) from error
-        finally:
-            if connection is not None:
-                await self._release(connection)
+        async with self._places:
+            try:
+                connection = await self._pool.acquire(timeout=_ACQUIRE_S)
+                yield connection
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+                _reraise_cancellation(error)
+                raise translated(error, self.where) from error
+            finally:
+                if connection is not None:
+                    await self._release(connection)
 
     async def _release(self, connection: Connection) -> None:
         if self._pool is None:

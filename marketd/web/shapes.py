@@ -128,6 +128,7 @@ def job(figures: JobFigures, known: Mapping[int, JobStatus]) -> Shape:
         "origin": figures.origin,
         "paused": figures.paused,
         "paused_until": iso(figures.paused_until_ms),
+        "jitter_s": figures.jitter_s,
         "start_time": iso(figures.start_ms),
         "end_time": iso(figures.end_ms),
         "status": figures.status,

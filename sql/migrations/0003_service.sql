@@ -9,7 +9,14 @@ ALTER TABLE market_data_jobs
     ADD COLUMN most_gaps integer CHECK (most_gaps > 0),
     ADD COLUMN removed_at timestamptz,
     ADD CONSTRAINT market_data_jobs_cause FOREIGN KEY (caused_by) REFERENCES market_data_jobs (id),
-    ADD CONSTRAINT market_data_jobs_removed CHECK (removed_at IS NULL OR NOT enabled);
+    ADD CONSTRAINT market_data_jobs_removed CHECK (removed_at IS NULL OR NOT enabled),
+    -- Years that a reader's calendar does not have would stop whoever reads the table.
+    ADD CONSTRAINT market_data_jobs_times CHECK (
+        start_time >= '1970-01-01 00:00:00+00' AND start_time < '2200-01-01 00:00:00+00'
+        AND end_time >= '1970-01-01 00:00:00+00' AND end_time < '2200-01-01 00:00:00+00'
+        AND created_at >= '1970-01-01 00:00:00+00' AND created_at < '2200-01-01 00:00:00+00'
+        AND (paused_until = 'infinity' OR (paused_until >= '1970-01-01 00:00:00+00' AND paused_until < '2200-01-01 00:00:00+00'))
+    );
 COMMENT ON COLUMN market_data_jobs.jitter_s IS 'A firing starts up to this much later, by an amount that differs from job to job.';
 COMMENT ON COLUMN market_data_jobs.caused_by IS 'Origin auto: the row whose series needed a backfill.';
 COMMENT ON COLUMN market_data_jobs.enabled IS 'Origin order: waits for its run or runs; setting it to false withdraws the order.';

@@ -2,27 +2,33 @@
 
 -- name: enabled_jobs
 -- params:
-SELECT id, exchange, symbol, timeframe, job_type, schedule, enabled, start_time, end_time, status, last_error, created_at, origin, owner,
-       catch_up, timeout_s, freshness_s, CASE WHEN paused_until = 'infinity' THEN timestamptz '9999-01-01 00:00:00+00' ELSE paused_until END AS paused_until
-FROM market_data_jobs WHERE enabled AND origin <> 'order' ORDER BY id
+-- Paused until the later end of the two pauses: the job's own and that of its exchange.
+SELECT j.id, j.exchange, j.symbol, j.timeframe, j.job_type, j.schedule, j.enabled, j.start_time, j.end_time, j.status, j.last_error, j.created_at,
+       j.origin, j.owner, j.catch_up, j.timeout_s, j.freshness_s, j.jitter_s,
+       CASE WHEN u.paused_until = 'infinity' THEN timestamptz '9999-01-01 00:00:00+00' ELSE u.paused_until END AS paused_until
+FROM market_data_jobs j
+LEFT JOIN exchange_pauses e ON e.exchange = j.exchange
+CROSS JOIN LATERAL (SELECT greatest(j.paused_until, e.paused_until) AS paused_until) u
+WHERE j.enabled AND j.origin <> 'order' ORDER BY j.id
 
 -- name: file_jobs
 -- params: owner text
-SELECT id, exchange, symbol, timeframe, job_type, schedule, enabled, start_time, end_time, catch_up, timeout_s, freshness_s
+SELECT id, exchange, symbol, timeframe, job_type, schedule, enabled, start_time, end_time, catch_up, timeout_s, freshness_s, jitter_s
 FROM market_data_jobs WHERE origin = 'file' AND owner = $1::text ORDER BY id
 
 -- name: insert_job
--- params: exchange text, symbol text, timeframe text, job_type text, schedule text, enabled boolean, start_time timestamptz, end_time timestamptz, origin text, owner text, catch_up text, timeout_s double precision, freshness_s double precision
+-- params: exchange text, symbol text, timeframe text, job_type text, schedule text, enabled boolean, start_time timestamptz, end_time timestamptz, origin text, owner text, catch_up text, timeout_s double precision, freshness_s double precision, jitter_s double precision
 INSERT INTO market_data_jobs (exchange, symbol, timeframe, job_type, schedule, enabled, start_time, end_time, origin, owner, catch_up,
-                              timeout_s, freshness_s)
+                              timeout_s, freshness_s, jitter_s)
 VALUES ($1::text, $2::text, $3::text, $4::text, $5::text, $6::boolean, $7::timestamptz, $8::timestamptz, $9::text, $10::text, $11::text,
-        $12::double precision, $13::double precision)
+        $12::double precision, $13::double precision, $14::double precision)
 RETURNING id
 
 -- name: update_file_job
--- params: id bigint, schedule text, enabled boolean, start_time timestamptz, end_time timestamptz, catch_up text, timeout_s double precision, freshness_s double precision
+-- params: id bigint, schedule text, enabled boolean, start_time timestamptz, end_time timestamptz, catch_up text, timeout_s double precision, freshness_s double precision, jitter_s double precision
 UPDATE market_data_jobs SET schedule = $2::text, enabled = $3::boolean, start_time = $4::timestamptz, end_time = $5::timestamptz,
-    catch_up = $6::text, timeout_s = $7::double precision, freshness_s = $8::double precision, updated_at = now()
+    catch_up = $6::text, timeout_s = $7::double precision, freshness_s = $8::double precision, jitter_s = $9::double precision,
+    removed_at = NULL, updated_at = now()
 WHERE id = $1::bigint
 
 -- name: disable_jobs
@@ -83,7 +89,10 @@ SELECT marketd_note_job($1::bigint, $2::text, $3::text)
 
 -- name: last_firings
 -- params:
-SELECT job_id, max(scheduled_for) AS scheduled_for FROM market_data_job_runs GROUP BY job_id
+-- One index probe a job, however many runs there are.
+SELECT j.id AS job_id, r.scheduled_for
+FROM market_data_jobs j
+CROSS JOIN LATERAL (SELECT scheduled_for FROM market_data_job_runs WHERE job_id = j.id ORDER BY scheduled_for DESC LIMIT 1) r
 
 -- name: begin_runs
 -- params: job_ids bigint[], scheduled_for timestamptz[], epoch bigint
@@ -111,10 +120,15 @@ ON CONFLICT DO NOTHING
 
 -- name: finish_run
 -- params: id bigint, status text, error text, requests integer, fetched bigint, inserted bigint, updated bigint, empties bigint, gaps_opened integer, gaps_closed integer
-UPDATE market_data_job_runs SET status = $2::text, error_message = $3::text, completed_at = greatest(clock_timestamp(), started_at), requests = $4::integer,
-    candles_fetched = $5::bigint, candles_inserted = $6::bigint, candles_updated = $7::bigint, empties = $8::bigint,
-    gaps_opened = $9::integer, gaps_closed = $10::integer
-WHERE id = $1::bigint AND status = 'running'
+-- The end of a run, in its row and in its job's; what a takeover has closed meanwhile stays closed.
+WITH ended AS (
+    UPDATE market_data_job_runs SET status = $2::text, error_message = $3::text, completed_at = greatest(clock_timestamp(), started_at),
+        requests = $4::integer, candles_fetched = $5::bigint, candles_inserted = $6::bigint, candles_updated = $7::bigint,
+        empties = $8::bigint, gaps_opened = $9::integer, gaps_closed = $10::integer
+    WHERE id = $1::bigint AND status = 'running'
+    RETURNING job_id
+)
+SELECT marketd_note_job(job_id, $2::text, $3::text) FROM ended
 
 -- name: interrupt_runs
 -- params: exchange text, epoch bigint

@@ -5,14 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 import stamina
 
 from marketd.clock import ScaledClock
 from marketd.rehearsal.faults import Lost, ServerError, TimeframeRefused, UnknownSymbol
 from marketd.store import migrations
-from tests.command import FIRST_MS, NOW_MS, Desk, clean_process, configuration, server_at
+from tests.command import FIRST_MS, NOW_MS, Desk, clean_process, configuration, execute, server_at
 from tests.conftest import BackgroundLoop
 
 WEEK = ("--start", "2024-02-20", "--end", "2024-02-27")
@@ -34,17 +33,6 @@ def desk(
             yield Desk(configuration(tmp_path, database, server.base_url), server, clock, capsys)
     finally:
         background.run(server.__aexit__(None, None, None))
-
-
-def execute(background: BackgroundLoop, dsn: str, statement: str, *values: object) -> list[asyncpg.Record]:
-    async def work() -> list[asyncpg.Record]:
-        connection = await asyncpg.connect(dsn)
-        try:
-            return await connection.fetch(statement, *values)
-        finally:
-            await connection.close()
-
-    return background.run(work())
 
 
 def test_migrate_names_what_it_will_do_and_does_it_once(
@@ -82,7 +70,7 @@ def test_a_backfill_is_shown_recorded_and_not_repeated(desk: Desk) -> None:
         ("backfill", "BTCUSD", "1d", "success"), ("backfill", "BTCUSD", "1h", "success"),
     ]  # fmt: skip
     assert len(desk("runs", "--limit", "1").out.splitlines()) == 3
-    assert desk("runs", "--job", "999").out == "no run yet\n"
+    assert desk("runs", "--job", "999").err.startswith("marketd: error: there is no job 999")
 
 
 def test_tables_are_not_cut_in_a_pipe(desk: Desk) -> None:
@@ -111,7 +99,7 @@ def test_status_coverage_and_verify_agree(desk: Desk) -> None:
     assert [bucket["unknown"] for bucket in buckets["buckets"]] == [24, 0]
     verdict = desk("verify")
     assert verdict.code == 0
-    assert verdict.out.startswith("clean: 12 statements over ")
+    assert verdict.out.startswith("clean: 14 statements over ")
 
 
 def test_damage_is_found_by_verify_and_repaired(desk: Desk, database: str, background: BackgroundLoop) -> None:
@@ -240,7 +228,7 @@ def test_while_another_process_works_a_command_may_refuse_to_wait(
 ) -> None:
     execute(
         background, database,
-        "INSERT INTO exchange_leases VALUES ('bitfinex', 'elsewhere:7', 'daemon', 1, now() + interval '1 hour')",
+        "INSERT INTO exchange_leases VALUES ('bitfinex', 'elsewhere:7', 'command', 1, now() + interval '1 hour')",
     )  # fmt: skip
     for words in (
         ["backfill", "--symbol", "BTCUSD"],
@@ -249,8 +237,8 @@ def test_while_another_process_works_a_command_may_refuse_to_wait(
     ):
         said = desk(*words, "--no-wait")
         assert said.code == 75
-        assert said.err.startswith("marketd: error: bitfinex is worked on by daemon elsewhere:7")
-    assert "daemon elsewhere:7 works on it" in desk("status").err
+        assert said.err.startswith("marketd: error: bitfinex is worked on by command elsewhere:7")
+    assert "command elsewhere:7 works on it" in desk("status").err
     assert desk.asked == 0
 
 

@@ -26,12 +26,14 @@ MODULE = ("-m", "marketd")
 
 
 async def start(
-    *words: str, cwd: Path | None = None, stdout: int = PIPE, environ: Mapping[str, str] = MappingProxyType({})
-) -> Process:
+    *words: str, cwd: Path | None = None, stdin: int | None = None, stdout: int = PIPE,
+    environ: Mapping[str, str] = MappingProxyType({}),
+) -> Process:  # fmt: skip
     keep = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     return await asyncio.create_subprocess_exec(
-        sys.executable, *words, stdout=stdout, stderr=PIPE, cwd=cwd, env={**keep, "PYTHONPATH": str(ROOT), **environ}
-    )
+        sys.executable, *words, stdin=stdin, stdout=stdout, stderr=PIPE, cwd=cwd,
+        env={**keep, "PYTHONPATH": str(ROOT), **environ},
+    )  # fmt: skip
 
 
 async def ended(process: Process) -> tuple[int, str, str]:

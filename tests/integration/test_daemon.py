@@ -1,80 +1,24 @@
 """The daemon, whole: jobs from file and table, the clock moving, damage done under it, nobody helping."""
 
-import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import re
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import asyncpg
 
 from marketd.clock import ScaledClock
-from marketd.config import build, read_text
 from marketd.daemon import Daemon
 from marketd.rehearsal.faults import Faults, Lost
 from marketd.rehearsal.market import recorded, synthetic
 from marketd.rehearsal.server import RehearsalServer
 from marketd.store.queries import QUERIES
+from tests.daemons import get, running, until
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
 START = 1_700_006_400_000
 RECORDED = 1_370_320_000_000  # a day into the small recordings, and well into the large ones
 SPEED = 600.0
-
-JOBS = """
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["BTCUSD"]
-timeframes = ["1m", "1h", "1d"]
-job_type = "continuous"
-schedule = "*/5 * * * *"
-
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["BTCUSD"]
-timeframes = ["1m", "1h", "1d"]
-job_type = "backfill"
-
-[[jobs]]
-exchange = "bitfinex"
-job_type = "gap_repair"
-schedule = "0 * * * *"
-"""
-
-
-@asynccontextmanager
-async def running(dsn: str, folder: Path, base_url: str, clock: ScaledClock) -> AsyncIterator[Daemon]:
-    (folder / "jobs.toml").write_text(JOBS)
-    environ = {
-        "DATABASE_URL": f"postgresql://{dsn.partition('://')[2]}",
-        "MARKETD_EXCHANGES__BITFINEX__BASE_URL": base_url,
-        "MARKETD_EXCHANGES__BITFINEX__REQUESTS_PER_MINUTE": "60000",
-        "MARKETD_HTTP__LISTEN": "127.0.0.1:0",
-    }
-    text = f'jobs_file = "{folder}/jobs.toml"\nowner = "test"\n'
-    daemon = Daemon(lambda: build(text, environ, folder / "marketd.toml", read_text), clock)
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(daemon.run())
-        async with asyncio.timeout(20):
-            await daemon.listening.wait()
-        yield daemon
-        daemon.stop()
-        async with asyncio.timeout(20):
-            await task
-
-
-async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 40) -> None:
-    async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110  (the condition lies in the database)
-            await asyncio.sleep(0.1)
-
-
-async def get(daemon: Daemon, path: str) -> Any:
-    async with aiohttp.ClientSession() as session, session.get(f"http://{daemon.address}{path}") as reply:
-        return json.loads(await reply.text()) if "json" in reply.headers["Content-Type"] else await reply.text()
 
 
 async def test_three_series_are_kept_fresh_repaired_and_a_fourth_is_backfilled(
@@ -103,6 +47,12 @@ async def test_three_series_are_kept_fresh_repaired_and_a_fourth_is_backfilled(
             await until(lambda: _accounted(daemon, 4))
             metrics = await get(daemon, "/metrics")
             assert 'marketd_runs_total{job_type="backfill",outcome="success"}' in metrics
+            for shown in (
+                "pages_total.*stored",
+                "scheduler_turn_duration_seconds_count",
+                "pool_connections_max.*pages",
+            ):
+                assert re.search(rf"^marketd_{shown}\S* [1-9]", metrics, re.MULTILINE), shown
             status = await get(daemon, "/ingestion/status?exchange=bitfinex&symbol=LTCUSD&timeframe=1m")
             assert status["candles_count"] > 100
             assert (await get(daemon, "/health"))["status"] == "ok"
@@ -154,6 +104,7 @@ async def test_it_stays_up_and_answers_while_the_database_is_away(tmp_path: Path
     clock = ScaledClock(START)
     nowhere = f"postgresql://marketd@127.0.0.1:{unused_tcp_port}/marketd"
     async with running(nowhere, tmp_path, "http://127.0.0.1:9/v2", clock) as daemon, aiohttp.ClientSession() as session:
+        assert 'marketd_lease_held{exchange="bitfinex"} 0.0' in await get(daemon, "/metrics")
         codes = {}
         for path in ("/livez", "/readyz", "/health", "/ingestion/status?exchange=bitfinex&symbol=BTCUSD&timeframe=1m"):
             async with session.get(f"http://{daemon.address}{path}") as reply:

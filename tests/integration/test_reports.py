@@ -208,7 +208,7 @@ async def test_no_query_counts_candles(rows: Rows) -> None:
     await rows.connection.execute("ANALYZE")
     await rows.connection.execute("SET enable_seqscan = off")
     explain = "EXPLAIN (ANALYZE, FORMAT JSON) " + sql("report_series")
-    plan = json.loads(await rows.connection.fetchval(explain, *[None] * 6, 10))
+    plan = json.loads(await rows.connection.fetchval(explain, *([part] for part in BTC)))
     read = [node for node in _nodes(plan[0]["Plan"]) if node.get("Relation Name") == "candles"]
     assert read
     assert all("Index" in node["Node Type"] and node["Actual Rows"] <= 1 for node in read)

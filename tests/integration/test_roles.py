@@ -6,9 +6,8 @@ import asyncpg
 import pytest
 
 from marketd.clock import ScaledClock
-from marketd.model import JobType, RunStatus, Series
+from marketd.model import JobRow, JobType, RunStatus, Series
 from marketd.rehearsal.market import synthetic
-from marketd.store.runs import JobRow
 from tests.harness import bench
 
 DAY = 86_400_000
@@ -62,6 +61,10 @@ async def test_the_runtime_role_works(database: str, owner: "asyncpg.Connection[
         "CREATE TABLE mine (x int)",
         "INSERT INTO market_data_jobs (exchange, job_type) VALUES ('bitfinex', 'backfill')",
         "UPDATE marketd_schema SET version = 9",
+        "UPDATE series_figures SET stored = 0",
+        "DELETE FROM series_figures",
+        "UPDATE run_figures SET failed = 0",
+        "SELECT marketd_count_figures()",
     ],
 )
 async def test_the_runtime_role_may_not(
@@ -95,7 +98,14 @@ async def test_the_reader_reads_and_does_nothing_else(
 ) -> None:
     connection = await asyncpg.connect(await login(owner, database, "marketd_read"))
     try:
-        for table in ("candles", "candle_coverage_times", "candle_gaps", "market_data_jobs", "market_data_job_runs"):
+        for table in (
+            "candles",
+            "candle_coverage_times",
+            "series_figures",
+            "candle_gaps",
+            "market_data_jobs",
+            "market_data_job_runs",
+        ):
             assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute("INSERT INTO market_series VALUES ('a', 'b', '1m')")

@@ -57,6 +57,7 @@ class TestDefaults:
         assert made.timeframes == ("1m", "5m", "15m", "1h", "4h", "1d")
         assert (made.engine.settle_s, made.engine.drain_s, made.engine.page_allowance) == (120, 20, 10)
         assert (made.log.level, made.log.format) == ("info", "auto")
+        assert made.metrics.series_limit == 1000
         assert made.exchanges["bitfinex"].base_url is None
         assert made.owner is None
         assert made.jobs_file is None
@@ -204,6 +205,7 @@ class TestVariables:
                 "MARKETD_EXCHANGES__BITFINEX__PROXY": "http://proxy:3128",
                 "MARKETD_EXCHANGES__BITFINEX__DERIVE": '{"4h" = "1h"}',
                 "MARKETD_ENGINE__SETTLE_S": "5",
+                "MARKETD_METRICS__SERIES_LIMIT": "0",
                 "MARKETD_TIMEFRAMES": '["1m"]',
                 "MARKETD_OWNER": "1234",
             }
@@ -217,6 +219,7 @@ class TestVariables:
         assert made.derive["bitfinex"]["4h"] == "1h"
         assert made.derive["bitfinex"]["1w"] == "1d"
         assert made.engine.settle_s == 5
+        assert made.metrics.series_limit == 0
         assert made.owner == "1234", "a text stays a text"
 
     @pytest.mark.parametrize(
@@ -263,6 +266,8 @@ class TestRefused:
             requests_per_minute = -3
             [exchanges.krakn]
             page_limit = 1
+            [metrics]
+            series_limit = -1
             [log]
             level = "loud"
             [engine]
@@ -281,13 +286,14 @@ class TestRefused:
             "exchanges.bitfinex.page_limit: 1.5: accepted is a whole number",
             "exchanges.bitfinex.requests_per_minute: -3: accepted is greater than 0",
             "exchanges.krakn: unknown exchange; known are bitfinex",
+            "metrics.series_limit: -1: accepted is greater than or equal to 0",
             "log.level: 'loud': accepted is 'debug'",
             "engine.settle_s: nan: accepted is a number",
             "engine.drain_s: 'soon': accepted is a number",
             "engine.page_allowance: True: accepted is a whole number",
         ):
             assert mistake in said
-        assert len(said.splitlines()) == 14
+        assert len(said.splitlines()) == 15
 
     @pytest.mark.parametrize(
         "text",

@@ -9,12 +9,18 @@ import pytest
 from marketd import errors
 from marketd.cli.root import COMMANDS, root
 from marketd.jobfile import KEYS
-from marketd.settings import Database, Engine, ExchangeSettings, Http, Log, Section, Settings
+from marketd.settings import Database, Engine, ExchangeSettings, Http, Log, Metrics, Section, Settings
+from tests.command import every_command
 
 ROOT = Path(__file__).parents[2]
 MANUAL = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
 SETTINGS = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+ALL = every_command()
+
+
+def options(name: str) -> set[str]:
+    return {option for param in ALL[name].params if isinstance(param, click.Option) for option in param.opts}
 
 
 def section(name: str) -> str:
@@ -23,23 +29,17 @@ def section(name: str) -> str:
     return found[1]
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", ALL)
 def test_every_command_and_flag_is_in_the_manual(name: str) -> None:
-    command = root.get_command(click.Context(root), name)
-    assert command is not None
     said = section(name)
-    for param in command.params:
-        for option in param.opts:
-            if option not in ("--help", "--config"):  # said once for all
-                assert f"`{option}" in said, f"{option} of marketd {name} is not in docs/commands.md"
-    assert f"marketd {name}`" in README
+    for option in options(name) - {"--help", "--config"}:  # these are said once for all
+        assert f"`{option}" in said, f"{option} of marketd {name} is not in docs/commands.md"
+    assert f"marketd {name.split(maxsplit=1)[0]}`" in README
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", ALL)
 def test_the_manual_names_no_flag_that_is_not_there(name: str) -> None:
-    command = root.get_command(click.Context(root), name)
-    assert command is not None
-    known = {option for param in command.params for option in param.opts}
+    known = options(name)
     table = "\n".join(line for line in section(name).splitlines() if line.startswith("|"))
     assert set(re.findall(r"`(--[a-z-]+)", table.replace("`--data`", ""))) <= known | {"--symbol", "--ask"}
 
@@ -56,13 +56,14 @@ def test_the_list_of_commands_says_what_each_help_says() -> None:
     ("heading", "model"),
     [
         ("## Keys without a section", Settings), ("## `[database]`", Database), ("## `[http]`", Http),
-        ("## `[exchanges.bitfinex]`", ExchangeSettings), ("## `[log]`", Log), ("## `[engine]`", Engine),
+        ("## `[metrics]`", Metrics), ("## `[exchanges.bitfinex]`", ExchangeSettings), ("## `[log]`", Log),
+        ("## `[engine]`", Engine),
     ],
 )  # fmt: skip
 def test_every_setting_is_in_the_manual(heading: str, model: type[Section]) -> None:
     _, _, rest = SETTINGS.partition(heading)
     said = rest.partition("\n## ")[0]
-    sections = {"database", "http", "exchanges", "log", "engine"}
+    sections = {"database", "http", "metrics", "exchanges", "log", "engine"}
     for key in set(model.model_fields) - (sections if model is Settings else set()):
         assert f"`{key}`" in said, f"{key} is not below {heading} in docs/configuration.md"
 

@@ -7,24 +7,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marketd.clock import at
-from marketd.jobfile import JobSpec
 from marketd.joblist import Difference, difference
-from marketd.model import JobType
+from marketd.model import JobRow, JobType
 
-SPEC = JobSpec(1, "bitfinex", "BTCUSD", "1m", JobType.CONTINUOUS, schedule="*/5 * * * *")
+SPEC = JobRow("bitfinex", "BTCUSD", "1m", JobType.CONTINUOUS, schedule="*/5 * * * *")
 START_MS = 1_700_000_040_000
 
 Row = dict[str, object]
 
 
-def row(spec: JobSpec, id: int, **columns: object) -> Row:
+def row(spec: JobRow, id: int, **columns: object) -> Row:
     """The row that ``spec`` was written to."""
     return {
         "id": id, "exchange": spec.exchange, "symbol": spec.symbol, "timeframe": spec.timeframe,
         "job_type": str(spec.job_type), "schedule": spec.schedule, "enabled": spec.enabled,
         "start_time": None if spec.start_ms is None else at(spec.start_ms),
         "end_time": None if spec.end_ms is None else at(spec.end_ms),
-        "catch_up": spec.catch_up, "timeout_s": spec.timeout_s, "freshness_s": spec.freshness_s, **columns,
+        "catch_up": spec.catch_up, "timeout_s": spec.timeout_s, "freshness_s": spec.freshness_s,
+        "jitter_s": spec.jitter_s, **columns,
     }  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def test_an_entry_that_has_its_row_is_no_change() -> None:
     ("key", "value"),
     [
         ("schedule", None), ("schedule", "* * * * *"), ("enabled", False), ("start_ms", START_MS), ("end_ms", START_MS),
-        ("catch_up", "all"), ("timeout_s", 30.0), ("freshness_s", 90.0),
+        ("catch_up", "all"), ("timeout_s", 30.0), ("freshness_s", 90.0), ("jitter_s", 20.0),
     ],
 )  # fmt: skip
 def test_an_entry_that_says_otherwise_changes_its_row(key: str, value: object) -> None:
@@ -75,7 +75,7 @@ def test_a_second_row_of_the_same_entry_is_removed() -> None:
 
 SPECS = st.lists(
     st.builds(
-        JobSpec, st.just(1), st.just("bitfinex"), st.sampled_from(["BTCUSD", "ETHUSD", None]),
+        JobRow, st.just("bitfinex"), st.sampled_from(["BTCUSD", "ETHUSD", None]),
         st.sampled_from(["1m", None]), st.sampled_from(JobType), schedule=st.sampled_from([None, "* * * * *"]),
         enabled=st.booleans(), start_ms=st.sampled_from([None, START_MS]),
     ),
@@ -84,7 +84,7 @@ SPECS = st.lists(
 
 
 @given(SPECS, SPECS)
-def test_carried_out_it_leaves_no_difference(before: list[JobSpec], after: list[JobSpec]) -> None:
+def test_carried_out_it_leaves_no_difference(before: list[JobRow], after: list[JobRow]) -> None:
     table = {id: row(spec, id) for id, spec in enumerate(before, start=1)}
     found = difference(after, table.values())
     for id, spec in found.changed.items():

@@ -12,16 +12,17 @@ from hypothesis import strategies as st
 from marketd.clock import at, ms_of
 from marketd.cron import Crons
 from marketd.errors import ConfigError, UsageError
-from marketd.jobfile import JobSpec, moment, read_jobs
+from marketd.jobfile import moment, read_jobs
 from marketd.jobs import (
     assigned,
     duplicates,
     feasibility,
     job_from_row,
+    ordered,
     tracked_series,
     working_rows,
 )
-from marketd.model import Job, JobType, Series
+from marketd.model import Job, JobRow, JobType, Series
 
 NOW_MS = ms_of(datetime(2026, 1, 1, tzinfo=UTC))
 FRAMES = ("1m", "1h")
@@ -35,7 +36,7 @@ def entry(**keys: str) -> str:
     return "[[jobs]]\n" + "\n".join(f"{key} = {value}" for key, value in values.items() if value)
 
 
-def specs(*entries: str) -> tuple[JobSpec, ...]:
+def specs(*entries: str) -> tuple[JobRow, ...]:
     return read_jobs("\n".join(entries), NOW_MS)
 
 
@@ -66,16 +67,17 @@ class TestFile:
             entry(
                 symbols='["BTCUSD"]', timeframes='["1w"]', job_type='"continuous"', schedule='"*/5  * * * *"',
                 enabled="false", start="2024-01-01", end='"2025-01-01T00:00:00+02:00"', catch_up='"none"',
-                timeout_s="60", freshness_s="300.5",
+                timeout_s="60", freshness_s="300.5", jitter_s="20",
             )
         )  # fmt: skip
-        assert spec == JobSpec(
-            entry=1, exchange="bitfinex", symbol="BTCUSD", timeframe="1w", job_type=JobType.CONTINUOUS,
+        assert spec == JobRow(
+            exchange="bitfinex", symbol="BTCUSD", timeframe="1w", job_type=JobType.CONTINUOUS,
             schedule="*/5 * * * *", enabled=False, start_ms=ms_of(datetime(2024, 1, 1, tzinfo=UTC)),
             end_ms=ms_of(datetime(2024, 12, 31, 22, tzinfo=UTC)), catch_up="none", timeout_s=60.0, freshness_s=300.5,
+            jitter_s=20.0, origin="file",
         )  # fmt: skip
         job = spec.job(7)
-        assert (job.id, job.origin, job.catch_up, job.freshness_s) == (7, "file", "none", 300.5)
+        assert (job.id, job.origin, job.catch_up, job.freshness_s, job.jitter_s) == (7, "file", "none", 300.5, 20.0)
 
     def test_without_entries_asks_for_nothing(self) -> None:
         assert specs("") == ()
@@ -85,7 +87,8 @@ class TestFile:
         said = refused(
             entry(
                 exchange='"krakn"', job_type='"fill"', schedule='"0 0 31 2 *"', start="2024-01-01T00:00:00",
-                end='"2023-13-01"', enabled="1", catch_up='"two"', timeout_s="0", freshness_s="nan", symbol='"BTCUSD"',
+                end='"2023-13-01"', enabled="1", catch_up='"two"', timeout_s="0", freshness_s="nan", jitter_s="3601",
+                symbol='"BTCUSD"',
             ),
             entry(symbols='["tBTCUSD", 5]', timeframes='["2h"]', start="2030-01-01", end="2025-01-01"),
             entry(symbols="[]", timeframes='"1m"', start='"1999-01-01"', end="12:00:00"),
@@ -101,6 +104,7 @@ class TestFile:
             "entry 1: catch_up: 'two' is unknown; accepted is one or none",
             "entry 1: timeout_s: 0 is not a time in seconds",
             "entry 1: freshness_s: nan is not a time in seconds",
+            "entry 1: jitter_s: 3601 is not a time in seconds; accepted is a number above 0, up to 3600",
             "entry 1: symbol: unknown key; known are exchange symbols timeframes",
             "write symbols = [...]",
             "entry 2: symbols: 'tBTCUSD' is not a Bitfinex pair: write BTCUSD",
@@ -197,14 +201,15 @@ class TestRow:
     def test_becomes_a_job(self) -> None:
         job = job_from_row(
             row(
-                start_time=datetime(2024, 1, 1, tzinfo=UTC), timeout_s=Decimal(60), freshness_s=300.5, origin="file",
+                start_time=datetime(2024, 1, 1, tzinfo=UTC), timeout_s=Decimal(60), freshness_s=300.5, jitter_s=15,
+                origin="file",
                 paused_until=datetime.max.replace(tzinfo=UTC), status="ok",
             )
         )  # fmt: skip
         assert job == Job(
             id=7, exchange="bitfinex", symbol="BTCUSD", timeframe="1m", job_type=JobType.CONTINUOUS,
             schedule="*/5 * * * *", start_ms=ms_of(datetime(2024, 1, 1, tzinfo=UTC)), timeout_s=60.0, origin="file",
-            created_ms=NOW_MS, paused_until_ms=job.paused_until_ms, freshness_s=300.5,
+            created_ms=NOW_MS, paused_until_ms=job.paused_until_ms, freshness_s=300.5, jitter_s=15.0,
         )  # fmt: skip
         assert job.paused_until_ms is not None
         assert job.paused_until_ms > NOW_MS
@@ -235,6 +240,7 @@ class TestRow:
             ("catch_up", "all", "accepted is one or none"),
             ("timeout_s", -1.0, "timeout_s: -1.0 is not a time in seconds"),
             ("freshness_s", float("nan"), "freshness_s: nan"),
+            ("jitter_s", 3600.5, "jitter_s: 3600.5 is not a time in seconds; accepted is a number above 0, up to 3600"),
             ("origin", "evil", "is unknown"),
         ],
     )
@@ -335,8 +341,8 @@ class TestAssigned:
     def test_an_order_works_on_what_it_names_whoever_else_does(self) -> None:
         jobs = [job(1, "BTCUSD", "1m"), job(2, "BTCUSD", "1m", origin="order"), job(3, None, None, origin="order")]
         tracked = tracked_series(jobs, FRAMES)
-        assert worked(jobs[1], tracked, jobs) == (BTC_1M,)
-        assert worked(jobs[2], tracked, jobs) == (BTC_1M,)
+        assert ordered(jobs[1], tracked, FRAMES) == (BTC_1M,)
+        assert ordered(jobs[2], tracked, FRAMES) == (BTC_1M,)
         assert duplicates(jobs) == ()
 
     @settings(deadline=None)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from marketd import page
 from marketd.errors import BadReply
-from marketd.model import Answer, Ask, Rows, Series
-from marketd.page import TooManyDropped
+from marketd.model import Answer, Ask, Drop, Rows, Series
+from marketd.page import Conflicting, TooManyDropped
 from marketd.ranges import NOTHING, Ranges
 from tests.toy import COLUMNS, FRAME, MINUTE_MS, SERIES, Toy, answer_of, closed_at, numbers, rows
 
@@ -45,7 +45,8 @@ class TestCoverage:
 
     def test_rows_outside_are_counted_and_narrow_what_is_believed(self) -> None:
         answer = answer_of(ask(10, 20), rows([9, 12, 15, 20]), LATER)
-        assert (answer.covered, answer.rows.size, answer.outside, answer.fetched) == (Ranges.of((12, 16)), 2, 2, 4)
+        assert (answer.covered, answer.rows.size, answer.fetched) == (Ranges.of((12, 16)), 2, 4)
+        assert answer.drops[Drop.OUTSIDE] == 2
 
     @pytest.mark.parametrize("opens", [[9], [20], [0, 5, 30]])
     def test_rows_of_which_none_lies_in_the_ask_are_refused(self, opens: list[int]) -> None:
@@ -80,7 +81,7 @@ class TestRows:
         assert (answer.rows, answer.csv.count(b"\n"), answer.fetched) == (numbers([12, 15]), 2, 3)
 
     def test_two_different_candles_of_an_interval_refuse_the_page(self) -> None:
-        with pytest.raises(BadReply, match="two different candles"):
+        with pytest.raises(Conflicting, match="two different candles"):
             answer_of(ask(10, 20), _both(rows([12, 13]), rows([13], price=6.0)), LATER)
 
     def test_different_candles_outside_of_the_ask_do_not_matter(self) -> None:
@@ -97,6 +98,13 @@ class TestRows:
     def test_a_misaligned_row_beside_a_good_one_of_its_interval_owes_nothing(self) -> None:
         answer = answer_of(ask(10, 20), _both(rows([12]), rows([12], late_ms=1)), LATER)
         assert (answer.rows, answer.dropped) == (numbers([12]), NOTHING)
+
+    def test_every_row_that_is_not_stored_is_counted_by_its_reason(self) -> None:
+        sent = _both(rows([9, *range(100, 300), 150, 320, 330], bad=[120, 9]), rows([130], late_ms=1))
+        answer = answer_of(ask(100, 400), sent, closed_at(325))
+        assert answer.drops == {
+            Drop.OUTSIDE: 1, Drop.OPEN: 1, Drop.MISALIGNED: 1, Drop.IMPLAUSIBLE: 1, Drop.REPEATED: 1,
+        }  # fmt: skip
 
     def test_a_page_of_two_hundred_may_lose_two(self) -> None:
         sent = rows(range(200), bad=[3, 100])
@@ -177,6 +185,7 @@ def test_covered_is_only_what_the_exchange_spoke_for(asked: tuple[Ask, Toy, int]
     assert (spoken & closed).covers(answer.covered)
     assert answer.rows == numbers(toy.candles) & answer.covered  # no candle of what is covered is overlooked
     assert answer.rows == numbers(sent) & closed  # and none that was sent is thrown away
+    assert answer.rows.size + sum(answer.drops.values()) == answer.fetched  # each is stored or has a reason
 
 
 @settings(max_examples=200)

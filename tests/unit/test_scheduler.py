@@ -1,19 +1,18 @@
 """What fires when, and what becomes of it; the database and the runs are toys, time leaps."""
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
 
-from marketd.errors import DatabaseUnavailable, Unreachable
+from marketd.errors import DatabaseUnavailable, LeaseLost, StoreError, Unreachable, leaf
 from marketd.jobset import JobSet
-from marketd.model import Job, JobType, RunStatus, Series, Tally
+from marketd.model import Claim, Job, JobType, RunStatus, Series, Tally
 from marketd.ports import Events
 from marketd.runner import Order, Outcome, Runner
-from marketd.scheduler import Desk, Scheduler
+from marketd.scheduler import Desk, Scheduler, jitter
 from marketd.walker import Account
 
 MINUTE = 60_000
@@ -44,7 +43,9 @@ class Rows:
     finished: list[tuple[int, RunStatus, str | None]] = field(default_factory=list)
     running: dict[int, int] = field(default_factory=dict)
     orders: list[dict[str, Any]] = field(default_factory=list)
+    noted: list[tuple[int, str, str | None]] = field(default_factory=list)
     away: bool = False
+    failure: StoreError = field(default_factory=lambda: DatabaseUnavailable("away"))
     note: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -71,9 +72,10 @@ class Rows:
         self._answer()
         self.finished.append((run, status, error))
         self.running = {job: one for job, one in self.running.items() if one != run}
+        await self.note.wait()
 
     async def note_job(self, job: int, status: str, error: str | None) -> None:
-        await self.note.wait()
+        self.noted.append((job, status, error))
 
     async def open(self, exchange: str) -> Sequence[dict[str, Any]]:
         self._answer()
@@ -84,7 +86,7 @@ class Rows:
 
     def _answer(self) -> None:
         if self.away:
-            raise DatabaseUnavailable("away")
+            raise self.failure
 
 
 @dataclass
@@ -97,6 +99,7 @@ class Works:
     left: int = 0
     outcome: Outcome = field(default_factory=lambda: Outcome(RunStatus.SUCCESS, Tally()))
     failure: Exception | None = None
+    orders: list[Order] = field(default_factory=list)
 
     class fetcher:
         class time:
@@ -108,6 +111,7 @@ class Works:
 
     async def run(self, order: Order, account: Account) -> Outcome:
         self.began += 1
+        self.orders.append(order)
         self.left = max(0, self.left - 1)
         if self.failure is not None:
             raise self.failure
@@ -123,11 +127,36 @@ class Works:
 
 
 @dataclass
+class Heard(Events):
+    """What the scheduler tells."""
+
+    ticks: list[int] = field(default_factory=list)
+    turns: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    delays: list[float] = field(default_factory=list)
+    outcomes: list[str] = field(default_factory=list)
+
+    def fired(self, job_type: JobType, outcome: str, delay_s: float) -> None:
+        self.delays.append(delay_s)
+        self.outcomes.append(outcome)
+
+    def tick(self, exchange: str, at_ms: int) -> None:
+        self.ticks.append(at_ms)
+
+    def turned(self, exchange: str, duration_s: float) -> None:
+        self.turns.append(exchange)
+
+    def store_failed(self, kind: str) -> None:
+        self.failed.append(kind)
+
+
+@dataclass
 class Stage:
     scheduler: Scheduler
     clock: Leap
     rows: Rows
     works: Works
+    heard: Heard
     task: "asyncio.Task[None] | None" = None
 
     async def pass_minutes(self, minutes: float) -> None:
@@ -153,14 +182,14 @@ def jobs(*some: Job) -> JobSet:
 async def stage() -> Any:
     clock, rows, works = Leap(), Rows(), Works()
     desk = Desk("bitfinex", 1, cast(Runner, works), rows, rows, rows)
-    scheduler = Scheduler(desk, clock, Events(), 120_000, 10)
+    heard = Heard()
+    scheduler = Scheduler(desk, clock, heard, 120_000, 10)
     scheduler.take(jobs(job()))
-    stage = Stage(scheduler, clock, rows, works)
+    stage = Stage(scheduler, clock, rows, works, heard)
     stage.task = asyncio.get_running_loop().create_task(scheduler.work())
     yield stage
     stage.task.cancel()
-    with suppress(asyncio.CancelledError):
-        await stage.task
+    await asyncio.wait([stage.task])
 
 
 async def test_each_firing_runs_once(stage: Stage) -> None:
@@ -196,6 +225,7 @@ async def test_what_was_missed_is_caught_up_once(stage: Stage) -> None:
     stage.rows.away = False
     await stage.pass_minutes(1)
     assert [at - NOON for _, at in stage.rows.begun] == [5 * MINUTE, 35 * MINUTE]
+    assert stage.heard.outcomes == ["run", "late"]
 
 
 async def test_a_clock_set_back_fires_nothing_twice(stage: Stage) -> None:
@@ -263,3 +293,99 @@ async def test_a_backfill_is_due_until_it_is_finished_and_then_left_alone(stage:
     stage.scheduler.take(jobs(replace(backfill, start_ms=1), job(2)))
     await stage.pass_minutes(1)
     assert stage.works.asked == 4, "another range is looked at anew"
+
+
+async def test_turns_are_told_and_those_that_fail_by_the_kind_of_failure(stage: Stage) -> None:
+    await stage.pass_minutes(1)
+    assert set(stage.heard.turns) == {"bitfinex"}
+    assert len(stage.heard.ticks) >= len(stage.heard.turns) >= 60
+    assert stage.heard.failed == []
+    stage.rows.away = True
+    turned = len(stage.heard.turns)
+    await stage.pass_minutes(5)
+    assert set(stage.heard.failed) == {"unavailable"}
+    stage.rows.failure = LeaseLost("another process has it")
+    assert stage.task is not None
+    with pytest.raises(LeaseLost):
+        async with asyncio.timeout(5):
+            await _leaf(stage.task)
+    assert stage.heard.failed[-1] == "lease_lost"
+    assert len(stage.heard.turns) < turned + 360, "a turn that failed is no turn"
+
+
+async def _leaf(task: "asyncio.Task[None]") -> None:
+    try:
+        await task
+    except BaseExceptionGroup as failures:
+        raise leaf(failures) from failures
+
+
+async def test_a_firing_is_recorded_at_its_moment_not_at_the_next_look(stage: Stage) -> None:
+    stage.works.gate.set()
+    stage.clock.ms += 333
+    await stage.pass_minutes(11)
+    assert [at - NOON for _, at in stage.rows.begun] == [5 * MINUTE, 10 * MINUTE]
+    assert all(delay_s < 0.005 for delay_s in stage.heard.delays)
+
+
+async def test_jitter_holds_a_firing_back_by_less_than_it_says_and_keeps_its_due_time(stage: Stage) -> None:
+    stage.works.gate.set()
+    several = [replace(job(number), jitter_s=60) for number in range(1, 20)]
+    stage.scheduler.take(jobs(*several))
+    await stage.pass_minutes(5)
+    assert len(stage.rows.begun) < 10, "some wait still"
+    await stage.pass_minutes(1.2)
+    assert sorted(stage.rows.begun) == [(number, NOON + 5 * MINUTE) for number in range(1, 20)]
+    assert max(stage.heard.delays) - min(stage.heard.delays) > 20, "they are spread"
+    assert max(stage.heard.delays) < 60.1
+
+
+def test_jitter_is_the_same_whenever_it_is_asked_and_spread_evenly() -> None:
+    assert jitter(job(), NOON) == 0
+    held = [jitter(replace(job(number), jitter_s=10), NOON) for number in range(1000)]
+    assert held == [jitter(replace(job(number), jitter_s=10), NOON) for number in range(1000)]
+    assert 0 <= min(held) < 200
+    assert 9_800 < max(held) < 10_000
+    assert 4_500 < sum(held) / 1000 < 5_500
+
+
+def order(number: int, **more: Any) -> dict[str, Any]:
+    return {
+        "id": number, "exchange": "bitfinex", "symbol": "BTCUSD", "timeframe": "1m", "job_type": "backfill",
+        "enabled": True, "origin": "order", "begun": False, "refetch": False, "oldest_first": True, "most_gaps": None,
+        **more,
+    }  # fmt: skip
+
+
+async def test_an_order_by_hand_is_carried_out_as_given_beside_the_jobs(stage: Stage) -> None:
+    stage.rows.orders.append(order(50, refetch=True))
+    await until(lambda: 50 in stage.scheduler.running)
+    given = stage.works.orders[-1]
+    assert given.series == (BTC,)
+    assert (given.claim, given.by_hand, given.refetch, given.newest_first) == (Claim.ORDER, True, True, False)
+    stage.rows.orders[0]["begun"] = True
+    stage.scheduler.take(jobs(job(2)))
+    await stage.turn()
+    assert 50 in stage.scheduler.running, "a reload does not concern it"
+
+
+async def test_an_order_that_is_withdrawn_stops_at_a_page_border(stage: Stage) -> None:
+    stage.rows.orders.append(order(50))
+    await until(lambda: 50 in stage.scheduler.running)
+    stage.rows.orders[0] |= {"begun": True, "enabled": False}
+    await until(lambda: 50 not in stage.scheduler.running)
+    assert stage.rows.finished[-1][1] is RunStatus.INTERRUPTED
+
+
+async def test_an_order_that_cannot_be_meant_is_refused_and_keeps_nobody_from_work(stage: Stage) -> None:
+    stage.rows.orders += [order(50, timeframe="7m"), order(51)]
+    await until(lambda: 51 in stage.scheduler.running)
+    number, status, error = stage.rows.noted[0]
+    assert (number, status) == (50, "refused")
+    assert "7m" in str(error)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  (orders are looked for every second of real time)
+            await asyncio.sleep(0.01)

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from marketd.cli.root import COMMANDS
 from marketd.config import build
 from marketd.jobfile import read_jobs
-from marketd.settings import Database, Engine, Http, Log, Section, Settings
+from marketd.settings import Database, Engine, Http, Log, Metrics, Section, Settings
 
 ROOT = Path(__file__).parents[2]
 NOW_MS = 1_798_761_600_000  # 2027-01-01
@@ -80,7 +80,13 @@ def test_the_package_is_configured_but_for_the_password() -> None:
 
 def test_the_containers_name_commands_settings_files_and_secrets_that_there_are() -> None:
     read = compose()
-    sections: dict[str, type[Section]] = {"DATABASE": Database, "HTTP": Http, "LOG": Log, "ENGINE": Engine}
+    sections: dict[str, type[Section]] = {
+        "DATABASE": Database,
+        "HTTP": Http,
+        "METRICS": Metrics,
+        "LOG": Log,
+        "ENGINE": Engine,
+    }
     for name, service in read["services"].items():
         if service["image"] == "marketd":
             assert service["command"][0] in COMMANDS
