@@ -30,8 +30,11 @@ def test_a_refused_reload_fails_and_changes_nothing(site: Site, machine: Machine
     assert site.enabled() == [["gap_repair", "BTCUSD", "1h"]]
     assert (site.pid, site.state) == (pid, "active running")
     assert "reload refused, nothing has changed: /etc/marketd/jobs.toml" in machine.journal(UNIT)
+    said = machine("marketd", "reload", "--wait")  # by hand, from outside of the sandbox
+    assert said.code == 1
+    assert "nowhere" in said.err
     site.jobs(ONE, TWO)
-    machine.do("systemctl", "reload", UNIT)
+    assert "1 added" in machine.do("marketd", "reload", "--wait")
     assert len(site.enabled()) == 2
 
 
