@@ -34,7 +34,7 @@ def test_a_refused_reload_fails_and_changes_nothing(site: Site, machine: Machine
     assert said.code == 1
     assert "nowhere" in said.err
     site.jobs(ONE, TWO)
-    assert "1 added" in machine.do("marketd", "reload", "--wait")
+    assert "gap_repair bitfinex ETHUSD 1h" in machine.do("marketd", "reload", "--wait")
     assert len(site.enabled()) == 2
 
 
