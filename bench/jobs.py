@@ -1,170 +1,209 @@
 """What many jobs cost: memory, load and reload time, and how late the runs of one moment are recorded.
 
-Run in a process of its own (``python -m bench.jobs DSN COUNT``), so that its memory is that of these jobs alone. All jobs
-are due at the same moments, which is the worst case; while they are, the same loop backfills a series of a local
-exchange, as a daemon's does.
+All jobs are due at the same moments, which is the worst case; meanwhile the same loop backfills a series of a local
+exchange, as a daemon's does. Each number of jobs is measured in a process of its own, so that memory is that of these
+jobs alone.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import resource
 import sys
+import tempfile
 import time
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from statistics import quantiles
 from typing import cast
 
 import uvloop
 
 from bench import work
+from marketd import assembly
+from marketd.assembly import Lane
 from marketd.changes import changes
 from marketd.clock import SystemClock
 from marketd.config import Config, build, read_text
+from marketd.embedded import EmbeddedPostgres
 from marketd.jobset import JobSet
 from marketd.jobtable import JobTable
-from marketd.model import JobType, RunStatus, Series, Tally
-from marketd.ports import Events
+from marketd.model import Claim, JobType, RunStatus, Series, Tally
+from marketd.ports import Events, Progress
 from marketd.runner import Order, Outcome, Runner
 from marketd.scheduler import Desk, Scheduler
-from marketd.store.leases import Leases
-from marketd.store.orders import Orders
+from marketd.store.orders import OrderRow
 from marketd.store.queries import sql
 from marketd.store.runs import Runs
 from marketd.store.series import SeriesReader
 from marketd.store.session import Database
+from marketd.transport import Transport
 from marketd.walker import Account
 
-MINUTE_MS = 60_000
-MOMENTS = 3
+MOMENTS = 2
+BTC = Series("bitfinex", "BTCUSD", "1m")
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of ``jobs`` jobs; times in ms. ``late_*``: from the due time to the commit of the record, of all runs."""
+    """Of ``jobs`` jobs, in ms. ``late``: from the due time of a run to the commit of its record; ``held``: the longest
+    time for which the loop did nothing else. ``poll`` is a look at a table that has not changed."""
 
     jobs: int
     memory_mb: float
-    load_ms: float
-    reload_ms: float
-    poll_ms: float
-    longest_block_ms: float
-    late_p50_ms: float
-    late_p99_ms: float
-    late_p99_recorded_ms: float
-    fetched: int
+    load: float
+    reload: float
+    poll: float
+    late_p50: float
+    late_p99: float
+    held: float
+    candles: int
 
 
+@dataclass
 class Instant:
     """A runner whose runs end at once: what is measured is the way to them."""
 
-    class fetcher:
-        class time:
-            known = True
-
-        @staticmethod
-        def now_ms() -> int:
-            return time.time_ns() // 1_000_000
+    fetcher: object
 
     async def run(self, order: Order, account: Account) -> Outcome:
         return Outcome(RunStatus.SUCCESS, Tally())
 
-    async def unfinished(self, series: Series, order: Order, closed_ms: int) -> bool:
-        return False
+    async def unfinished(self, orders: Sequence[tuple[Order, int]]) -> list[bool]:
+        return [False for _ in orders]
 
 
 @dataclass
 class Heard(Events):
-    delays: list[float] = field(default_factory=list)
+    late_ms: list[float] = field(default_factory=list)
 
     def fired(self, job_type: JobType, outcome: str, delay_s: float) -> None:
-        self.delays.append(delay_s * 1000)
+        self.late_ms.append(delay_s * 1000)
 
 
 async def measure(dsn: str, count: int) -> Cost:
-    async with Database(dsn, prepare=sql("page_table")) as database, work.exchange(1, 60, 0.02) as base_url:
-        async with database.session() as connection:
-            await connection.execute(
-                "INSERT INTO market_data_jobs (exchange, symbol, timeframe, job_type, schedule, created_at) "
-                "SELECT 'bitfinex', 'S' || lpad(n::text, 6, '0') || ':USD', '1m', 'continuous', '* * * * *', now() "
-                "FROM generate_series(1, $1::int) AS n",
-                count,
-            )
-            await connection.execute(
-                "INSERT INTO market_data_jobs (exchange, job_type) VALUES ('bitfinex', 'backfill')"
-            )
-        config = _config(base_url, dsn)
-        table, before = JobTable(Runs(database), SystemClock()), _rss_mb()
+    async with Database(dsn, prepare=sql("page_table")) as database, work.exchange(1, 260, 0.02) as base_url:
+        await _fill(database, count)
+        config = build("", {"DATABASE_URL": dsn, "MARKETD_EXCHANGES__BITFINEX__BASE_URL": base_url}, None, read_text)
+        table, before_mb = JobTable(Runs(database), SystemClock()), _rss_mb()
         began = time.perf_counter()
         jobs = await table.read(config)
-        load_ms = (time.perf_counter() - began) * 1000
-        memory = _rss_mb() - before
+        load, memory_mb = _ms_since(began), _rss_mb() - before_mb
         began = time.perf_counter()
-        again = await table.read(config)
-        changes((config, jobs), (config, again))
-        reload_ms = (time.perf_counter() - began) * 1000
-        poll_ms, block_ms, heard, fetched = await _fired(database, config, again)
-        async with database.session() as connection:
-            recorded = await connection.fetch(
-                "SELECT extract(epoch FROM recorded_at - scheduled_for) * 1000 AS ms FROM market_data_job_runs r "
-                "JOIN market_data_jobs j ON j.id = r.job_id WHERE j.job_type = 'continuous'"
-            )
-    late, written = quantiles(heard.delays, n=100), quantiles([float(row["ms"]) for row in recorded], n=100)
-    return Cost(
-        len(again.jobs), memory, load_ms, reload_ms, poll_ms, block_ms, late[49], late[98], written[98], fetched
-    )
+        await table.follow(config, None)
+        changes((config, jobs), (config, await table.read(config)))
+        reload = _ms_since(began)
+        began = time.perf_counter()
+        await table.read_changed(config)
+        poll = _ms_since(began)
+        late_ms, held, candles = await _fire(database, config, jobs)
+    cuts = quantiles(late_ms, n=100)
+    return Cost(len(jobs.jobs), memory_mb, load, reload, poll, cuts[49], cuts[98], held, candles)
 
 
-async def _fired(database: Database, config: Config, jobs: JobSet) -> tuple[float, float, Heard, int]:
-    leases, heard = Leases(database, "bench", "daemon"), Heard()
-    lease = await leases.take("bitfinex")
-    runs = Runs(database)
-    desk = Desk("bitfinex", lease.epoch, cast(Runner, Instant()), runs, Orders(database), SeriesReader(database))
-    scheduler = Scheduler(desk, SystemClock(), heard, 120_000, 10)
-    began = time.perf_counter()
-    scheduler.take(jobs)
-    poll_ms = (time.perf_counter() - began) * 1000
-    task = asyncio.create_task(scheduler.work())
-    watch = asyncio.create_task(_longest_block())
-    while len(heard.delays) < MOMENTS * len(jobs.jobs):
-        await leases.renew(lease)
-        await asyncio.sleep(1)
-    watch.cancel()
-    scheduler.stop()
-    await task
-    return poll_ms, 0.0, heard, 0
+async def _fill(database: Database, count: int) -> None:
+    async with database.session() as connection:
+        await connection.execute(
+            "INSERT INTO market_data_jobs (exchange, symbol, timeframe, job_type, schedule) "
+            "SELECT 'bitfinex', 'S' || lpad(n::text, 6, '0') || ':USD', '1m', 'continuous', '* * * * *' "
+            "FROM generate_series(1, $1::int) AS n",
+            count,
+        )
+        await connection.execute("INSERT INTO market_data_jobs (exchange, job_type) VALUES ('bitfinex', 'backfill')")
+        await connection.execute("ANALYZE market_data_jobs")
 
 
-async def _longest_block() -> float:
-    longest = 0.0
+async def _fire(database: Database, config: Config, jobs: JobSet) -> tuple[list[float], float, int]:
+    """How late all runs of ``MOMENTS`` moments were; the longest hold of the loop, and candles stored meanwhile."""
+    clock, heard = SystemClock(), Heard()
+    leases = assembly.leases_of(database, "daemon")
+    async with (
+        Transport(clock) as transport,
+        assembly.lane("bitfinex", config, database, transport, clock, Events(), Progress(), leases=leases) as lane,
+    ):
+        runner = cast(Runner, Instant(lane.fetcher))
+        desk = Desk(lane.name, lane.lease.epoch, runner, lane.runs, lane.orders, SeriesReader(database))
+        scheduler = Scheduler(desk, clock, heard, 120_000, 10)
+        scheduler.take(jobs)
+        async with _beside(_backfill(lane)), _beside(scheduler.work()) as working:
+            held = 0.0
+            while len(heard.late_ms) < MOMENTS * (len(jobs.jobs) - 1):
+                began = time.perf_counter()
+                await asyncio.sleep(0.001)
+                held = max(held, _ms_since(began) - 1)
+            scheduler.stop()
+            await working
+    async with database.session() as connection:
+        candles = await connection.fetchval("SELECT coalesce(sum(stored), 0)::int FROM series_figures")
+    return heard.late_ms, held, candles
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator["asyncio.Task[None]"]:
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _backfill(lane: Lane) -> None:
+    job = await lane.orders.give(OrderRow(*BTC, JobType.BACKFILL))
+    run = (await lane.runs.begin(lane.name, [(job, 1)], lane.lease.epoch))[job]
     while True:
-        began = time.perf_counter()
-        await asyncio.sleep(0.005)
-        longest = max(longest, time.perf_counter() - began - 0.005)
-        if longest:
-            BLOCK[0] = max(BLOCK[0], longest * 1000)
+        order = Order(JobType.BACKFILL, (BTC,), Claim.BACKFILL, refetch=True)
+        await lane.runner.run(order, Account(run, lane.lease.epoch, 120_000))
 
 
-BLOCK = [0.0]
-
-
-def _config(base_url: str, dsn: str) -> Config:
-    return build("", {"DATABASE_URL": dsn, "MARKETD_EXCHANGES__BITFINEX__BASE_URL": base_url}, None, read_text)
+def _ms_since(began: float) -> float:
+    return (time.perf_counter() - began) * 1000
 
 
 def _rss_mb() -> float:
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * resource.getpagesize() / 1e6
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+async def _measured(counts: Sequence[int]) -> list[Cost]:
+    """Each number of jobs on a server and in a process of its own."""
+    costs = []
+    for count in counts:
+        with tempfile.TemporaryDirectory(prefix="marketd-bench-") as name:
+            os.chmod(name, 0o711)  # as root, the server runs as another user
+            async with EmbeddedPostgres(Path(name) / "pg") as server:
+                await assembly.ready_schema(server.dsn, migrate=True)
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", "bench.jobs", "--dsn", server.dsn, "--count", str(count),
+                    stdout=asyncio.subprocess.PIPE,
+                )  # fmt: skip
+                out, _ = await process.communicate()
+                costs.append(Cost(**json.loads(out)))
+    return costs
+
+
+def _table(costs: Sequence[Cost]) -> str:
+    head = ("jobs", "memory MB", "load ms", "reload ms", "poll ms", "late p50", "late p99", "held ms", "candles")
+    row = "{:>8}{:>11}{:>9}{:>11}{:>9}{:>10}{:>10}{:>9}{:>10}"
+    lines = [row.format(*head)]
+    lines += [row.format(cost.jobs, *(round(value) for value in list(asdict(cost).values())[1:])) for cost in costs]
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.jobs", description=__doc__)
-    parser.add_argument("dsn")
-    parser.add_argument("count", type=int)
+    parser.add_argument("--large", action="store_true", help="100 000 jobs, too")
+    parser.add_argument("--dsn", help=argparse.SUPPRESS)
+    parser.add_argument("--count", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    cost = uvloop.run(measure(given.dsn, given.count))
-    json.dump(asdict(cost), sys.stdout)
-    print(BLOCK, file=sys.stderr)
+    if given.dsn is not None:
+        json.dump(asdict(uvloop.run(measure(given.dsn, given.count))), sys.stdout)
+    else:
+        print(_table(asyncio.run(_measured([10_000, 100_000] if given.large else [10_000]))))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import asyncio
 import json
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -25,6 +26,7 @@ from marketd.embedded import EmbeddedPostgres
 from marketd.jobset import JobSet
 from marketd.metrics import Metrics
 from marketd.model import Series
+from marketd.pulse import Pulse
 from marketd.standing import Standing
 from marketd.store.queries import sql
 from marketd.store.reports import Reports
@@ -55,7 +57,7 @@ def _standing(config: Config) -> Standing:
     clock = SystemClock()
     objectives = {Series("bitfinex", symbol, "1m"): 480.0 for symbol in stock.SYMBOLS}
     return Standing(
-        clock, clock.now_ms(), config.budgets, asyncio.get_running_loop().time(), loaded=True,
+        clock, clock.now_ms(), config.budgets, Pulse(time.monotonic), 60.0, loaded=True,
         job_set=JobSet(tracked=frozenset(objectives), objectives=objectives),
     )  # fmt: skip
 

@@ -79,9 +79,9 @@ class Keeper:
     async def _follow_table(self) -> None:
         """A change made by SQL or by a command is taken up without a signal."""
         try:
-            before = self.jobs
-            await self._use(self.config, await self.table.read(self.config))
-            if self.jobs != before:
+            before, found = self.jobs, await self.table.read_changed(self.config)
+            if found is not None and found != before:
+                await self._use(self.config, found)
                 _say("job table changed", changes((self.config, before), (self.config, self.jobs)))
         except StoreError as error:
             say_away(error)

@@ -11,6 +11,17 @@ LEFT JOIN exchange_pauses e ON e.exchange = j.exchange
 CROSS JOIN LATERAL (SELECT greatest(j.paused_until, e.paused_until) AS paused_until) u
 WHERE j.enabled AND j.origin <> 'order' ORDER BY j.id
 
+-- name: jobs_digest
+-- params:
+-- Another value whenever a row has changed that the job set is made of: a look that costs the reader nothing.
+SELECT count(*)::text || ' ' || coalesce(sum(hashtextextended(
+    (j.id, j.exchange, j.symbol, j.timeframe, j.job_type, j.schedule, j.start_time, j.end_time, j.origin, j.created_at, j.catch_up, j.timeout_s,
+     j.freshness_s, j.jitter_s, j.paused_until, p.paused_until)::text, 0)), 0)::text
+    || ' ' || (SELECT coalesce(sum(hashtextextended((k.id, k.enabled, k.caused_by)::text, 0)), 0)::text
+               FROM market_data_jobs k WHERE k.job_type = 'backfill' AND k.origin <> 'order' AND NOT k.enabled)
+FROM market_data_jobs j LEFT JOIN exchange_pauses p ON p.exchange = j.exchange
+WHERE j.enabled AND j.origin <> 'order'
+
 -- name: file_jobs
 -- params: owner text
 SELECT id, exchange, symbol, timeframe, job_type, schedule, enabled, start_time, end_time, catch_up, timeout_s, freshness_s, jitter_s

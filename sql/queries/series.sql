@@ -38,11 +38,19 @@ FROM candle_coverage
 WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
   AND block BETWEEN $4::integer / 1440 - 1 AND $5::integer / 1440 + 1
 
+-- name: known_series
+-- params: exchange text
+SELECT s.exchange, s.symbol, s.timeframe, s.derived_from, s.first_open_time, s.first_asked_at, f.answered_start, f.answered_end
+FROM market_series s
+LEFT JOIN series_figures f ON (f.exchange, f.symbol, f.timeframe) = (s.exchange, s.symbol, s.timeframe)
+WHERE s.exchange = $1::text
+
 -- name: unfinished_series
 -- params: exchanges text[], symbols text[], timeframes text[], starts integer[], ends integer[]
--- Of windows [start, end) of series those that hold an interval which is neither answered nor owed by an open gap.
-SELECT DISTINCT w.exchange, w.symbol, w.timeframe
-FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::integer[]) AS w (exchange, symbol, timeframe, start, until)
+-- Of windows [start, end) of series, counted from 1, those that hold an interval which is neither answered nor owed by an open gap.
+SELECT w.number
+FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::integer[]) WITH ORDINALITY
+     AS w (exchange, symbol, timeframe, start, until, number)
 CROSS JOIN LATERAL marketd_unknown(w.exchange, w.symbol, w.timeframe, w.start, w.until) u
 WHERE w.start < w.until AND u.unknown > 0
 

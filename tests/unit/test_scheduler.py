@@ -121,9 +121,9 @@ class Works:
             await asyncio.sleep(0)
         return self.outcome
 
-    async def unfinished(self, series: Series, order: Order, closed_ms: int) -> bool:
-        self.asked += 1
-        return self.left > 0
+    async def unfinished(self, orders: Sequence[tuple[Order, int]]) -> list[bool]:
+        self.asked += len(orders)
+        return [self.left > 0 for _ in orders]
 
 
 @dataclass
