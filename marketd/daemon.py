@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 
@@ -21,9 +21,10 @@ from marketd.errors import Busy, DatabaseUnavailable, StoreError, leaf
 from marketd.exchanges import EXCHANGES
 from marketd.gauges import Gauges
 from marketd.jobset import JobSet
-from marketd.jobtable import JobTable
+from marketd.jobtable import JobTable, job_file
 from marketd.keeper import Keeper, say_away
 from marketd.metrics import Metrics
+from marketd.model import JobRow
 from marketd.notify import Notifier
 from marketd.ports import Progress
 from marketd.pulse import Pulse
@@ -78,6 +79,9 @@ class Daemon:
 
     async def run(self) -> None:
         config = self.load()
+        specs = job_file(
+            config, self.clock.now_ms()
+        )  # a mistake in it ends the start, as one in the configuration does
         self.metrics.know(EXCHANGES, {})
         pulse = Pulse(asyncio.get_running_loop().time)
         watchdog_s = self.notifier.watchdog_s or _TURN_S
@@ -86,10 +90,8 @@ class Daemon:
             self._heed_signals(stack)
             bulletin = stack.enter_context(Bulletin(folders(self.environ)[0]))
             bulletin.post(News(os.getpid()))
-            if not bulletin.posting:
-                log.warning("no bulletin", extra={"fields": {
-                    "reason": f"another daemon has {bulletin.folder}: name another directory with MARKETD_RUN_DIR",
-                }})  # fmt: skip
+            if bulletin.problem:  # it works all the same, but `marketd reload` cannot find it
+                log.warning("no bulletin", extra={"fields": {"reason": bulletin.problem}})
             url = await self._database_url(stack, config)
             opened = await stack.enter_async_context(Database(url, prepare=sql("page_table")))
             # A lease that is not renewed in time is lost: it waits for nobody.
@@ -106,7 +108,7 @@ class Daemon:
             log.info("listening", extra={"fields": {"address": port.address, "version": standing.version}})
             gauges = Gauges(self.metrics, standing, reports, {"pages": opened, "port": readers})
             leases = assembly.leases_of(renewing, "daemon")
-            service = _Service(self, config, standing, opened, leases, gauges, transport, bulletin)
+            service = _Service(self, config, specs, standing, opened, leases, gauges, transport, bulletin)
             await service.live(self._stopping, self._hurry, self._reload)
 
     async def _database_url(self, stack: AsyncExitStack, config: Config) -> str:
@@ -137,6 +139,7 @@ class _Service:
 
     daemon: Daemon
     config: Config
+    specs: Sequence[JobRow] | None
     standing: Standing
     opened: Database
     leases: Leases
@@ -194,7 +197,7 @@ class _Service:
             config=self.config, jobs=self.standing.job_set, news=News(os.getpid()),
         )  # fmt: skip
         async with asyncio.TaskGroup() as group:
-            group.create_task(keeper.keep(reload))
+            group.create_task(keeper.keep(self.specs, reload))
             group.create_task(self.gauges.read())
             for name in EXCHANGES:
                 group.create_task(self._keep_exchange(name))

@@ -30,15 +30,6 @@ class JobTable:
     clock: Clock
     _digest: str | None = None
 
-    def specs(self, config: Config) -> Sequence[JobRow] | None:
-        """What the job file wants; None where there is no file to follow. ConfigError, with the path, on a mistake."""
-        if config.jobs_file is None:
-            return None
-        specs = read_specs(config.jobs_file, config, self.clock.now_ms())
-        if specs is None:
-            log.warning("job file missing", extra={"fields": {"path": str(config.jobs_file)}})
-        return specs
-
     async def follow(self, config: Config, specs: Sequence[JobRow] | None) -> None:
         """Bring the rows of the job file up to date, all or nothing. A missing file changes nothing."""
         if specs is None:
@@ -72,6 +63,16 @@ class JobTable:
         )
         self._digest = digest
         return found
+
+
+def job_file(config: Config, now_ms: int) -> Sequence[JobRow] | None:
+    """What the job file wants; None where there is none to follow. ConfigError, with the path, on a mistake."""
+    if config.jobs_file is None:
+        return None
+    specs = read_specs(config.jobs_file, config, now_ms)
+    if specs is None:
+        log.warning("job file missing", extra={"fields": {"path": str(config.jobs_file)}})
+    return specs
 
 
 def read_specs(path: Path, config: Config, now_ms: int) -> tuple[JobRow, ...] | None:

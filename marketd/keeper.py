@@ -18,7 +18,7 @@ from marketd.clock import Clock
 from marketd.config import Config
 from marketd.errors import DatabaseUnavailable, MarketdError, StoreError
 from marketd.jobset import JobSet
-from marketd.jobtable import JobTable
+from marketd.jobtable import JobTable, job_file
 from marketd.model import JobRow
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ Tell = Callable[[Verdict], None]
 
 @dataclass(slots=True)
 class Keeper:
-    """``await keep(wanted)`` for ever; ``load`` reads the configuration anew, ``wanted`` asks for a reload.
+    """``await keep(specs, wanted)`` for ever; ``load`` reads the configuration anew, ``wanted`` asks for a reload.
 
     ``take`` is handed what is in force from now on; ``begin`` and ``tell`` hear of each reload,
     ``turned`` of each turn.
@@ -52,9 +52,9 @@ class Keeper:
     jobs: JobSet
     news: News
 
-    async def keep(self, wanted: asyncio.Event) -> None:
-        """ConfigError where the very first job file is refused; later ones are refused without an end."""
-        await self._start()
+    async def keep(self, specs: Sequence[JobRow] | None, wanted: asyncio.Event) -> None:
+        """Begin with the job file as it was read at the start, ``specs``; a later one with a mistake is refused."""
+        await self._start(specs)
         while True:
             self.turned()
             if wanted.is_set():
@@ -64,8 +64,7 @@ class Keeper:
                 await self._follow_table()
             await _set_within(wanted, EVERY_S)
 
-    async def _start(self) -> None:
-        specs = self.table.specs(self.config)
+    async def _start(self, specs: Sequence[JobRow] | None) -> None:
         while True:
             try:
                 await self._swap(self.config, specs)
@@ -93,7 +92,7 @@ class Keeper:
         before = (self.config, self.jobs)
         try:
             config = self.load()
-            specs = self.table.specs(config)
+            specs = job_file(config, self.clock.now_ms())
             if not await self._swapped(config, specs, wanted):
                 return
         except MarketdError as error:
