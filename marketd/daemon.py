@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 _PORT_STATEMENT_S = 5.0
 _STANDBY_S = 2.0
 _DRAIN_STEP_S = 0.05
-_TURN_S = 60.0  # within which everything must turn where nobody says otherwise; a statement takes half of it at most
+_TURN_S = 90.0  # within which everything must turn; the statements of a turn take less even of a slow database
 
 
 @dataclass(slots=True)
