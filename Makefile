@@ -9,10 +9,10 @@ SQUAWK := --pg-version 15.0 --assume-in-transaction \
 	--exclude require-lock-timeout,require-statement-timeout,require-concurrent-index-creation,prefer-bigint-over-int,prefer-bigint-over-smallint
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-alerts lint format check bench lock clean
+.PHONY: help demo test test-alerts test-monitoring lint format check bench lock clean
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .venv/.installed: pyproject.toml requirements.lock
 	@echo "installing into .venv"
@@ -35,6 +35,10 @@ test-alerts: .venv/.installed ## the rules for Prometheus, and the page of metri
 	@mkdir -p build
 	@$(BIN)/python packaging/prometheus/render_metrics.py >build/metrics.txt
 	promtool check metrics <build/metrics.txt
+
+test-monitoring: .venv/.installed ## the alerts in a real Prometheus that scrapes real daemons, in less than three minutes
+	@command -v prometheus >/dev/null || { echo "make test-monitoring needs Debian's package prometheus" >&2; exit 1; }
+	@$(BIN)/python -m pytest tests/monitoring $(ARGS)
 
 lint: .venv/.installed ## format, lint, types, floors, spelling, migrations
 	$(BIN)/ruff format --check --quiet .
