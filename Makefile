@@ -10,10 +10,10 @@ SQUAWK := --pg-version 15.0 --assume-in-transaction \
 SCRIPTS := .ci/run $(wildcard packaging/*/*.sh tests/system/*.sh) packaging/deb/postinst packaging/deb/prerm packaging/deb/postrm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-alerts test-system deb lint format check bench bench-large lock clean
+.PHONY: help demo test test-alerts test-monitoring test-system deb lint format check bench bench-large lock clean
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .venv/.installed: pyproject.toml requirements.lock
 	@echo "installing into .venv"
@@ -37,6 +37,10 @@ test-alerts: .venv/.installed ## the rules for Prometheus, and the page of metri
 	@mkdir -p build
 	@$(BIN)/python packaging/prometheus/render_metrics.py >build/metrics.txt
 	promtool check metrics <build/metrics.txt
+
+test-monitoring: .venv/.installed ## the alerts in a real Prometheus that scrapes real daemons, in less than three minutes
+	@command -v prometheus >/dev/null || { echo "make test-monitoring needs Debian's package prometheus" >&2; exit 1; }
+	@$(BIN)/python -m pytest tests/monitoring $(ARGS)
 
 test-system: .venv/.installed ## the package and its units on a booted Debian (as root; docs/operations.md says what it takes)
 	@$(BIN)/python -m tests.system.machine
