@@ -111,11 +111,14 @@ class Reports:
         return DayFigures(**counts, last_run=runs.get(rows[0]["last_run"]), last_success_ms=last_success_ms)
 
     async def jobs(
-        self, exchange: str | None = None, *, limit: int = 1000, cursor: int | None = None
+        self, exchange: str | None = None, *, limit: int = 1000, cursor: int | None = None, at_work: bool = False
     ) -> tuple[JobFigures, ...]:
-        """Jobs with their last run, by id, those after the job ``cursor``; orders for a week."""
+        """Jobs with their last run, by id, those after the job ``cursor``; orders for a week.
+
+        ``at_work``: the enabled ones only, and no orders.
+        """
         async with self._database.session() as connection:
-            rows = await connection.fetch(sql("report_jobs"), exchange, cursor, limit)
+            rows = await connection.fetch(sql("report_jobs"), exchange, cursor, limit, at_work)
             runs = await _runs_named(connection, (row["last_run"] for row in rows))
         return tuple(_job(row, runs.get(row["last_run"])) for row in rows)
 

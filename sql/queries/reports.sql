@@ -197,8 +197,8 @@ SELECT sum(p.success + p.partial + p.failed + p.interrupted + p.skipped + p.star
 FROM parts p
 
 -- name: report_jobs
--- params: exchange text, after bigint, most integer
--- Orders by hand are left out a week after they were given, removed rows at once. Paused until the later end of its own pause and that of its
+-- params: exchange text, after bigint, most integer, at_work boolean
+-- At work: enabled ones and no orders. Orders by hand are left out a week after they were given, removed rows at once. Paused until the later end of its own pause and that of its
 -- exchange.
 SELECT j.id, j.exchange, j.symbol, j.timeframe, j.job_type, j.schedule, j.enabled, j.origin, j.owner, j.start_time, j.end_time, j.status,
        j.last_error, j.jitter_s, coalesce(u.paused_until > now(), false) AS paused,
@@ -210,6 +210,7 @@ LEFT JOIN exchange_pauses e ON e.exchange = j.exchange
 CROSS JOIN LATERAL (SELECT greatest(j.paused_until, e.paused_until) AS paused_until) u
 WHERE ($1::text IS NULL OR j.exchange = $1::text) AND ($2::bigint IS NULL OR j.id > $2::bigint)
   AND j.removed_at IS NULL AND (j.origin <> 'order' OR j.created_at > now() - interval '7 days')
+  AND (NOT $4::boolean OR (j.enabled AND j.origin <> 'order'))
 ORDER BY j.id LIMIT $3::integer
 
 -- name: report_job_exists

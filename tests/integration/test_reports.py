@@ -277,6 +277,7 @@ async def test_jobs_with_their_last_run(rows: Rows, reports: Reports) -> None:
     assert (found[0].running, found[0].paused, found[0].paused_until_ms) == (True, True, None)
     assert (found[1].last_run, found[1].running, found[1].paused) == (None, False, False)
     assert [figures.id for figures in await reports.jobs(cursor=job)] == [order]
+    assert [figures.id for figures in await reports.jobs(at_work=True)] == [job]
     assert await reports.jobs("kraken") == ()
 
 
