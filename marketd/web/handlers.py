@@ -4,6 +4,7 @@ Owns the paths and their answers (``docs/http.md``). Every read is bounded: page
 readers at once the answer is 503, not a longer queue. Refuses to write anything, and to ask the database for liveness.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -12,7 +13,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.aiohttp import make_aiohttp_handler
 
-from marketd.errors import MarketdError, SchemaError
+from marketd.errors import MarketdError, SchemaError, leaf
 from marketd.model import Series
 from marketd.web import health, page, params, shapes
 from marketd.web.shapes import Shape
@@ -147,11 +148,16 @@ class Handlers:
         ]
         async with self._reading() as reports:
             try:
-                day = await reports.runs_24h(exchange)
-                series = await reports.series_figures(exchange, limit=limit, cursor=cursor)
-                jobs = await reports.jobs(exchange, at_work=True)
-            except MarketdError as error:
+                async with asyncio.TaskGroup() as group:  # the longest of all answers: not one after the other
+                    reading_day = group.create_task(reports.runs_24h(exchange))
+                    reading_series = group.create_task(reports.series_figures(exchange, limit=limit, cursor=cursor))
+                    reading_jobs = group.create_task(reports.jobs(exchange, at_work=True))
+            except BaseExceptionGroup as failures:
+                error = leaf(failures)
+                if not isinstance(error, MarketdError):
+                    raise error from failures
                 return _unanswered_whole(exchanges, error)
+            day, series, jobs = reading_day.result(), reading_series.result(), reading_jobs.result()
         known = self._status.jobs()
         return {
             "db_ok": True,
