@@ -35,6 +35,7 @@ _OWN_WORK_MS = 10_000  # how often work that falls due by itself is looked for
 _BACKOFF_MS = (60_000, 300_000, 900_000, 3_600_000)
 _LEARN_AGAIN_S = 30.0
 _ORDERS_EVERY_S = 1.0
+_LEAVE_STEP_S = 0.05
 _AT_ONCE = 16  # runs of one exchange and job type that are under way together; the budget decides who is served
 
 CLAIMS = {
@@ -192,6 +193,9 @@ class Scheduler:
                 await self.clock.sleep(LONGEST_PAUSE_S if behind else self._pause_s())
             for helper in helpers:
                 helper.cancel()
+            while self._running:  # a run may wait long for its turn at the budget: that is no hang
+                self.turned()
+                await self.clock.sleep(_LEAVE_STEP_S)
 
     def _pause_s(self) -> float:
         """Until the next firing, but the clock is read now and then whatever it said."""
