@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from marketd.clock import Clock
 from marketd.cron import CronTable
-from marketd.errors import ConfigError, ExchangeError, LeaseLost, MarketdError, StoreError
+from marketd.errors import ConfigError, DatabaseUnavailable, ExchangeError, LeaseLost, MarketdError, StoreError
 from marketd.fetcher import Asking
 from marketd.jobs import job_from_row
 from marketd.jobset import JobSet
@@ -383,7 +383,7 @@ class Scheduler:
         finally:
             del self._running[job.id]
             self._orders.discard(job.id)
-        if not task.by_hand:
+        if not task.by_hand and not outcome.cut_off:
             retry = self._retries.setdefault(job.id, _Retry())
             retry.failures = 0 if outcome.status is RunStatus.SUCCESS else retry.failures + 1
             wait_ms = _BACKOFF_MS[min(max(retry.failures, 1), len(_BACKOFF_MS)) - 1]
@@ -399,7 +399,8 @@ class Scheduler:
         except LeaseLost:
             raise
         except MarketdError as error:
-            return Outcome(RunStatus.FAILED, account.tally, note=str(error))
+            away = isinstance(error, DatabaseUnavailable)
+            return Outcome(RunStatus.FAILED, account.tally, note=str(error), cut_off=away)
         except Exception as error:  # the one handler for what nobody expected: the run fails, the daemon lives
             log.exception("run failed unexpectedly", extra={"fields": {"job": job.id}})
             return Outcome(RunStatus.FAILED, account.tally, note=f"unexpected {type(error).__name__}: {error}")
