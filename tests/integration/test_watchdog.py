@@ -106,7 +106,7 @@ async def test_it_is_alive_only_while_every_scheduler_turns(
 ) -> None:
     async with watched(database, tmp_path, supervisor) as (daemon, clock, _):
         await until(lambda: works(daemon))
-        await stays_alive(daemon, supervisor, 2 * WATCHDOG_S)  # no loop rests for longer than the watchdog allows
+        await stays_alive(daemon, supervisor, WATCHDOG_S + 1)  # no loop rests for longer than the watchdog allows
         clock.hang()
 
         async def dead() -> bool:
@@ -137,7 +137,7 @@ async def test_a_lane_that_is_closed_waits_for_its_runs_and_is_alive_meanwhile(
         config = tmp_path / "marketd.toml"
         config.write_text(config.read_text() + "[exchanges.bitfinex]\npage_limit = 500\n")
         daemon.reload()
-        await stays_alive(daemon, supervisor, 2 * WATCHDOG_S)
+        await stays_alive(daemon, supervisor, WATCHDOG_S + 1)
         faults.clear()
         await until(lambda: works(daemon))
 
