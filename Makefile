@@ -7,12 +7,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 # numbers fit an int4 (docs/decisions.md).
 SQUAWK := --pg-version 15.0 --assume-in-transaction \
 	--exclude require-lock-timeout,require-statement-timeout,require-concurrent-index-creation,prefer-bigint-over-int,prefer-bigint-over-smallint
+SCRIPTS := .ci/run $(wildcard packaging/*/*.sh tests/system/*.sh) packaging/deb/postinst packaging/deb/prerm packaging/deb/postrm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-alerts lint format check bench lock clean
+.PHONY: help demo test test-alerts test-monitoring test-system deb lint format check bench bench-large lock clean
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .venv/.installed: pyproject.toml requirements.lock
 	@echo "installing into .venv"
@@ -30,11 +31,24 @@ test: .venv/.installed ## unit and integration tests, on a private PostgreSQL
 test-alerts: .venv/.installed ## the rules for Prometheus, and the page of metrics it scrapes
 	@command -v promtool >/dev/null || { echo "make test-alerts needs promtool, in Debian's package prometheus" >&2; exit 1; }
 	promtool check config packaging/prometheus/prometheus.yml
+	promtool check config --syntax-only packaging/container/prometheus.yml
 	promtool check rules packaging/prometheus/marketd-alerts.yml
 	promtool test rules packaging/prometheus/marketd-alerts.test.yml
 	@mkdir -p build
 	@$(BIN)/python packaging/prometheus/render_metrics.py >build/metrics.txt
 	promtool check metrics <build/metrics.txt
+
+test-monitoring: .venv/.installed ## the alerts in a real Prometheus that scrapes real daemons, in less than three minutes
+	@command -v prometheus >/dev/null || { echo "make test-monitoring needs Debian's package prometheus" >&2; exit 1; }
+	@$(BIN)/python -m pytest tests/monitoring $(ARGS)
+
+test-system: .venv/.installed ## the package and its units on a booted Debian (as root; docs/operations.md says what it takes)
+	@$(BIN)/python -m tests.system.machine
+	@packaging/deb/build.sh 1 2
+	@$(BIN)/python -m pytest tests/system $(ARGS)
+
+deb: .venv/.installed ## a package for this Debian, in build/deb
+	@packaging/deb/build.sh
 
 lint: .venv/.installed ## format, lint, types, floors, spelling, migrations
 	$(BIN)/ruff format --check --quiet .
@@ -43,6 +57,11 @@ lint: .venv/.installed ## format, lint, types, floors, spelling, migrations
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 	$(BIN)/squawk $(SQUAWK) sql/migrations/*.sql
+ifeq ($(shell uname -s),Linux)
+	$(BIN)/shellcheck $(SCRIPTS)
+	$(BIN)/hadolint packaging/container/Containerfile
+endif
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec packaging/container/compose.yaml
 
 format: .venv/.installed ## rewrite the code in the house format
 	@$(BIN)/ruff format --quiet .
@@ -50,8 +69,14 @@ format: .venv/.installed ## rewrite the code in the house format
 
 check: lint test ## what has to pass before a commit
 
-bench: .venv/.installed ## measure pages, plans and queries
+bench: .venv/.installed ## measure pages, how long the port takes to answer, and how late many jobs start
 	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench.port
+	@$(BIN)/python -m bench.jobs
+
+bench-large: .venv/.installed ## the same beside ten million candles, and with 100 000 jobs
+	@$(BIN)/python -m bench.port --large
+	@$(BIN)/python -m bench.jobs --large
 
 lock: ## pin the newest versions that fit pyproject.toml (uv comes into a scratch environment)
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock

@@ -75,7 +75,16 @@ async def backfill(name: str, config: Config, database: Database, *, refetch: bo
     clock = SystemClock()
     async with (
         Transport(clock) as transport,
-        assembly.lane("bitfinex", config, database, transport, clock, Events(), Progress(), kind="command") as lane,
+        assembly.lane(
+            "bitfinex",
+            config,
+            database,
+            transport,
+            clock,
+            Events(),
+            Progress(),
+            leases=assembly.leases_of(database, "command"),
+        ) as lane,
     ):
         job = await lane.orders.give(OrderRow(*SERIES, JobType.BACKFILL))
         run = (await lane.runs.begin(lane.name, [(job, clock.now_ms())], lane.lease.epoch))[job]

@@ -54,7 +54,7 @@ def holder() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def leases(opened: Database, kind: str) -> Leases:
+def leases_of(opened: Database, kind: str) -> Leases:
     """The leases as this process takes them; ``kind`` is ``daemon`` or ``command``."""
     return Leases(opened, holder(), kind)
 
@@ -118,15 +118,14 @@ async def connect(url: str) -> "asyncpg.Connection[asyncpg.Record]":
 @asynccontextmanager
 async def lane(
     name: str, config: Config, opened: Database, transport: Transport, clock: Clock, events: Events, progress: Progress,
-    *, kind: str, lease: Lease | None = None,
+    *, leases: Leases, lease: Lease | None = None,
 ) -> AsyncIterator[Lane]:  # fmt: skip
     """The lane of exchange ``name`` under its lease, which is renewed until the block is left, and then given back.
 
     Busy when another process holds it. LeaseLost ends the block when another process takes it over.
     """
     facts = exchange_called(name)
-    ours = leases(opened, kind)
-    lease = lease or await ours.take(name)
+    lease = lease or await leases.take(name)
     silences: asyncio.Queue[float] = asyncio.Queue()
     budget = Budget(config.requests_per_minute_of(name))
     if lease.blocked_s:
@@ -137,8 +136,8 @@ async def lane(
     )  # fmt: skip
     runner = Runner(fetcher, Pages(opened), SeriesReader(opened), clock, events, progress, config.derive[name])
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(_give_back, ours, lease)
-        await stack.enter_async_context(_kept(ours, lease, silences, events))
+        stack.push_async_callback(_give_back, leases, lease)
+        await stack.enter_async_context(_kept(leases, lease, silences, events))
         yield Lane(name, fetcher, budget, runner, Runs(opened), Orders(opened), lease)
 
 
@@ -200,7 +199,7 @@ async def patient_lease(name: str, opened: Database, *, wait: bool, tell: Callab
     """
     told = False
     while True:
-        lease = await leases(opened, "command").try_take(name)
+        lease = await leases_of(opened, "command").try_take(name)
         if isinstance(lease, Lease):
             return lease
         if not wait or lease.kind == "daemon":

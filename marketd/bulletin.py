@@ -10,6 +10,7 @@ import json
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ WAITING: Final = "waiting"
 SERVICE_DIR: Final = Path("/run/marketd")
 _LOCK: Final = "daemon.lock"
 _PAGE: Final = "daemon.json"
+_TRIES: Final = 10
+_TRY_EVERY_S: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +73,32 @@ def folders(environ: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 class Bulletin:
-    """The daemon's side: a context that holds the lock. Where another daemon has it, ``posting`` is False."""
+    """The daemon's side: a context that holds the lock. ``problem`` says why nothing is posted, where that is so."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.problem: str | None = None
         self._lock: int | None = None
 
     def __enter__(self) -> Self:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _refuse_strangers(self.folder)
-        lock = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        if _locked(lock):
-            self._lock = lock
-        else:
-            os.close(lock)
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _refuse_strangers(self.folder)
+            self._lock = self._taken()
+        except (OSError, ConfigError) as error:
+            self.problem = str(error)
         return self
+
+    def _taken(self) -> int | None:
+        """The lock, which a reader may have for a moment to see whether anybody has it."""
+        lock = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        for _ in range(_TRIES):
+            if _locked(lock):
+                return lock
+            time.sleep(_TRY_EVERY_S)
+        os.close(lock)
+        self.problem = f"another daemon has {self.folder}: name another directory with MARKETD_RUN_DIR"
+        return None
 
     def __exit__(self, *_: object) -> None:
         if self._lock is not None:

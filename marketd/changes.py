@@ -22,12 +22,17 @@ _NOT_COMPARED: Final = ("id", "created_ms")
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """One sentence a change, in the order of the rows. ``refused`` names every row that is left out, old or new."""
+    """One sentence a change, in the order of the rows.
+
+    ``refused`` names every row that is left out, ``infeasible`` every exchange of which too much is asked, old
+    or new.
+    """
 
     added: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    infeasible: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     needs_restart: tuple[str, ...] = ()
 
@@ -57,6 +62,7 @@ def changes(before: tuple[Config, JobSet], after: tuple[Config, JobSet]) -> Chan
         ),
         removed=tuple(str(old[number]) for number in sorted(old.keys() - new.keys() - after[1].refused.keys())),
         refused=tuple(f"job {number}: {reason}" for number, reason in sorted(after[1].refused.items())),
+        infeasible=tuple(str(asked) for asked in after[1].feasibility if not asked.feasible),
         settings=tuple(said for key, said in settings.items() if not key.startswith(_AT_RESTART)),
         needs_restart=tuple(said for key, said in settings.items() if key.startswith(_AT_RESTART)),
     )

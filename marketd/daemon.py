@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 
@@ -21,14 +21,16 @@ from marketd.errors import Busy, DatabaseUnavailable, LeaseLost, StoreError, lea
 from marketd.exchanges import EXCHANGES
 from marketd.gauges import Gauges
 from marketd.jobset import JobSet
-from marketd.jobtable import JobTable
+from marketd.jobtable import JobTable, job_file
 from marketd.keeper import Keeper, say_away
 from marketd.metrics import Metrics
+from marketd.model import JobRow
 from marketd.notify import Notifier
 from marketd.ports import Progress
 from marketd.pulse import Pulse
 from marketd.scheduler import Desk, Scheduler
 from marketd.standing import Standing, Working
+from marketd.store.leases import Leases
 from marketd.store.queries import sql
 from marketd.store.reports import Reports
 from marketd.store.runs import Runs
@@ -42,7 +44,7 @@ log = logging.getLogger(__name__)
 _PORT_STATEMENT_S = 5.0
 _STANDBY_S = 2.0
 _DRAIN_STEP_S = 0.05
-_TURN_S = 60.0  # within which everything must turn where nobody says otherwise; a statement takes half of it at most
+_TURN_S = 90.0  # within which everything must turn; the statements of a turn take less even of a slow database
 
 
 @dataclass(slots=True)
@@ -62,10 +64,13 @@ class Daemon:
     address: str = ""
     listening: asyncio.Event = field(default_factory=asyncio.Event)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _hurry: asyncio.Event = field(default_factory=asyncio.Event)
     _reload: asyncio.Event = field(default_factory=asyncio.Event)
 
     def stop(self) -> None:
-        """Drain and end; also what SIGTERM and SIGINT do."""
+        """Drain and end; also what SIGTERM and SIGINT do. Asked twice, end without draining."""
+        if self._stopping.is_set():
+            self._hurry.set()
         self._stopping.set()
 
     def reload(self) -> None:
@@ -74,6 +79,9 @@ class Daemon:
 
     async def run(self) -> None:
         config = self.load()
+        specs = job_file(
+            config, self.clock.now_ms()
+        )  # a mistake in it ends the start, as one in the configuration does
         self.metrics.know(EXCHANGES, {})
         pulse = Pulse(asyncio.get_running_loop().time)
         watchdog_s = self.notifier.watchdog_s or _TURN_S
@@ -81,12 +89,13 @@ class Daemon:
         async with AsyncExitStack() as stack:
             self._heed_signals(stack)
             bulletin = stack.enter_context(Bulletin(folders(self.environ)[0]))
-            if not bulletin.posting:
-                log.warning("no bulletin", extra={"fields": {
-                    "reason": f"another daemon has {bulletin.folder}: name another directory with MARKETD_RUN_DIR",
-                }})  # fmt: skip
+            bulletin.post(News(os.getpid()))
+            if bulletin.problem:  # it works all the same, but `marketd reload` cannot find it
+                log.warning("no bulletin", extra={"fields": {"reason": bulletin.problem}})
             url = await self._database_url(stack, config)
             opened = await stack.enter_async_context(Database(url, prepare=sql("page_table")))
+            # A lease that is not renewed in time is lost: it waits for nobody.
+            renewing = await stack.enter_async_context(Database(url, size=1, application="marketd lease"))
             # The port answers from the first moment, also while the database is away; its readers never wait for pages.
             readers = await stack.enter_async_context(
                 Database(url, size=2, application="marketd port", statement_s=_PORT_STATEMENT_S)
@@ -98,8 +107,9 @@ class Daemon:
             self.listening.set()
             log.info("listening", extra={"fields": {"address": port.address, "version": standing.version}})
             gauges = Gauges(self.metrics, standing, reports, {"pages": opened, "port": readers})
-            service = _Service(self, config, standing, opened, gauges, transport, bulletin)
-            await service.live(self._stopping, self._reload)
+            leases = assembly.leases_of(renewing, "daemon")
+            service = _Service(self, config, specs, standing, opened, leases, gauges, transport, bulletin)
+            await service.live(self._stopping, self._hurry, self._reload)
 
     async def _database_url(self, stack: AsyncExitStack, config: Config) -> str:
         """The address of the database; a private server that a command has started is waited for."""
@@ -129,14 +139,16 @@ class _Service:
 
     daemon: Daemon
     config: Config
+    specs: Sequence[JobRow] | None
     standing: Standing
     opened: Database
+    leases: Leases
     gauges: Gauges
     transport: Transport
     bulletin: Bulletin
     reload_began_ms: int = 0
 
-    async def live(self, stopping: asyncio.Event, reload: asyncio.Event) -> None:
+    async def live(self, stopping: asyncio.Event, hurry: asyncio.Event, reload: asyncio.Event) -> None:
         """Serve until asked to stop, then drain; what had to be cut off is recorded as interrupted."""
         cut_off: list[assembly.Lane] = []
         try:
@@ -147,7 +159,7 @@ class _Service:
                 await stopping.wait()
                 self.standing.draining = True
                 self.daemon.notifier.stopping()
-                await self._drain()
+                await self._drain(hurry)
                 cut_off = [working.lane for working in self.standing.working.values()]
                 for task in tasks:
                     task.cancel()
@@ -157,12 +169,12 @@ class _Service:
             with suppress(DatabaseUnavailable):  # whoever takes the exchange over records it then
                 await lane.runs.interrupt(lane.name, lane.lease.epoch)
 
-    async def _drain(self) -> None:
+    async def _drain(self, hurry: asyncio.Event) -> None:
         """Let runs end at their page borders, for ``drain_s`` at most."""
         for working in self.standing.working.values():
             working.scheduler.stop()
         left_s = self.config.engine.drain_s
-        while left_s > 0 and self.standing.working:
+        while left_s > 0 and self.standing.working and not hurry.is_set():
             await asyncio.sleep(_DRAIN_STEP_S)
             left_s -= _DRAIN_STEP_S
 
@@ -185,7 +197,7 @@ class _Service:
             config=self.config, jobs=self.standing.job_set, news=News(os.getpid()),
         )  # fmt: skip
         async with asyncio.TaskGroup() as group:
-            group.create_task(keeper.keep(reload))
+            group.create_task(keeper.keep(self.specs, reload))
             group.create_task(self.gauges.read())
             for name in EXCHANGES:
                 group.create_task(self._keep_exchange(name))
@@ -272,7 +284,7 @@ class _Service:
         clock, metrics, engine = self.daemon.clock, self.daemon.metrics, self.config.engine
         try:
             async with assembly.lane(
-                name, self.config, self.opened, self.transport, clock, metrics, Progress(), kind="daemon"
+                name, self.config, self.opened, self.transport, clock, metrics, Progress(), leases=self.leases
             ) as lane:
                 desk = Desk(name, lane.lease.epoch, lane.runner, lane.runs, lane.orders, SeriesReader(self.opened))
                 scheduler = Scheduler(

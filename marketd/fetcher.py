@@ -5,6 +5,7 @@ exchange asks for, the circuit that opens when it is out of reach, its page size
 to ask, and to store.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ _CLOCKS_DIFFER_MS = 120_000  # the settle time: a larger difference delays what 
 _CIRCUIT_FAILURES = 8
 _CIRCUIT_FIRST_MS = 30_000
 _CIRCUIT_LONGEST_MS = 600_000
+_LONG = 50_000  # bytes of a body that takes longer to be read than others on the loop should wait
 
 
 @dataclass(slots=True)
@@ -53,17 +55,37 @@ class ExchangeTime:
 
 @dataclass(slots=True)
 class Circuit:
-    """Open after repeated failures: nothing is sent until ``open_until_ms``, then one try decides."""
+    """Open after repeated failures: nothing is sent until ``open_until_ms``, then one try decides for all."""
 
     failures: int = 0
     openings: int = 0
+    opened_ms: int = 0
     open_until_ms: int | None = None
+    trying: bool = False
 
-    def failed(self, now_ms: int) -> bool:
-        """Count a failure; True when it opens the circuit."""
+    def closed_to(self, now_ms: int) -> bool:
+        """True while a request must not be sent: the pause lasts, or another one is the try."""
+        return self.open_until_ms is not None and (now_ms < self.open_until_ms or self.trying)
+
+    def try_begun(self) -> bool:
+        """Note that a request is sent; True where it is the one that decides, which has to end with ``try_ended``."""
+        self.trying = self.open_until_ms is not None
+        return self.trying
+
+    def try_ended(self) -> None:
+        self.trying = False
+
+    def failed(self, sent_ms: int, now_ms: int) -> bool:
+        """Count the failure of a request sent at ``sent_ms``; True when it opens the circuit.
+
+        Those sent before it opened, and answered late, say nothing new.
+        """
+        if self.open_until_ms is not None and sent_ms <= self.opened_ms:
+            return False
         self.failures += 1
         if self.failures < _CIRCUIT_FAILURES:
             return False
+        self.opened_ms = now_ms
         self.open_until_ms = now_ms + min(_CIRCUIT_FIRST_MS * 2**self.openings, _CIRCUIT_LONGEST_MS)
         self.openings += 1
         self.failures = _CIRCUIT_FAILURES - 1  # the next failure opens it again
@@ -135,8 +157,9 @@ class Fetcher:
         await self.gate.acquire(asking.claim)
         began_ms = self.clock.now_ms()
         self.events.gate_waited(self.exchange.name, asking.claim, (began_ms - waiting_ms) / 1000)
+        self._refuse_while_open()  # it may have opened while this one waited
         asking.requests += 1
-        outcome = "failed"
+        decides, outcome = self.circuit.try_begun(), "failed"
         try:
             reply = await self.transport.get(self.base_url, request, self.proxy)
             self._learn(reply)
@@ -150,12 +173,14 @@ class Fetcher:
             raise
         except Unreachable:
             outcome = "unreachable"
-            self._count_failure()
+            self._count_failure(began_ms)
             raise
         except ExchangeError:
             outcome = "refused"
             raise
         finally:
+            if decides:
+                self.circuit.try_ended()
             self.events.request_done(self.exchange.name, outcome, (self.clock.now_ms() - began_ms) / 1000)
         self._count_success()
         return reply, self._time_of(reply)
@@ -182,13 +207,13 @@ class Fetcher:
             log.warning("clocks differ", extra={"fields": fields})
 
     def _refuse_while_open(self) -> None:
-        until = self.circuit.open_until_ms
-        if until is not None and self.clock.now_ms() < until:
-            left_s = (until - self.clock.now_ms()) // 1000 + 1
+        now_ms = self.clock.now_ms()
+        if self.circuit.closed_to(now_ms):
+            left_s = max(0, (self.circuit.open_until_ms or 0) - now_ms) // 1000 + 1
             raise CircuitOpen(f"{self.exchange.name} has failed repeatedly; it is asked again in {left_s} s")
 
-    def _count_failure(self) -> None:
-        if self.circuit.failed(self.clock.now_ms()):
+    def _count_failure(self, sent_ms: int) -> None:
+        if self.circuit.failed(sent_ms, self.clock.now_ms()):
             self.events.circuit(self.exchange.name, True)
             log.warning("circuit open", extra={"fields": {"exchange": self.exchange.name}})
 
@@ -254,9 +279,12 @@ class Asking:
                 if not fetcher.smaller_page():
                     raise
                 continue
-            return self._checked(ask, reply.body, at_ms)
+            if len(reply.body) < _LONG:
+                return self._checked(ask, reply.body, at_ms)
+            return await asyncio.to_thread(self._checked, ask, reply.body, at_ms)
 
     def _checked(self, ask: Ask, body: bytes, at_ms: int) -> Answer:
+        """Changes nothing but counters, so that it may run in a thread."""
         exchange, sent = self.fetcher.exchange, 0
         try:
             rows = exchange.read_candles(body)

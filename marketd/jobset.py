@@ -6,6 +6,7 @@ wrong with the others. Pure; a reload computes a new one and swaps it in whole.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from marketd.cron import Crons, longest_step_s
@@ -109,9 +110,10 @@ def _objectives(
     """How late each series of a continuous job may be, in seconds: the job's own word, else interval + longest step of
     its schedule + settle."""
     objectives: dict[Series, float] = {}
+    step_of = cache(lambda schedule: longest_step_s(crons[schedule]))  # many jobs share few expressions
     for job in jobs:
         if job.job_type is JobType.CONTINUOUS and job.schedule is not None:
-            own, step_s = job.freshness_s, longest_step_s(crons[job.schedule])
+            own, step_s = job.freshness_s, step_of(job.schedule)
             for series in work[job.id]:
                 objectives[series] = series.frame.typical_s + step_s + settle_s if own is None else own
     return objectives

@@ -4,6 +4,7 @@ Owns the way from the job file into the table and from the table to the job set 
 changes nothing; a row with a mistake is left out and named. Refuses to decide when it is read.
 """
 
+import asyncio
 import logging
 import socket
 from collections.abc import Sequence
@@ -23,19 +24,11 @@ from marketd.store.runs import Runs
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JobTable:
     runs: Runs
     clock: Clock
-
-    def specs(self, config: Config) -> Sequence[JobRow] | None:
-        """What the job file wants; None where there is no file to follow. ConfigError, with the path, on a mistake."""
-        if config.jobs_file is None:
-            return None
-        specs = read_specs(config.jobs_file, config, self.clock.now_ms())
-        if specs is None:
-            log.warning("job file missing", extra={"fields": {"path": str(config.jobs_file)}})
-        return specs
+    _digest: str | None = None
 
     async def follow(self, config: Config, specs: Sequence[JobRow] | None) -> None:
         """Bring the rows of the job file up to date, all or nothing. A missing file changes nothing."""
@@ -47,6 +40,10 @@ class JobTable:
             return
         await self.runs.follow_file([replace(row, owner=owner) for row in change.added], change.changed, change.removed)
 
+    async def read_changed(self, config: Config) -> JobSet | None:
+        """The job set that the enabled rows make now; None where no row has changed since it was read last."""
+        return None if await self.runs.jobs_digest() == self._digest else await self.read(config)
+
     async def read(self, config: Config) -> JobSet:
         """The job set that the enabled rows make now, after the backfill rows are made that marketd makes by itself."""
         found = await self._set(config)
@@ -57,8 +54,25 @@ class JobTable:
         return found
 
     async def _set(self, config: Config) -> JobSet:
+        # Taken before the rows: what changes in between is read once more.
+        digest = await self.runs.jobs_digest()
         rows = await self.runs.enabled_jobs()
-        return job_set(rows, config.timeframes, config.derive, config.budgets, config.engine.settle_s)
+        # Many rows take seconds to check; whoever waits on the loop must not.
+        found = await asyncio.to_thread(
+            job_set, rows, config.timeframes, config.derive, config.budgets, config.engine.settle_s
+        )
+        self._digest = digest
+        return found
+
+
+def job_file(config: Config, now_ms: int) -> Sequence[JobRow] | None:
+    """What the job file wants; None where there is none to follow. ConfigError, with the path, on a mistake."""
+    if config.jobs_file is None:
+        return None
+    specs = read_specs(config.jobs_file, config, now_ms)
+    if specs is None:
+        log.warning("job file missing", extra={"fields": {"path": str(config.jobs_file)}})
+    return specs
 
 
 def read_specs(path: Path, config: Config, now_ms: int) -> tuple[JobRow, ...] | None:

@@ -18,7 +18,7 @@ from marketd.clock import Clock
 from marketd.config import Config
 from marketd.errors import DatabaseUnavailable, MarketdError, StoreError
 from marketd.jobset import JobSet
-from marketd.jobtable import JobTable
+from marketd.jobtable import JobTable, job_file
 from marketd.model import JobRow
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ Tell = Callable[[Verdict], None]
 
 @dataclass(slots=True)
 class Keeper:
-    """``await keep(wanted)`` for ever; ``load`` reads the configuration anew, ``wanted`` asks for a reload.
+    """``await keep(specs, wanted)`` for ever; ``load`` reads the configuration anew, ``wanted`` asks for a reload.
 
     ``take`` is handed what is in force from now on; ``begin`` and ``tell`` hear of each reload,
     ``turned`` of each turn.
@@ -53,10 +53,9 @@ class Keeper:
     jobs: JobSet
     news: News
 
-    async def keep(self, wanted: asyncio.Event) -> None:
-        """ConfigError where the very first job file is refused; later ones are refused without an end."""
-        self.bulletin.post(self.news)
-        await self._start()
+    async def keep(self, specs: Sequence[JobRow] | None, wanted: asyncio.Event) -> None:
+        """Begin with the job file as it was read at the start, ``specs``; a later one with a mistake is refused."""
+        await self._start(specs)
         while True:
             self.turned()
             if wanted.is_set():
@@ -74,8 +73,7 @@ class Keeper:
             self.turned()
             await _set_within(wanted, _TURN_EVERY_S)
 
-    async def _start(self) -> None:
-        specs = self.table.specs(self.config)
+    async def _start(self, specs: Sequence[JobRow] | None) -> None:
         while True:
             try:
                 await self._swap(self.config, specs)
@@ -88,11 +86,11 @@ class Keeper:
     async def _follow_table(self) -> None:
         """A change made by SQL or by a command is taken up without a signal."""
         try:
-            before = self.jobs
-            await self._use(self.config, await self.table.read(self.config))
-            if self.jobs != before:
+            before, found = self.jobs, await self.table.read_changed(self.config)
+            if found is not None and found != before:
+                await self._use(self.config, found)
                 _say("job table changed", changes((self.config, before), (self.config, self.jobs)))
-        except StoreError as error:
+        except MarketdError as error:
             say_away(error)
 
     async def _reload(self, wanted: asyncio.Event) -> None:
@@ -103,7 +101,7 @@ class Keeper:
         before = (self.config, self.jobs)
         try:
             config = self.load()
-            specs = self.table.specs(config)
+            specs = job_file(config, self.clock.now_ms())
             if not await self._swapped(config, specs, wanted):
                 return
         except MarketdError as error:
@@ -163,10 +161,11 @@ def _say(event: str, made: Changes) -> None:
     log.info(event, extra={"fields": {"changes": str(made)}})
     for kind, sentences in made.items():
         for sentence in sentences[:_MOST_SAID]:
-            log.log(logging.WARNING if kind == "refused" else logging.INFO, kind, extra={"fields": {"what": sentence}})
+            level = logging.WARNING if kind in ("refused", "infeasible") else logging.INFO
+            log.log(level, kind, extra={"fields": {"what": sentence}})
         if len(sentences) > _MOST_SAID:
             log.info(kind, extra={"fields": {"and_more": len(sentences) - _MOST_SAID}})
 
 
-def say_away(error: StoreError) -> None:
+def say_away(error: MarketdError) -> None:
     log.warning("database away", extra={"fields": {"error": str(error), "once": "database"}})

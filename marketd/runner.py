@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from marketd import derive, planner, suspects
+from marketd import backlog, derive, planner, suspects
 from marketd.blocks import BLOCK, union
 from marketd.clock import Clock
 from marketd.errors import (
@@ -146,15 +146,13 @@ class Runner:
         return root, replace(facts, first=first)
 
     async def _links(self, series: Series) -> dict[str, str]:
-        """Which timeframe each is built from: configured, always derived, or found to be refused by the exchange."""
-        links = dict(self.derived)
-        timeframe = series.timeframe
-        while timeframe in self.fetcher.exchange.fallback and timeframe not in links:
-            facts = await self.reader.facts(series._replace(timeframe=timeframe))
-            if facts is None or facts.derived_from is None:
-                break
-            links[timeframe] = timeframe = facts.derived_from
-        return links
+        """Which timeframe each is built from."""
+        exchange, known = self.fetcher.exchange, dict[Series, Facts]()
+        one = series
+        while one.timeframe in exchange.fallback and one not in known:
+            known[one] = await self.reader.facts(one) or Facts()
+            one = one._replace(timeframe=known[one].derived_from or one.timeframe)
+        return backlog.linked(series, self.derived, exchange, known)
 
     async def _know(self, series: Series, chain: Sequence[str]) -> None:
         """Register the series and those it is built from."""
@@ -255,30 +253,28 @@ class Runner:
         answered = await self.reader.answered(series, span)
         return planner.backfill(wanted=wanted, answered=answered, gaps=gaps, refetch=order.refetch)
 
-    async def unfinished(self, series: Series, order: Order, closed_ms: int) -> bool:
-        """True where the wanted history up to ``closed_ms`` holds unknown intervals, as far as the database tells.
+    async def unfinished(self, orders: Sequence[tuple[Order, int]]) -> list[bool]:
+        """Of backfills, each with the time in ms up to which it counts, which have unknown intervals left.
 
-        Asks the exchange nothing: a series whose first candle is not known yet is unfinished.
+        Two statements for all of them; the exchange is asked nothing: a series whose first candle is not known yet is
+        unfinished.
         """
-        links = await self._links(series)
-        root = series._replace(timeframe=([series.timeframe, *derive.parents_of(series.timeframe, links)])[-1])
-        facts = await self.reader.facts(root)
-        if facts is None or (facts.first is None and facts.answered_end is None):
-            return True
+        known = await self.reader.known(self.fetcher.exchange.name)
         now_ms = self.fetcher.now_ms() if self.fetcher.time.known else self.clock.now_ms()
-        end_ms = min(
-            closed_ms if order.end_ms is None else order.end_ms, now_ms - int(self.fetcher.exchange.grace_s * 1000)
-        )
-        start = facts.answered_start if order.start_ms is None else root.frame.ceiling(order.start_ms)
-        wanted = planner.wanted(
-            start=facts.first if order.start_ms is None and facts.first is not None else start,
-            end=None, first=facts.first, closed_end=root.frame.closed_end(end_ms),
-        )  # fmt: skip
-        if not wanted:
-            return False
-        span = (wanted.start, wanted.end)
-        gaps = union(gap.missing for gap in await self.reader.open_gaps(root, span))
-        return bool(planner.backfill(wanted=wanted, answered=await self.reader.answered(root, span), gaps=gaps))
+        closed_ms = now_ms - int(self.fetcher.exchange.grace_s * 1000)
+        windows = [
+            [
+                backlog.window(
+                    series, order.start_ms, min(until_ms if order.end_ms is None else order.end_ms, closed_ms), known,
+                    self.fetcher.exchange, self.derived,
+                )
+                for series in order.series
+            ]
+            for order, until_ms in orders
+        ]  # fmt: skip
+        asked = [one for each in windows for one in each if one is not None]
+        left = {asked[at] for at in await self.reader.unfinished(asked)} if asked else set()
+        return [any(one is None or one in left for one in each) for each in windows]
 
     def wanted(self, series: Series, facts: Facts, order: Order) -> Ranges:
         start = None if order.start_ms is None else series.frame.ceiling(order.start_ms)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from typing import Any, Protocol
@@ -36,6 +37,7 @@ _BACKOFF_MS = (60_000, 300_000, 900_000, 3_600_000)
 _LEARN_AGAIN_S = 30.0
 _ORDERS_EVERY_S = 1.0
 _LEAVE_STEP_S = 0.05
+_LATE_MS = 60_000  # a firing seen later than this was missed: the host slept, or its clock was set forward
 _AT_ONCE = 16  # runs of one exchange and job type that are under way together; the budget decides who is served
 
 CLAIMS = {
@@ -46,14 +48,6 @@ CLAIMS = {
 
 
 LONGEST_JITTER_MS = 3_600_000
-
-Places = Mapping[JobType, asyncio.Semaphore]
-"""Places for the runs of each job type that are under way together: neither long backfills nor a queue of repairs may
-keep fresh candles waiting."""
-
-
-def _places() -> Places:
-    return {job_type: asyncio.Semaphore(_AT_ONCE) for job_type in JobType}
 
 
 def jitter(job: Job, at_ms: int) -> int:
@@ -109,11 +103,26 @@ class _Retry:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Something to run: a job as it was defined when it fell due, what to do, and where it queues."""
+    """Something to run: a job as it was defined when it fell due, with the job set of then; or an order by hand."""
 
     job: Job
-    order: Order
-    by_hand: bool = False
+    account: Account
+    jobs: JobSet
+    order: Order | None = None
+
+    @property
+    def by_hand(self) -> bool:
+        return self.order is not None
+
+
+Queues = Mapping[tuple[JobType, bool], "asyncio.Queue[Task]"]
+
+
+def _queues() -> Queues:
+    """Where runs wait for their turn, by job type and whether by hand: neither long backfills nor many repairs may keep
+    fresh candles waiting, nor any of them an order.
+    """
+    return {(job_type, by_hand): asyncio.Queue() for job_type in JobType for by_hand in (False, True)}
 
 
 @dataclass(slots=True)
@@ -137,7 +146,8 @@ class Scheduler:
     _orders: set[int] = field(default_factory=set)
     _finished: dict[int, Job] = field(default_factory=dict)
     _own_work_ms: int = 0
-    _stop: bool = False
+    _queues: Queues = field(default_factory=_queues)
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     def take(self, jobs: JobSet) -> None:
         """Work with ``jobs`` from now on; runs of jobs that are gone or paused stop at a page border."""
@@ -162,7 +172,7 @@ class Scheduler:
 
     def stop(self) -> None:
         """No new firings; what runs stops at the next page border."""
-        self._stop = True
+        self._stop.set()
         for account in self._running.values():
             account.stop.set()
 
@@ -172,17 +182,20 @@ class Scheduler:
         While the database is away nothing is fired; what was due meanwhile is caught up as after a stop.
         """
         async with asyncio.TaskGroup() as group:
-            helpers = [group.create_task(self._learn()), group.create_task(self._heed_orders(group, _places()))]
-            places = _places()
+            learning = group.create_task(self._learn())
+            heeding = group.create_task(self._heed_orders())
+            workers = [
+                group.create_task(self._work_off(queue)) for queue in self._queues.values() for _ in range(_AT_ONCE)
+            ]
             behind = True
-            while not self._stop:
+            while not self._stop.is_set():
                 self.turned()
                 try:
                     if behind:
-                        await self._fire(group, places, await self._missed(), late=True)
+                        await self._fire(await self._missed(), late=True)
                         behind = False
                     began_ms = self.clock.now_ms()
-                    await self._turn(group, places)
+                    await self._turn()
                     self.events.turned(self.desk.exchange, (self.clock.now_ms() - began_ms) / 1000)
                 except LeaseLost as error:
                     self.events.store_failed(error.kind)
@@ -191,11 +204,15 @@ class Scheduler:
                     behind = True
                     self._say_away(error)
                 await self.clock.sleep(LONGEST_PAUSE_S if behind else self._pause_s())
-            for helper in helpers:
-                helper.cancel()
+            learning.cancel()
+            await heeding
             while self._running:  # a run may wait long for its turn at the budget: that is no hang
                 self.turned()
                 await self.clock.sleep(_LEAVE_STEP_S)
+            for queue in self._queues.values():
+                await queue.join()
+            for worker in workers:
+                worker.cancel()
 
     def _pause_s(self) -> float:
         """Until the next firing, but the clock is read now and then whatever it said."""
@@ -221,35 +238,42 @@ class Scheduler:
                 )
                 await self.clock.sleep(_LEARN_AGAIN_S)
 
-    async def _heed_orders(self, group: asyncio.TaskGroup, places: Places) -> None:
+    async def _work_off(self, queue: "asyncio.Queue[Task]") -> None:
+        while True:
+            task = await queue.get()
+            await self._run(task)
+            queue.task_done()
+
+    async def _heed_orders(self) -> None:
         """Carry out what is given by hand; an order that was withdrawn stops at a page border."""
-        while not self._stop:
+        while not self._stop.is_set():
             try:
                 rows = await self.desk.orders.open(self.desk.exchange)
                 for number in self._orders - {row["id"] for row in rows}:
                     self._running[number].stop.set()
-                await self._take_orders(group, places, [row for row in rows if not row["begun"]])
+                await self._take_orders([row for row in rows if not row["begun"]])
             except LeaseLost:
                 raise
             except StoreError as error:
                 self._say_away(error)
-            await asyncio.sleep(_ORDERS_EVERY_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), _ORDERS_EVERY_S)
 
-    async def _take_orders(self, group: asyncio.TaskGroup, places: Places, rows: Sequence[Mapping[str, Any]]) -> None:
-        tasks: dict[int, Task] = {}
+    async def _take_orders(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        given: dict[int, tuple[Job, Order]] = {}
         for row in rows:
             try:
                 job = job_from_row(row)
-                tasks[job.id] = Task(job, self._order_by_hand(job, row), by_hand=True)
+                given[job.id] = (job, self._order_by_hand(job, row))
             except ConfigError as error:
                 await self.desk.runs.note_job(row["id"], "refused", str(error))
-        if tasks and self.desk.runner.fetcher.time.known:
+        if given and self.desk.runner.fetcher.time.known:
             now_ms = self.clock.now_ms()
             begun = await self.desk.runs.begin(
-                self.desk.exchange, [(number, now_ms) for number in tasks], self.desk.epoch
+                self.desk.exchange, [(number, now_ms) for number in given], self.desk.epoch
             )
             for number, run_id in begun.items():
-                self._start(group, places, tasks[number], run_id)
+                self._start(given[number][0], run_id, self.jobs, given[number][1])
 
     def _order_by_hand(self, job: Job, row: Mapping[str, Any]) -> Order:
         return replace(
@@ -257,21 +281,22 @@ class Scheduler:
             newest_first=not row["oldest_first"], most_gaps=row["most_gaps"],
         )  # fmt: skip
 
-    async def _turn(self, group: asyncio.TaskGroup, places: Places) -> None:
+    async def _turn(self) -> None:
         now_ms = self.clock.now_ms()
         self.events.tick(self.desk.exchange, now_ms)
         if self._table is None:
             return
-        await self._fire(group, places, self._due(now_ms))
+        await self._fire(self._due(now_ms))
         if now_ms - self._own_work_ms >= _OWN_WORK_MS or now_ms < self._own_work_ms:
             self._own_work_ms = now_ms
-            await self._fire(group, places, await self._due_by_itself(now_ms))
+            await self._fire(await self._due_by_itself(now_ms))
 
     def _due(self, now_ms: int) -> list[tuple[int, int]]:
         """The firings of this moment: those of the clock, each held back by its job's jitter."""
         due: list[tuple[int, int]] = []
         for number, at_ms in () if self._table is None else self._table.due(now_ms).firings:
-            if not self._awake(number, now_ms):
+            missed = now_ms - at_ms > _LATE_MS
+            if not self._awake(number, now_ms) or (missed and self.jobs.jobs[number].catch_up == "none"):
                 continue
             jitter_ms = jitter(self.jobs.jobs[number], at_ms)
             if jitter_ms:
@@ -306,8 +331,7 @@ class Scheduler:
     async def _due_by_itself(self, now_ms: int) -> list[tuple[int, int]]:
         """Backfills with unknown intervals, and repairs of gaps and looks that are due."""
         jobs = self.jobs  # a reload may swap the set while the database is asked
-        backfills = [job for job in jobs.of_type(self.desk.exchange, JobType.BACKFILL) if self._may_run(job.id, now_ms)]
-        due = [job for job in backfills if await self._unfinished(job, jobs)]
+        due = await self._unfinished(jobs, now_ms)
         due += [job for job in await self._due_repairs(jobs) if self._may_run(job.id, now_ms)]
         return [(job.id, now_ms) for job in due]
 
@@ -316,21 +340,24 @@ class Scheduler:
         waited = self._retries.get(job, _Retry()).not_before_ms <= now_ms
         return job not in self._running and self._awake(job, now_ms) and waited
 
-    async def _unfinished(self, job: Job, jobs: JobSet) -> bool:
-        """True while the job's range, up to what was closed when its row was made, holds unknown intervals.
+    async def _unfinished(self, jobs: JobSet, now_ms: int) -> list[Job]:
+        """Backfills whose range, up to what was closed when their row was made, holds unknown intervals.
 
         What was answered stays answered, so a job found finished is not looked at again while it is the same.
         """
-        self.turned()
-        if self._finished.get(job.id) == job:
-            return False
-        order = self._order(job, jobs.work[job.id])
-        for series in order.series:
-            if await self.desk.runner.unfinished(series, order, job.created_ms):
-                return True
+        asked = [
+            job
+            for job in jobs.of_type(self.desk.exchange, JobType.BACKFILL)
+            if self._finished.get(job.id) != job and self._may_run(job.id, now_ms)
+        ]
+        if not asked:
+            return []
+        left = await self.desk.runner.unfinished(
+            [(self._order(job, jobs.work[job.id]), job.created_ms) for job in asked]
+        )
         if jobs is self.jobs and self.desk.runner.fetcher.time.known:
-            self._finished[job.id] = job
-        return False
+            self._finished |= {job.id: job for job, unfinished in zip(asked, left, strict=True) if not unfinished}
+        return [job for job, unfinished in zip(asked, left, strict=True) if unfinished]
 
     async def _due_repairs(self, jobs: JobSet) -> list[Job]:
         fetcher = self.desk.runner.fetcher
@@ -340,13 +367,11 @@ class Scheduler:
         workers = {jobs.worker(series, JobType.GAP_REPAIR) for series in due}
         return sorted((job for job in workers if job is not None), key=lambda job: job.id)
 
-    async def _fire(
-        self, group: asyncio.TaskGroup, places: Places, firings: Sequence[tuple[int, int]], *, late: bool = False
-    ) -> None:
+    async def _fire(self, firings: Sequence[tuple[int, int]], *, late: bool = False) -> None:
         """Record the firings of this moment in one statement, then start those that are ours to run."""
         jobs = self.jobs  # what was due is run as it was defined, whatever is reloaded meanwhile
         firings = [(number, at_ms) for number, at_ms in firings if number in jobs.jobs]
-        if not firings or self._stop:
+        if not firings or self._stop.is_set():
             return
         # A run counts as under way until its end is recorded whole, not only until its row says so.
         free = [(number, at_ms) for number, at_ms in firings if number not in self._running]
@@ -360,26 +385,26 @@ class Scheduler:
         for number, at_ms in free:
             if number in begun:
                 job = jobs.jobs[number]
-                self.events.fired(job.job_type, "late" if late else "run", (now_ms - at_ms) / 1000)
-                self._start(group, places, Task(job, self._order(job, jobs.work[number])), begun[number])
+                outcome = "late" if late or now_ms - at_ms - jitter(job, at_ms) > _LATE_MS else "run"
+                self.events.fired(job.job_type, outcome, (now_ms - at_ms) / 1000)
+                self._start(job, begun[number], jobs)
 
-    def _start(self, group: asyncio.TaskGroup, places: Places, task: Task, run_id: int) -> None:
-        number = task.job.id
-        account = Account(run_id, self.desk.epoch, self.settle_ms)
-        self._running[number] = account
+    def _start(self, job: Job, run_id: int, jobs: JobSet, order: Order | None = None) -> None:
+        task = Task(job, Account(run_id, self.desk.epoch, self.settle_ms), jobs, order)
+        self._running[job.id] = task.account
         if task.by_hand:
-            self._orders.add(number)
+            self._orders.add(job.id)
         # Asked to, or removed, while the firing was recorded.
-        if self._stop or not (task.by_hand or number in self.jobs.jobs):
-            account.stop.set()
-        group.create_task(self._run(task, account, places))
+        if self._stop.is_set() or not (task.by_hand or job.id in self.jobs.jobs):
+            task.account.stop.set()
+        self._queues[job.job_type, task.by_hand].put_nowait(task)
 
-    async def _run(self, task: Task, account: Account, places: Places) -> None:
+    async def _run(self, task: Task) -> None:
         job, began_ms = task.job, self.clock.now_ms()
+        order = task.order or self._order(job, task.jobs.work[job.id])
         try:
-            async with places[job.job_type]:
-                outcome = await self._outcome(job, task.order, account)
-            await self._finish(job, account, outcome)
+            outcome = await self._outcome(job, order, task.account)
+            await self._finish(job, task.account, outcome)
         finally:
             del self._running[job.id]
             self._orders.discard(job.id)
@@ -417,7 +442,6 @@ class Scheduler:
         while True:
             try:
                 await self.desk.runs.finish(account.run_id, outcome.status, outcome.error, outcome.tally)
-                await self.desk.runs.note_job(job.id, outcome.status, outcome.error)
                 break
             except LeaseLost as error:
                 self.events.store_failed(error.kind)

@@ -10,7 +10,7 @@ import os
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -109,13 +109,20 @@ async def _make_template(dsn: str) -> None:
         await connection.close()
 
 
-@pytest.fixture
-async def database(server: str) -> AsyncIterator[str]:
-    """DSN of a migrated database of the test's own."""
+@asynccontextmanager
+async def migrated_database(server: str) -> AsyncIterator[str]:
+    """DSN of a migrated database, for as long as the block runs."""
     name = f"test_{next(_numbers)}"
     await _execute(server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     yield _named(server, name)
     await _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def database(server: str) -> AsyncIterator[str]:
+    """DSN of a migrated database of the test's own."""
+    async with migrated_database(server) as dsn:
+        yield dsn
 
 
 @pytest.fixture

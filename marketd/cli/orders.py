@@ -98,13 +98,13 @@ class Orders:
     async def _by_whoever_may(self, template: Order, progress: Progress, stopper: Stopper, wait: bool) -> None:
         """Under a lease of our own where nobody has one, else by handing over; whoever goes away is replaced."""
         exchange = template.series[0].exchange
-        leases = assembly.leases(self.opened, "command")
+        leases = assembly.leases_of(self.opened, "command")
         handed: HandedOver | None = None
         told: str | None = None
         while True:
             lease = await leases.try_take(exchange)
             if isinstance(lease, Lease):
-                await self._under_lease(lease, template, progress, stopper, {} if handed is None else handed.jobs)
+                await self._under_lease(leases, lease, template, progress, stopper, handed.jobs if handed else {})
                 return
             if lease.kind == "daemon" or handed is not None:
                 if handed is None:
@@ -138,7 +138,13 @@ class Orders:
             stopper.ask = None
 
     async def _under_lease(
-        self, lease: Lease, template: Order, progress: Progress, stopper: Stopper, given: Mapping[Series, int]
+        self,
+        leases: Leases,
+        lease: Lease,
+        template: Order,
+        progress: Progress,
+        stopper: Stopper,
+        given: Mapping[Series, int],
     ) -> None:
         """``given`` are rows of this order that somebody else was to carry out and has not begun."""
         done = {result.series for result in self.results}
@@ -146,7 +152,7 @@ class Orders:
             Transport(self.clock) as transport,
             assembly.lane(
                 lease.exchange, self.config, self.opened, transport, self.clock, Events(), progress,
-                kind="command", lease=lease,
+                leases=leases, lease=lease,
             ) as lane,
         ):  # fmt: skip
             for series in template.series:
@@ -181,7 +187,6 @@ class Orders:
             self.results.append(result)
             with suppress(StoreError):  # the database may be what failed; the next holder closes the run then
                 await lane.runs.finish(begun[job], outcome.status, outcome.error, outcome.tally)
-                await lane.runs.note_job(job, outcome.status, outcome.error)
         self.results[-1] = await self._completed(result)
 
     async def _completed(self, result: Result) -> Result:

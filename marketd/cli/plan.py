@@ -163,12 +163,12 @@ async def _planned(app: App, config: Config, chosen: Selection) -> list[Planned]
 async def _asked(app: App, config: Config, chosen: Selection, *, wait: bool) -> list[Planned]:
     """First candles looked up under the lease, as every request is."""
     async with assembly.database(config, application="marketd plan") as opened:
+        leases = assembly.leases_of(opened, "command")
         lease = await assembly.patient_lease(chosen.exchange, opened, wait=wait, tell=talk)
         async with (
             Transport(app.clock) as transport,
             assembly.lane(
-                chosen.exchange, config, opened, transport, app.clock, Events(), Progress(), kind="command",
-                lease=lease,
+                chosen.exchange, config, opened, transport, app.clock, Events(), Progress(), leases=leases, lease=lease,
             ) as lane,
         ):  # fmt: skip
             for series in chosen.series:

@@ -3,7 +3,7 @@
 from functools import partial
 
 from marketd.cli.app import App, command, pass_app
-from marketd.cli.start import configured, log_service, on_loop
+from marketd.cli.start import configured, log_service, on_loop, share_time
 from marketd.daemon import Daemon
 
 
@@ -27,5 +27,6 @@ def run(app: App) -> int:
     load = partial(configured, app)
     config = load()
     log_service(config)
+    share_time()
     on_loop(Daemon(load, app.clock, environ=app.environ).run())
     return 0

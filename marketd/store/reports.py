@@ -1,7 +1,8 @@
 """Read-only figures for HTTP, ``status``, ``runs``, ``gaps`` and ``coverage``.
 
-Owns the reads behind every page and report. Counts come from the ledger: no query here counts candles, so that a
-reader who polls costs the same with a thousand and with a billion of them. Refuses to write.
+Owns the reads behind every page and report. Counts come from figures that are kept with the ledger: no query here
+counts candles, nor the blocks of a series, so that a reader who polls costs the same with a thousand and with a billion
+of them. Refuses to write.
 """
 
 import time
@@ -80,7 +81,9 @@ class Reports:
         """Series that are known, ordered by their key, the first after ``cursor``."""
         after = cursor or (None, None, None)
         async with self._database.session() as connection:
-            rows = await connection.fetch(sql("report_series"), exchange, symbol, timeframe, *after, limit)
+            known = await connection.fetch(sql("report_known"), exchange, symbol, timeframe, *after, limit)
+            keys = [[row[column] for row in known] for column in Series._fields]
+            rows = await connection.fetch(sql("report_series"), *keys)
             runs = await _runs_named(connection, (row["last_run"] for row in rows))
         return tuple(_series_figures(row, runs.get(row["last_run"])) for row in rows)
 
@@ -108,11 +111,14 @@ class Reports:
         return DayFigures(**counts, last_run=runs.get(rows[0]["last_run"]), last_success_ms=last_success_ms)
 
     async def jobs(
-        self, exchange: str | None = None, *, limit: int = 1000, cursor: int | None = None
+        self, exchange: str | None = None, *, limit: int = 1000, cursor: int | None = None, at_work: bool = False
     ) -> tuple[JobFigures, ...]:
-        """Jobs with their last run, by id, those after the job ``cursor``; orders for a week."""
+        """Jobs with their last run, by id, those after the job ``cursor``; orders for a week.
+
+        ``at_work``: the enabled ones only, and no orders.
+        """
         async with self._database.session() as connection:
-            rows = await connection.fetch(sql("report_jobs"), exchange, cursor, limit)
+            rows = await connection.fetch(sql("report_jobs"), exchange, cursor, limit, at_work)
             runs = await _runs_named(connection, (row["last_run"] for row in rows))
         return tuple(_job(row, runs.get(row["last_run"])) for row in rows)
 
@@ -133,7 +139,7 @@ class Reports:
         """Open gaps (with ``closed``, the closed ones too), by id, those after the gap ``cursor``."""
         which = (exchange, symbol, timeframe, cause)
         async with self._database.session() as connection:
-            rows = await connection.fetch(sql("report_gaps"), *which, closed, cursor, limit)
+            rows = await connection.fetch(sql("report_all_gaps" if closed else "report_gaps"), *which, cursor, limit)
             total = await connection.fetchval(sql("report_gap_count"), *which)
         return GapPage(tuple(_gap(row) for row in rows), total)
 

@@ -24,6 +24,12 @@ class Runs:
         async with self._database.session() as connection:
             return [dict(row) for row in await connection.fetch(sql("enabled_jobs"))]
 
+    async def jobs_digest(self) -> str:
+        """Another text whenever something has changed of which the job set is made."""
+        async with self._database.session() as connection:
+            found: str = await connection.fetchval(sql("jobs_digest"))
+        return found
+
     async def file_jobs(self, owner: str) -> Sequence[Mapping[str, Any]]:
         async with self._database.session() as connection:
             return [dict(row) for row in await connection.fetch(sql("file_jobs"), owner)]

@@ -5,6 +5,8 @@ Owns the reads between pages: facts, coverage, gaps, looks, neighbours. Writes o
 
 from collections.abc import Mapping, Sequence
 
+import asyncpg
+
 from marketd import suspects
 from marketd.blocks import BLOCK
 from marketd.model import Gap, Series
@@ -33,15 +35,14 @@ class SeriesReader:
     async def facts(self, series: Series) -> Facts | None:
         async with self._database.session() as connection:
             row = await connection.fetchrow(sql("read_series"), *series)
-        if row is None:
-            return None
-        return Facts(
-            derived_from=row["derived_from"],
-            first=codec.number(series, row["first_open_time"]),
-            first_asked_ms=codec.millis(row["first_asked_at"]),
-            answered_start=row["answered_start"],
-            answered_end=row["answered_end"],
-        )
+        return None if row is None else _facts(series, row)
+
+    async def known(self, exchange: str) -> Mapping[Series, Facts]:
+        """What is known of every series of the exchange."""
+        async with self._database.session() as connection:
+            rows = await connection.fetch(sql("known_series"), exchange)
+        named = ((Series(row["exchange"], row["symbol"], row["timeframe"]), row) for row in rows)
+        return {series: _facts(series, row) for series, row in named}
 
     async def note_first(self, series: Series, first: int | None, at_ms: int) -> None:
         """Keep the first candle the exchange has (None: it sent none)."""
@@ -52,6 +53,16 @@ class SeriesReader:
     async def answered(self, series: Series, span: Span) -> Ranges:
         async with self._database.session() as connection:
             return codec.ranges(await connection.fetchval(sql("answered_within"), *series, *span))
+
+    async def unfinished(self, wanted: Sequence[tuple[Series, int, int]]) -> frozenset[int]:
+        """Of ``(series, start, end)`` the positions of those with an unknown interval in ``[start, end)``.
+
+        Exactly those for which ``planner.backfill`` would leave something to ask for.
+        """
+        flat = [(*series, start, end) for series, start, end in wanted]
+        async with self._database.session() as connection:
+            rows = await connection.fetch(sql("unfinished_series"), *([row[at] for row in flat] for at in range(5)))
+        return frozenset(row["number"] - 1 for row in rows)
 
     async def unsettled(self, series: Series) -> Ranges:
         """Unsettled intervals of the newest blocks."""
@@ -124,3 +135,13 @@ class SeriesReader:
         async with self._database.session() as connection:
             within = codec.multirange(Ranges.of(span))
             return codec.ranges(await connection.fetchval(sql("settled_suspects"), *series, within))
+
+
+def _facts(series: Series, row: asyncpg.Record) -> Facts:
+    return Facts(
+        derived_from=row["derived_from"],
+        first=codec.number(series, row["first_open_time"]),
+        first_asked_ms=codec.millis(row["first_asked_at"]),
+        answered_start=row["answered_start"],
+        answered_end=row["answered_end"],
+    )

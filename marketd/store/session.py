@@ -70,6 +70,8 @@ class Database:
         self._command_s = statement_s + 5
         self._prepare = prepare
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        # Who waits for others of this process must not take it for a database that is out of reach.
+        self._places = asyncio.Semaphore(size)
         self._failure: OSError | asyncpg.PostgresError | None = None
         self._connect_again_s = 0.0
 
@@ -122,15 +124,16 @@ class Database:
         if self._pool is None:
             raise DatabaseUnavailable("the database pool is closed")
         connection: Connection | None = None
-        try:
-            connection = await self._acquire(self._pool)
-            yield connection
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-            _reraise_cancellation(error)
-            raise translated(error, self.where) from error
-        finally:
-            if connection is not None:
-                await self._release(connection)
+        async with self._places:
+            try:
+                connection = await self._acquire(self._pool)
+                yield connection
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+                _reraise_cancellation(error)
+                raise translated(error, self.where) from error
+            finally:
+                if connection is not None:
+                    await self._release(connection)
 
     async def _acquire(self, pool: "asyncpg.Pool[asyncpg.Record]") -> Connection:
         """However many sessions wait for a server that is away, it is tried once a second; the others fail at once."""
@@ -140,8 +143,7 @@ class Database:
         try:
             connection = await pool.acquire(timeout=_ACQUIRE_S)
         except (OSError, asyncpg.PostgresError) as error:
-            if not isinstance(error, TimeoutError):  # that may have been the pool: all connections are at work
-                self._failure, self._connect_again_s = error, began_s + _CONNECT_EVERY_S
+            self._failure, self._connect_again_s = error, began_s + _CONNECT_EVERY_S
             raise
         self._failure = None
         return connection

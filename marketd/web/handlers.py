@@ -149,7 +149,7 @@ class Handlers:
             try:
                 day = await reports.runs_24h(exchange)
                 series = await reports.series_figures(exchange, limit=limit, cursor=cursor)
-                jobs = await reports.jobs(exchange)
+                jobs = await reports.jobs(exchange, at_work=True)
             except MarketdError as error:
                 return _unanswered_whole(exchanges, error)
         known = self._status.jobs()

@@ -15,6 +15,9 @@ WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
 SELECT format('CREATE ROLE %I LOGIN IN ROLE %I', name, member)
 FROM (VALUES ('marketd_daemon', 'marketd_run'), ('marketd_reader', 'marketd_read')) AS wanted (name, member)
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
+-- Logins that were there already; doing it again does nothing.
+GRANT marketd_run TO marketd_daemon;
+GRANT marketd_read TO marketd_reader;
 
 SELECT format('CREATE DATABASE %I OWNER marketd_owner ENCODING ''UTF8'' TEMPLATE template0', :'database')
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database') \gexec

@@ -1,6 +1,8 @@
+-- squawk-ignore-file constraint-missing-not-valid, adding-foreign-key-constraint
 -- What the service needs of its tables: orders that another process carries out, jitter, backfill rows that marketd makes by itself, a pause
 -- of a whole exchange, and progress that others can follow.
 
+-- The table of jobs is small: its constraints are checked at once.
 ALTER TABLE market_data_jobs
     ADD COLUMN jitter_s double precision CHECK (jitter_s > 0),
     ADD COLUMN caused_by bigint,

@@ -11,6 +11,17 @@ LEFT JOIN exchange_pauses e ON e.exchange = j.exchange
 CROSS JOIN LATERAL (SELECT greatest(j.paused_until, e.paused_until) AS paused_until) u
 WHERE j.enabled AND j.origin <> 'order' ORDER BY j.id
 
+-- name: jobs_digest
+-- params:
+-- Another value whenever a row has changed that the job set is made of: a look that costs the reader nothing.
+SELECT count(*)::text || ' ' || coalesce(sum(hashtextextended(
+    (j.id, j.exchange, j.symbol, j.timeframe, j.job_type, j.schedule, j.start_time, j.end_time, j.origin, j.created_at, j.catch_up, j.timeout_s,
+     j.freshness_s, j.jitter_s, j.paused_until, p.paused_until)::text, 0)), 0)::text
+    || ' ' || (SELECT coalesce(sum(hashtextextended((k.id, k.enabled, k.caused_by)::text, 0)), 0)::text
+               FROM market_data_jobs k WHERE k.job_type = 'backfill' AND k.origin <> 'order' AND NOT k.enabled)
+FROM market_data_jobs j LEFT JOIN exchange_pauses p ON p.exchange = j.exchange
+WHERE j.enabled AND j.origin <> 'order'
+
 -- name: file_jobs
 -- params: owner text
 SELECT id, exchange, symbol, timeframe, job_type, schedule, enabled, start_time, end_time, catch_up, timeout_s, freshness_s, jitter_s
@@ -89,7 +100,10 @@ SELECT marketd_note_job($1::bigint, $2::text, $3::text)
 
 -- name: last_firings
 -- params:
-SELECT job_id, max(scheduled_for) AS scheduled_for FROM market_data_job_runs GROUP BY job_id
+-- One index probe a job, however many runs there are.
+SELECT j.id AS job_id, r.scheduled_for
+FROM market_data_jobs j
+CROSS JOIN LATERAL (SELECT scheduled_for FROM market_data_job_runs WHERE job_id = j.id ORDER BY scheduled_for DESC LIMIT 1) r
 
 -- name: begin_runs
 -- params: job_ids bigint[], scheduled_for timestamptz[], epoch bigint
@@ -117,10 +131,15 @@ ON CONFLICT DO NOTHING
 
 -- name: finish_run
 -- params: id bigint, status text, error text, requests integer, fetched bigint, inserted bigint, updated bigint, empties bigint, gaps_opened integer, gaps_closed integer
-UPDATE market_data_job_runs SET status = $2::text, error_message = $3::text, completed_at = greatest(clock_timestamp(), started_at), requests = $4::integer,
-    candles_fetched = $5::bigint, candles_inserted = $6::bigint, candles_updated = $7::bigint, empties = $8::bigint,
-    gaps_opened = $9::integer, gaps_closed = $10::integer
-WHERE id = $1::bigint AND status = 'running'
+-- The end of a run, in its row and in its job's; what a takeover has closed meanwhile stays closed.
+WITH ended AS (
+    UPDATE market_data_job_runs SET status = $2::text, error_message = $3::text, completed_at = greatest(clock_timestamp(), started_at),
+        requests = $4::integer, candles_fetched = $5::bigint, candles_inserted = $6::bigint, candles_updated = $7::bigint,
+        empties = $8::bigint, gaps_opened = $9::integer, gaps_closed = $10::integer
+    WHERE id = $1::bigint AND status = 'running'
+    RETURNING job_id
+)
+SELECT marketd_note_job(job_id, $2::text, $3::text) FROM ended
 
 -- name: interrupt_runs
 -- params: exchange text, epoch bigint

@@ -1,5 +1,5 @@
--- What readers are shown: HTTP, status, runs, gaps, coverage. Counts come from the ledger, never from the candle table,
--- which is only asked for its oldest and newest row of a series, by its index.
+-- What readers are shown: HTTP, status, runs, gaps, coverage. Counts come from series_figures and run_figures, which are kept with the
+-- ledger and the runs, and never from the candle table, which is only asked for its oldest and newest row of a series, by its index.
 
 -- name: report_ping
 -- params:
@@ -17,84 +17,64 @@ SELECT to_regclass('candles') IS NOT NULL AS candles,
 
 -- name: report_totals
 -- params:
-SELECT (SELECT coalesce(sum(stored), 0)::bigint FROM candle_coverage) AS stored,
+SELECT (SELECT coalesce(sum(stored), 0)::bigint FROM series_figures) AS stored,
        (SELECT count(*) FROM candle_gaps WHERE repaired_at IS NULL) AS open_gaps
 
 -- name: report_answered
 -- params:
--- How far each series is answered: one index probe a series. The newest block may hold open gaps only, and counts for nothing then.
-WITH RECURSIVE covered AS (
-    (SELECT exchange, symbol, timeframe FROM candle_coverage ORDER BY exchange, symbol, timeframe LIMIT 1)
-    UNION ALL
-    SELECT n.exchange, n.symbol, n.timeframe
-    FROM covered c
-    CROSS JOIN LATERAL (
-        SELECT k.exchange, k.symbol, k.timeframe FROM candle_coverage k
-        WHERE (k.exchange, k.symbol, k.timeframe) > (c.exchange, c.symbol, c.timeframe)
-        ORDER BY k.exchange, k.symbol, k.timeframe LIMIT 1
-    ) n
-)
-SELECT c.exchange, c.symbol, c.timeframe, marketd_open_time(c.timeframe, n.until) AS answered_until
-FROM covered c
-CROSS JOIN LATERAL (
-    SELECT upper(k.answered) AS until FROM candle_coverage k
-    WHERE k.exchange = c.exchange AND k.symbol = c.symbol AND k.timeframe = c.timeframe AND NOT isempty(k.answered)
-    ORDER BY k.block DESC LIMIT 1
-) n
+-- How far each series is answered.
+SELECT exchange, symbol, timeframe, marketd_open_time(timeframe, answered_end) AS answered_until
+FROM series_figures WHERE answered_end IS NOT NULL
+ORDER BY exchange, symbol, timeframe
+
+-- name: report_known
+-- params: exchange text, symbol text, timeframe text, after_exchange text, after_symbol text, after_timeframe text, most integer
+-- A page of the series that are known from the ledger, as facts or by jobs; each kind is cut to the page before they are joined.
+SELECT exchange, symbol, timeframe FROM (
+    (SELECT exchange, symbol, timeframe FROM series_figures
+     WHERE blocks > 0 AND ($1::text IS NULL OR exchange = $1::text) AND ($2::text IS NULL OR symbol = $2::text)
+       AND ($3::text IS NULL OR timeframe = $3::text)
+       AND ($4::text IS NULL OR (exchange, symbol, timeframe) > ($4::text, $5::text, $6::text))
+     ORDER BY exchange, symbol, timeframe LIMIT $7::integer)
+    UNION
+    (SELECT exchange, symbol, timeframe FROM market_series
+     WHERE ($1::text IS NULL OR exchange = $1::text) AND ($2::text IS NULL OR symbol = $2::text)
+       AND ($3::text IS NULL OR timeframe = $3::text)
+       AND ($4::text IS NULL OR (exchange, symbol, timeframe) > ($4::text, $5::text, $6::text))
+     ORDER BY exchange, symbol, timeframe LIMIT $7::integer)
+    UNION
+    (SELECT DISTINCT exchange, symbol, timeframe FROM market_data_jobs
+     WHERE enabled AND origin <> 'order' AND symbol IS NOT NULL AND marketd_step_s(timeframe) IS NOT NULL
+       AND ($1::text IS NULL OR exchange = $1::text) AND ($2::text IS NULL OR symbol = $2::text)
+       AND ($3::text IS NULL OR timeframe = $3::text)
+       AND ($4::text IS NULL OR (exchange, symbol, timeframe) > ($4::text, $5::text, $6::text))
+     ORDER BY exchange, symbol, timeframe LIMIT $7::integer)
+) AS known
+ORDER BY exchange, symbol, timeframe LIMIT $7::integer
 
 -- name: report_series
--- params: exchange text, symbol text, timeframe text, after_exchange text, after_symbol text, after_timeframe text, most integer
--- A page of series with their figures. Wanted is the design's wanted history up to the newest answer: it begins at the start of the
+-- params: exchanges text[], symbols text[], timeframes text[]
+-- The figures of these series. Wanted is the design's wanted history up to the newest answer: it begins at the start of the
 -- backfill row that works on the series (else the first candle), or where coverage began if there is no such row.
--- A full block without gaps is 1440 answered intervals, and only what crosses the borders of the wanted history is cut, so that the sizes
--- of large sets are rarely computed; OFFSET 0 keeps them from being computed once for every sum.
-WITH RECURSIVE covered AS (
-    (SELECT exchange, symbol, timeframe FROM candle_coverage ORDER BY exchange, symbol, timeframe LIMIT 1)
-    UNION ALL
-    SELECT n.exchange, n.symbol, n.timeframe
-    FROM covered c
-    CROSS JOIN LATERAL (
-        SELECT k.exchange, k.symbol, k.timeframe FROM candle_coverage k
-        WHERE (k.exchange, k.symbol, k.timeframe) > (c.exchange, c.symbol, c.timeframe)
-        ORDER BY k.exchange, k.symbol, k.timeframe LIMIT 1
-    ) n
-), known AS (
-    SELECT exchange, symbol, timeframe FROM covered
-    UNION
-    SELECT exchange, symbol, timeframe FROM market_series
-    UNION
-    SELECT exchange, symbol, timeframe FROM market_data_jobs
-    WHERE enabled AND origin <> 'order' AND symbol IS NOT NULL AND timeframe IS NOT NULL AND marketd_step_s(timeframe) IS NOT NULL
-), page AS (
-    SELECT exchange, symbol, timeframe FROM known
-    WHERE ($1::text IS NULL OR exchange = $1::text) AND ($2::text IS NULL OR symbol = $2::text)
-      AND ($3::text IS NULL OR timeframe = $3::text)
-      AND ($4::text IS NULL OR (exchange, symbol, timeframe) > ($4::text, $5::text, $6::text))
-    ORDER BY exchange, symbol, timeframe LIMIT $7::integer
-)
+-- How many series there are is hidden from the planner by (SELECT …): one plan serves all, and planning takes longer than the reading.
+-- OFFSET 0 keeps what stands above it from being computed once for every use.
 SELECT p.exchange, p.symbol, p.timeframe, s.derived_from, s.known_since, s.first_open_time,
        (SELECT k.open_time FROM candles k WHERE k.exchange = p.exchange AND k.symbol = p.symbol AND k.timeframe = p.timeframe
         ORDER BY k.open_time LIMIT 1) AS oldest_open_time,
        (SELECT k.open_time FROM candles k WHERE k.exchange = p.exchange AND k.symbol = p.symbol AND k.timeframe = p.timeframe
         ORDER BY k.open_time DESC LIMIT 1) AS latest_open_time,
-       marketd_open_time(p.timeframe, a.start) AS answered_from, marketd_open_time(p.timeframe, z.until) AS answered_until,
+       marketd_open_time(p.timeframe, f.answered_start) AS answered_from, marketd_open_time(p.timeframe, f.answered_end) AS answered_until,
        marketd_open_time(p.timeframe, w.start) AS wanted_from, w.history_known,
-       greatest(w.until - w.start, 0) AS wanted, c.stored, c.empty_once, greatest(c.answered - c.stored, 0) AS empties,
-       greatest(coalesce(w.until - w.start, 0) - c.proven - g.unproven, 0) AS unknown, g.wanted_missing, g.wanted_gaps, g.open_gaps,
-       g.not_asked, g.failed, g.late, g.lost, g.suspect, g.next_attempt_at, c.next_look_at, r.last_run, r.last_success
-FROM page p
+       greatest(w.until - w.start, 0) AS wanted, coalesce(f.stored, 0) AS stored, coalesce(f.empty_once, 0) AS empty_once,
+       greatest(f.answered - f.stored, 0) AS empties, u.unknown, g.wanted_missing, g.wanted_gaps, g.open_gaps, g.not_asked, g.failed, g.late,
+       g.lost, g.suspect, g.next_attempt_at,
+       (SELECT k.look_at FROM candle_coverage k
+        WHERE k.exchange = p.exchange AND k.symbol = p.symbol AND k.timeframe = p.timeframe AND k.look_at IS NOT NULL
+        ORDER BY k.look_at LIMIT 1) AS next_look_at, r.last_run, r.last_success
+FROM unnest((SELECT $1::text[]), (SELECT $2::text[]), (SELECT $3::text[])) AS p (exchange, symbol, timeframe)
+LEFT JOIN series_figures f ON (f.exchange, f.symbol, f.timeframe) = (p.exchange, p.symbol, p.timeframe)
 LEFT JOIN market_series s ON (s.exchange, s.symbol, s.timeframe) = (p.exchange, p.symbol, p.timeframe)
 LEFT JOIN market_series parent ON (parent.exchange, parent.symbol, parent.timeframe) = (p.exchange, p.symbol, s.derived_from)
-LEFT JOIN LATERAL (
-    SELECT lower(k.answered) AS start FROM candle_coverage k
-    WHERE k.exchange = p.exchange AND k.symbol = p.symbol AND k.timeframe = p.timeframe AND NOT isempty(k.answered)
-    ORDER BY k.block LIMIT 1
-) a ON true
-LEFT JOIN LATERAL (
-    SELECT upper(k.answered) AS until FROM candle_coverage k
-    WHERE k.exchange = p.exchange AND k.symbol = p.symbol AND k.timeframe = p.timeframe AND NOT isempty(k.answered)
-    ORDER BY k.block DESC LIMIT 1
-) z ON true
 LEFT JOIN LATERAL (
     SELECT j.id, marketd_number(p.timeframe, j.start_time - interval '1 microsecond') + 1 AS start,
            marketd_number(p.timeframe, j.end_time - interval '1 microsecond') + 1 AS until
@@ -105,32 +85,20 @@ LEFT JOIN LATERAL (
 ) j ON true
 CROSS JOIN LATERAL (
     SELECT coalesce(marketd_number(p.timeframe, s.first_open_time), marketd_number(p.timeframe, parent.first_open_time)) AS number
-) f
+) first
 CROSS JOIN LATERAL (
-    SELECT CASE WHEN j.id IS NULL THEN a.start ELSE coalesce(greatest(j.start, f.number), a.start) END AS start,
-           least(z.until, j.until) AS until,
-           z.until IS NOT NULL AND (j.id IS NULL OR j.start IS NOT NULL OR f.number IS NOT NULL) AS history_known
+    SELECT CASE WHEN j.id IS NULL THEN f.answered_start ELSE coalesce(greatest(j.start, first.number), f.answered_start) END AS start,
+           least(f.answered_end, j.until) AS until,
+           f.answered_end IS NOT NULL AND (j.id IS NULL OR j.start IS NOT NULL OR first.number IS NOT NULL) AS history_known
+    OFFSET 0
 ) w
 CROSS JOIN LATERAL (
     SELECT CASE WHEN w.start < w.until THEN int4multirange(int4range(w.start, w.until)) ELSE '{}' END AS span
 ) h
-CROSS JOIN LATERAL (
-    SELECT coalesce(sum(o.stored), 0)::bigint AS stored, coalesce(sum(o.answered), 0)::bigint AS answered,
-           coalesce(sum(o.once), 0)::bigint AS empty_once, coalesce(sum(coalesce(o.part, o.answered)), 0)::bigint AS proven,
-           min(o.look_at) AS next_look_at
-    FROM (
-        SELECT k.stored, k.look_at, CASE WHEN NOT isempty(k.empty_once) THEN marketd_size(k.empty_once * k.answered) END AS once,
-               CASE WHEN k.answered @> int4range(k.block * 1440, (k.block + 1) * 1440) THEN 1440 ELSE marketd_size(k.answered) END AS answered,
-               CASE WHEN k.block * 1440 < w.start OR (k.block + 1) * 1440 > w.until THEN marketd_size(k.answered * h.span) END AS part
-        FROM candle_coverage k
-        WHERE k.exchange = p.exchange AND k.symbol = p.symbol AND k.timeframe = p.timeframe
-        OFFSET 0
-    ) o
-) c
+CROSS JOIN LATERAL marketd_unknown(p.exchange, p.symbol, p.timeframe, w.start, w.until) u
 CROSS JOIN LATERAL (
     SELECT count(*) AS open_gaps, count(*) FILTER (WHERE coalesce(o.part, o.size) > 0) AS wanted_gaps,
            coalesce(sum(coalesce(o.part, o.size)), 0)::bigint AS wanted_missing,
-           coalesce(sum(coalesce(o.part, o.size)) FILTER (WHERE o.cause <> 'suspect'), 0)::bigint AS unproven,
            coalesce(sum(o.size) FILTER (WHERE o.cause = 'not_asked'), 0)::bigint AS not_asked,
            coalesce(sum(o.size) FILTER (WHERE o.cause = 'failed'), 0)::bigint AS failed,
            coalesce(sum(o.size) FILTER (WHERE o.cause = 'late'), 0)::bigint AS late,
@@ -138,7 +106,7 @@ CROSS JOIN LATERAL (
            coalesce(sum(o.size) FILTER (WHERE o.cause = 'suspect'), 0)::bigint AS suspect,
            min(o.next_attempt_at) AS next_attempt_at
     FROM (
-        SELECT k.cause, k.next_attempt_at, marketd_size(k.missing) AS size,
+        SELECT k.cause, k.next_attempt_at, k.missing_size AS size,
                CASE WHEN NOT h.span @> k.missing THEN marketd_size(k.missing * h.span) END AS part
         FROM candle_gaps k
         WHERE k.exchange = p.exchange AND k.symbol = p.symbol AND k.timeframe = p.timeframe AND k.repaired_at IS NULL
@@ -196,27 +164,41 @@ WHERE r.id = ANY ($1::bigint[])
 
 -- name: report_day
 -- params: exchange text
--- The runs of the last 24 hours by the database's clock, and the newest ones ever.
-SELECT count(*) FILTER (WHERE r.started_at > now() - interval '24 hours') AS total,
-       count(*) FILTER (WHERE r.started_at > now() - interval '24 hours' AND r.status = 'success') AS success,
-       count(*) FILTER (WHERE r.started_at > now() - interval '24 hours' AND r.status = 'partial') AS partial,
-       count(*) FILTER (WHERE r.started_at > now() - interval '24 hours' AND r.status = 'failed') AS failed,
-       count(*) FILTER (WHERE r.started_at > now() - interval '24 hours' AND r.status = 'interrupted') AS interrupted,
-       count(*) FILTER (WHERE r.started_at > now() - interval '24 hours' AND r.status = 'skipped') AS skipped,
-       count(*) FILTER (WHERE r.status = 'running') AS running,
-       coalesce(sum(r.candles_inserted) FILTER (WHERE r.started_at > now() - interval '24 hours'), 0)::bigint AS candles,
+-- The runs of the last 24 hours by the database's clock, and the newest ones ever. Whole hours come from run_figures; counted are the runs
+-- of the hour that is cut, and those that have not ended.
+WITH since AS MATERIALIZED (
+    SELECT now() - interval '24 hours' AS moment, date_trunc('hour', now() - interval '24 hours', 'UTC') + interval '1 hour' AS hour
+), parts AS (
+    SELECT f.success, f.partial, f.failed, f.interrupted, f.skipped, 0 AS running, 0 AS started, f.candles
+    FROM run_figures f
+    WHERE f.hour >= (SELECT hour FROM since) AND ($1::text IS NULL OR f.exchange = $1::text)
+    UNION ALL
+    SELECT count(*) FILTER (WHERE r.status = 'success'), count(*) FILTER (WHERE r.status = 'partial'),
+           count(*) FILTER (WHERE r.status = 'failed'), count(*) FILTER (WHERE r.status = 'interrupted'),
+           count(*) FILTER (WHERE r.status = 'skipped'), 0, 0, sum(r.candles_inserted)
+    FROM market_data_job_runs r JOIN market_data_jobs j ON j.id = r.job_id
+    WHERE r.started_at > (SELECT moment FROM since) AND r.started_at < (SELECT hour FROM since) AND r.status <> 'running'
+      AND ($1::text IS NULL OR j.exchange = $1::text)
+    UNION ALL
+    SELECT 0, 0, 0, 0, 0, count(*), count(*) FILTER (WHERE r.started_at > (SELECT moment FROM since)),
+           sum(r.candles_inserted) FILTER (WHERE r.started_at > (SELECT moment FROM since))
+    FROM market_data_job_runs r JOIN market_data_jobs j ON j.id = r.job_id
+    WHERE r.status = 'running' AND ($1::text IS NULL OR j.exchange = $1::text)
+)
+SELECT sum(p.success + p.partial + p.failed + p.interrupted + p.skipped + p.started)::bigint AS total, sum(p.success)::bigint AS success,
+       sum(p.partial)::bigint AS partial, sum(p.failed)::bigint AS failed, sum(p.interrupted)::bigint AS interrupted,
+       sum(p.skipped)::bigint AS skipped, sum(p.running)::bigint AS running, coalesce(sum(p.candles), 0)::bigint AS candles,
        (SELECT k.id FROM market_data_job_runs k JOIN market_data_jobs j ON j.id = k.job_id
         WHERE k.started_at IS NOT NULL AND ($1::text IS NULL OR j.exchange = $1::text)
         ORDER BY k.started_at DESC LIMIT 1) AS last_run,
        (SELECT k.completed_at FROM market_data_job_runs k JOIN market_data_jobs j ON j.id = k.job_id
         WHERE k.started_at IS NOT NULL AND k.status = 'success' AND ($1::text IS NULL OR j.exchange = $1::text)
         ORDER BY k.started_at DESC LIMIT 1) AS last_success
-FROM market_data_job_runs r JOIN market_data_jobs j ON j.id = r.job_id
-WHERE (r.started_at > now() - interval '24 hours' OR r.status = 'running') AND ($1::text IS NULL OR j.exchange = $1::text)
+FROM parts p
 
 -- name: report_jobs
--- params: exchange text, after bigint, most integer
--- Orders by hand are left out a week after they were given, removed rows at once. Paused until the later end of its own pause and that of its
+-- params: exchange text, after bigint, most integer, at_work boolean
+-- At work: enabled ones and no orders. Orders by hand are left out a week after they were given, removed rows at once. Paused until the later end of its own pause and that of its
 -- exchange.
 SELECT j.id, j.exchange, j.symbol, j.timeframe, j.job_type, j.schedule, j.enabled, j.origin, j.owner, j.start_time, j.end_time, j.status,
        j.last_error, j.jitter_s, coalesce(u.paused_until > now(), false) AS paused,
@@ -228,6 +210,7 @@ LEFT JOIN exchange_pauses e ON e.exchange = j.exchange
 CROSS JOIN LATERAL (SELECT greatest(j.paused_until, e.paused_until) AS paused_until) u
 WHERE ($1::text IS NULL OR j.exchange = $1::text) AND ($2::bigint IS NULL OR j.id > $2::bigint)
   AND j.removed_at IS NULL AND (j.origin <> 'order' OR j.created_at > now() - interval '7 days')
+  AND (NOT $4::boolean OR (j.enabled AND j.origin <> 'order'))
 ORDER BY j.id LIMIT $3::integer
 
 -- name: report_job_exists
@@ -235,13 +218,27 @@ ORDER BY j.id LIMIT $3::integer
 SELECT EXISTS (SELECT FROM market_data_jobs WHERE id = $1::bigint)
 
 -- name: report_gaps
--- params: exchange text, symbol text, timeframe text, cause text, closed boolean, after bigint, most integer
-SELECT id, exchange, symbol, timeframe, gap_start, gap_end, marketd_size(missing) AS missing, marketd_size(owed) AS owed, detected_at, repaired_at,
+-- params: exchange text, symbol text, timeframe text, cause text, after bigint, most integer
+-- Open ones. They are gathered first, or the planner walks all there ever were to find so many in the order of their ids.
+WITH waiting AS MATERIALIZED (
+    SELECT * FROM candle_gaps
+    WHERE repaired_at IS NULL AND ($1::text IS NULL OR exchange = $1::text) AND ($2::text IS NULL OR symbol = $2::text)
+      AND ($3::text IS NULL OR timeframe = $3::text) AND ($4::text IS NULL OR cause = $4::text) AND ($5::bigint IS NULL OR id > $5::bigint)
+)
+SELECT id, exchange, symbol, timeframe, gap_start, gap_end, missing_size AS missing, marketd_size(owed) AS owed, detected_at, repaired_at,
+       cause, resolution, filled, emptied, attempts, next_attempt_at, last_error
+FROM waiting
+ORDER BY id LIMIT $6::integer
+
+-- name: report_all_gaps
+-- params: exchange text, symbol text, timeframe text, cause text, after bigint, most integer
+-- Open and closed ones.
+SELECT id, exchange, symbol, timeframe, gap_start, gap_end, missing_size AS missing, marketd_size(owed) AS owed, detected_at, repaired_at,
        cause, resolution, filled, emptied, attempts, next_attempt_at, last_error
 FROM candle_gaps
-WHERE (repaired_at IS NULL OR $5::boolean) AND ($1::text IS NULL OR exchange = $1::text) AND ($2::text IS NULL OR symbol = $2::text)
-  AND ($3::text IS NULL OR timeframe = $3::text) AND ($4::text IS NULL OR cause = $4::text) AND ($6::bigint IS NULL OR id > $6::bigint)
-ORDER BY id LIMIT $7::integer
+WHERE ($1::text IS NULL OR exchange = $1::text) AND ($2::text IS NULL OR symbol = $2::text) AND ($3::text IS NULL OR timeframe = $3::text)
+  AND ($4::text IS NULL OR cause = $4::text) AND ($5::bigint IS NULL OR id > $5::bigint)
+ORDER BY id LIMIT $6::integer
 
 -- name: report_gap_count
 -- params: exchange text, symbol text, timeframe text, cause text
@@ -295,5 +292,5 @@ FROM exchange_leases ORDER BY exchange
 
 -- name: report_missing
 -- params:
-SELECT exchange, symbol, timeframe, cause, sum(marketd_size(missing))::bigint AS missing
+SELECT exchange, symbol, timeframe, cause, sum(missing_size)::bigint AS missing
 FROM candle_gaps WHERE repaired_at IS NULL GROUP BY exchange, symbol, timeframe, cause

@@ -38,6 +38,22 @@ FROM candle_coverage
 WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
   AND block BETWEEN $4::integer / 1440 - 1 AND $5::integer / 1440 + 1
 
+-- name: known_series
+-- params: exchange text
+SELECT s.exchange, s.symbol, s.timeframe, s.derived_from, s.first_open_time, s.first_asked_at, f.answered_start, f.answered_end
+FROM market_series s
+LEFT JOIN series_figures f ON (f.exchange, f.symbol, f.timeframe) = (s.exchange, s.symbol, s.timeframe)
+WHERE s.exchange = $1::text
+
+-- name: unfinished_series
+-- params: exchanges text[], symbols text[], timeframes text[], starts integer[], ends integer[]
+-- Of windows [start, end) of series, counted from 1, those that hold an interval which is neither answered nor owed by an open gap.
+SELECT w.number
+FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::integer[]) WITH ORDINALITY
+     AS w (exchange, symbol, timeframe, start, until, number)
+CROSS JOIN LATERAL marketd_unknown(w.exchange, w.symbol, w.timeframe, w.start, w.until) u
+WHERE w.start < w.until AND u.unknown > 0
+
 -- name: unsettled_recent
 -- params: exchange text, symbol text, timeframe text, blocks integer
 SELECT coalesce(range_agg(unsettled), '{}') AS unsettled
@@ -68,11 +84,18 @@ ORDER BY block LIMIT $5::integer
 
 -- name: due_series
 -- params: exchange text, now timestamptz
--- Series with an open gap or a look that is due.
+-- Series with an open gap or a look that is due; of each only the earliest look is read.
 SELECT due.symbol, due.timeframe
 FROM (SELECT symbol, timeframe FROM candle_gaps WHERE exchange = $1::text AND repaired_at IS NULL AND next_attempt_at <= $2::timestamptz
       UNION
-      SELECT symbol, timeframe FROM candle_coverage WHERE exchange = $1::text AND look_at <= $2::timestamptz) AS due
+      SELECT f.symbol, f.timeframe
+      FROM series_figures f
+      CROSS JOIN LATERAL (
+          SELECT c.look_at FROM candle_coverage c
+          WHERE c.exchange = f.exchange AND c.symbol = f.symbol AND c.timeframe = f.timeframe AND c.look_at IS NOT NULL
+          ORDER BY c.look_at LIMIT 1
+      ) AS earliest
+      WHERE f.exchange = $1::text AND earliest.look_at <= $2::timestamptz) AS due
 LEFT JOIN market_series s ON s.exchange = $1::text AND s.symbol = due.symbol AND s.timeframe = due.timeframe
 WHERE s.derived_from IS NULL
 ORDER BY due.symbol, due.timeframe

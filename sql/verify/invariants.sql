@@ -110,3 +110,39 @@ FROM (SELECT 'market_data_job_runs ' || id AS place, error_message AS words FROM
       UNION ALL SELECT 'market_data_jobs ' || id, last_error FROM market_data_jobs
       UNION ALL SELECT 'candle_gaps ' || id, last_error FROM candle_gaps) AS s
 WHERE s.words ~* '(postgres(ql)?://[^ ]*:[^ *]+@|api[-_]?(key|secret)=|bearer )'
+
+-- name: i19_figures
+-- params:
+-- The figures that readers are shown are what the ledger adds up to.
+WITH counted AS (
+    SELECT exchange, symbol, timeframe, count(*) AS blocks, sum(marketd_size(answered)) AS answered, sum(stored) AS stored,
+           sum(marketd_size(empty_once * answered)) AS empty_once, min(lower(answered)) AS answered_start, max(upper(answered)) AS answered_end
+    FROM candle_coverage GROUP BY exchange, symbol, timeframe
+)
+SELECT exchange, symbol, timeframe, marketd_open_time(timeframe, least(c.answered_start, f.answered_start)) AS start_time,
+       marketd_open_time(timeframe, greatest(c.answered_end, f.answered_end)) AS end_time,
+       'its figures are not what the ledger adds up to: the owner of the tables may run SELECT marketd_count_figures()' AS problem
+FROM counted c
+FULL JOIN series_figures f USING (exchange, symbol, timeframe)
+WHERE (coalesce(c.blocks, 0), coalesce(c.answered, 0), coalesce(c.stored, 0), coalesce(c.empty_once, 0), c.answered_start, c.answered_end)
+      IS DISTINCT FROM (f.blocks, f.answered, f.stored, f.empty_once, f.answered_start, f.answered_end)
+
+-- name: i20_run_figures
+-- params:
+-- The hours of the run figures are what the runs that have ended add up to.
+WITH counted AS (
+    SELECT j.exchange, date_trunc('hour', r.started_at, 'UTC') AS hour, count(*) FILTER (WHERE r.status = 'success') AS success,
+           count(*) FILTER (WHERE r.status = 'partial') AS partial, count(*) FILTER (WHERE r.status = 'failed') AS failed,
+           count(*) FILTER (WHERE r.status = 'interrupted') AS interrupted, count(*) FILTER (WHERE r.status = 'skipped') AS skipped,
+           sum(r.candles_inserted) AS candles
+    FROM market_data_job_runs r JOIN market_data_jobs j ON j.id = r.job_id
+    WHERE r.status <> 'running' AND r.started_at IS NOT NULL
+    GROUP BY 1, 2
+)
+SELECT exchange, NULL::text AS symbol, NULL::text AS timeframe, hour AS start_time, hour + interval '1 hour' AS end_time,
+       'its figures are not what the runs add up to: the owner of the tables may run SELECT marketd_count_figures()' AS problem
+FROM counted c
+FULL JOIN run_figures f USING (exchange, hour)
+WHERE (coalesce(c.success, 0), coalesce(c.partial, 0), coalesce(c.failed, 0), coalesce(c.interrupted, 0), coalesce(c.skipped, 0),
+       coalesce(c.candles, 0))
+      IS DISTINCT FROM (f.success, f.partial, f.failed, f.interrupted, f.skipped, f.candles)

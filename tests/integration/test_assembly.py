@@ -36,7 +36,16 @@ async def lose_the_lease(dsn: str, events: Events) -> None:
         asyncio.timeout(20),
         Database(dsn) as opened,
         Transport(clock) as transport,
-        assembly.lane("bitfinex", config, opened, transport, clock, events, Progress(), kind="command"),
+        assembly.lane(
+            "bitfinex",
+            config,
+            opened,
+            transport,
+            clock,
+            events,
+            Progress(),
+            leases=assembly.leases_of(opened, "command"),
+        ),
     ):
         async with opened.session() as connection:
             await connection.execute("UPDATE exchange_leases SET epoch = epoch + 1")

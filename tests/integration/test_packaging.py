@@ -1,7 +1,9 @@
 """What is shipped for operators works as it says."""
 
 import asyncio
+import os
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
@@ -39,3 +41,44 @@ async def test_the_setup_script_makes_a_database_that_its_owner_can_migrate(serv
         await cleaning.execute("DROP DATABASE shop WITH (FORCE)")
     finally:
         await cleaning.close()
+
+
+async def test_the_containers_database_knows_the_passwords_that_are_made_for_it(
+    server: str, pg_bin_dir: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "container"
+    folder.mkdir()
+    for name in ("secrets.sh", "passwords.sh"):
+        (folder / name).write_bytes((ROOT / "packaging/container" / name).read_bytes())
+
+    async def run(name: str, **more: str) -> tuple[int | None, str]:
+        environ = {"PATH": f"{pg_bin_dir}:{os.environ['PATH']}", **more}
+        process = await asyncio.create_subprocess_exec(
+            "bash", str(folder / name), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=environ
+        )
+        said, _ = await process.communicate()
+        return process.returncode, said.decode()
+
+    assert (await run("secrets.sh"))[0] == 0
+    code, said = await run("secrets.sh")
+    assert code == 1
+    assert "is there already" in said
+    admin = await asyncpg.connect(server.replace("///marketd?", "///postgres?"))
+    there = {row[0] for row in await admin.fetch("SELECT rolname FROM pg_roles")}
+    made = sorted({"marketd_owner", "marketd_daemon"} - there)
+    try:
+        for role in made:
+            await admin.execute(f"CREATE ROLE {role}")
+        reached = {key: values[0] for key, values in parse_qs(urlsplit(server).query).items()}
+        place = {"PGHOST": reached["host"], "PGDATABASE": "postgres", "POSTGRES_USER": reached["user"]}
+        code, said = await run("passwords.sh", SECRETS=str(folder / "secrets"), **place)
+        assert (code, said) == (0, "")
+        known = await admin.fetchval(
+            "SELECT count(*) FROM pg_authid WHERE rolname IN ('marketd_owner', 'marketd_daemon')"
+            " AND rolpassword LIKE 'SCRAM-SHA-256$%'"
+        )
+        assert known == 2
+    finally:
+        for role in made:
+            await admin.execute(f"DROP ROLE {role}")
+        await admin.close()

@@ -208,7 +208,7 @@ async def test_no_query_counts_candles(rows: Rows) -> None:
     await rows.connection.execute("ANALYZE")
     await rows.connection.execute("SET enable_seqscan = off")
     explain = "EXPLAIN (ANALYZE, FORMAT JSON) " + sql("report_series")
-    plan = json.loads(await rows.connection.fetchval(explain, *[None] * 6, 10))
+    plan = json.loads(await rows.connection.fetchval(explain, *([part] for part in BTC)))
     read = [node for node in _nodes(plan[0]["Plan"]) if node.get("Relation Name") == "candles"]
     assert read
     assert all("Index" in node["Node Type"] and node["Actual Rows"] <= 1 for node in read)
@@ -277,6 +277,7 @@ async def test_jobs_with_their_last_run(rows: Rows, reports: Reports) -> None:
     assert (found[0].running, found[0].paused, found[0].paused_until_ms) == (True, True, None)
     assert (found[1].last_run, found[1].running, found[1].paused) == (None, False, False)
     assert [figures.id for figures in await reports.jobs(cursor=job)] == [order]
+    assert [figures.id for figures in await reports.jobs(at_work=True)] == [job]
     assert await reports.jobs("kraken") == ()
 
 

@@ -6,8 +6,12 @@ import asyncpg
 import pytest
 
 from marketd.clock import ScaledClock
-from marketd.model import JobRow, JobType, RunStatus, Series
+from marketd.model import JobRow, JobType, RunStatus, Series, Tally
 from marketd.rehearsal.market import synthetic
+from marketd.store.leases import Leases
+from marketd.store.orders import OrderRow, Orders
+from marketd.store.runs import Runs
+from marketd.store.session import Database
 from tests.harness import bench
 
 DAY = 86_400_000
@@ -47,6 +51,40 @@ async def test_the_runtime_role_works(database: str, owner: "asyncpg.Connection[
         assert await b.violations() == {}
 
 
+async def test_the_runtime_role_keeps_auto_rows_notes_refusals_and_carries_out_orders(
+    database: str, owner: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    insert = "INSERT INTO market_data_jobs (exchange, symbol, timeframe, job_type) VALUES ($1, $2, $3, $4) RETURNING id"
+    cause = await owner.fetchval(insert, "bitfinex", "BTCUSD", "1m", "continuous")
+    bad = await owner.fetchval(insert, "nowhere", "BTCUSD", "1m", "continuous")
+    async with Database(await login(owner, database, "marketd_run")) as opened:
+        runs, orders = Runs(opened), Orders(opened)
+        digest = await runs.jobs_digest()
+        await runs.keep_auto([cause], [], [])
+        await runs.keep_auto([cause], [], [])
+        assert await runs.jobs_digest() != digest
+        auto = [row for row in await runs.backfill_rows() if row["origin"] == "auto"]
+        assert [(row["caused_by"], row["enabled"]) for row in auto] == [(cause, True)], "several daemons make one"
+        await runs.keep_auto([], [], [auto[0]["id"]])
+        assert [(row["enabled"], row["status"]) for row in await runs.backfill_rows()] == [(False, "not needed")]
+        await runs.note_refused({bad: "unknown exchange"})
+        assert await owner.fetchval("SELECT last_error FROM market_data_jobs WHERE id = $1", bad) == "unknown exchange"
+
+        lease = await Leases(opened, "here", "daemon").take("bitfinex")
+        given = [await orders.give(OrderRow(*BTC, JobType.BACKFILL, refetch=True)) for _ in range(3)]
+        assert [(row["id"], row["begun"]) for row in await orders.open("bitfinex")] == [(id, False) for id in given]
+        run = (await runs.begin("bitfinex", [(given[0], 1000)], lease.epoch))[given[0]]
+        await orders.withdraw([given[1]])
+        states = await orders.follow(given)
+        assert [(states[id].status, states[id].ended) for id in given] == [
+            (RunStatus.RUNNING, False), (None, True), (None, False),
+        ]  # fmt: skip
+        await runs.finish(run, RunStatus.SUCCESS, None, Tally(requests=3, inserted=5))
+        state = (await orders.follow(given))[given[0]]
+        assert (state.status, state.tally.inserted, state.waiting) == (RunStatus.SUCCESS, 5, False)
+        assert [row["id"] for row in await orders.open("bitfinex")] == [given[2]]
+
+
 @pytest.mark.parametrize(
     "forbidden",
     [
@@ -61,6 +99,10 @@ async def test_the_runtime_role_works(database: str, owner: "asyncpg.Connection[
         "CREATE TABLE mine (x int)",
         "INSERT INTO market_data_jobs (exchange, job_type) VALUES ('bitfinex', 'backfill')",
         "UPDATE marketd_schema SET version = 9",
+        "UPDATE series_figures SET stored = 0",
+        "DELETE FROM series_figures",
+        "UPDATE run_figures SET failed = 0",
+        "SELECT marketd_count_figures()",
     ],
 )
 async def test_the_runtime_role_may_not(
@@ -94,7 +136,14 @@ async def test_the_reader_reads_and_does_nothing_else(
 ) -> None:
     connection = await asyncpg.connect(await login(owner, database, "marketd_read"))
     try:
-        for table in ("candles", "candle_coverage_times", "candle_gaps", "market_data_jobs", "market_data_job_runs"):
+        for table in (
+            "candles",
+            "candle_coverage_times",
+            "series_figures",
+            "candle_gaps",
+            "market_data_jobs",
+            "market_data_job_runs",
+        ):
             assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute("INSERT INTO market_series VALUES ('a', 'b', '1m')")

@@ -111,6 +111,20 @@ class TestCandles:
     def test_an_empty_page_has_no_rows(self, body: bytes) -> None:
         assert read(body) == Rows([], [], [], [], [], [], [])
 
+    @pytest.mark.parametrize("count", [1, 249, 250, 251, 1003])
+    def test_a_page_of_any_length_is_read_whole(self, count: int) -> None:
+        rows = [[60_000 * number, 1.5, 2, 3, 1, number] for number in range(count)]
+        read = BITFINEX.read_candles(json.dumps(rows, separators=(",", ":")).encode())
+        assert (read.open_ms, read.volume) == ([row[0] for row in rows], [row[5] for row in rows])
+
+    @pytest.mark.parametrize("at", [0, 249, 250, 400])
+    @pytest.mark.parametrize("wrong", [b"[1,2],[3]", b"1,2,3,4,5,6],[[7]]", b"60000,1,2,3,1", b"1]],[[1,2,3,4,5,6"])
+    def test_a_mistake_anywhere_in_a_long_page_is_found(self, at: int, wrong: bytes) -> None:
+        rows = [b"%d,1,2,3,1,5" % (60_000 * number) for number in range(401)]
+        rows[at] = wrong
+        with pytest.raises(BadReply):
+            BITFINEX.read_candles(b"[[" + b"],[".join(rows) + b"]]")
+
     def test_blanks_between_values_do_not_matter(self) -> None:
         assert read(b" [ [ 60000 ,\t2, 3,4 ,1,9 ]\r\n, [120000,2,3,4,1,8] ] ") == read(
             b"[[60000,2,3,4,1,9],[120000,2,3,4,1,8]]"

@@ -8,7 +8,7 @@ from marketd.clock import ScaledClock
 from marketd.errors import BadReply
 from marketd.exchanges import exchange
 from marketd.exchanges.facts import Reply, Request
-from marketd.fetcher import Asking, Fetcher
+from marketd.fetcher import Asking, Circuit, CircuitOpen, Fetcher
 from marketd.model import Ask, Claim, Drop
 from marketd.ports import Events
 from tests.toy import FRAME, SERIES
@@ -78,3 +78,52 @@ async def test_a_page_that_is_used_is_not() -> None:
     answer = await asking(body((1, 5), (20, 5)), heard).answer(ASK)
     assert (answer.rows.size, answer.drops[Drop.OUTSIDE]) == (1, 1)
     assert heard.refused == []
+
+
+class TestCircuit:
+    def opened(self) -> Circuit:
+        circuit = Circuit()
+        for _ in range(7):
+            assert not circuit.failed(NOW_MS, NOW_MS)
+        assert circuit.failed(NOW_MS, NOW_MS)
+        return circuit
+
+    def test_opens_after_repeated_failures_and_one_try_decides(self) -> None:
+        circuit = self.opened()
+        assert circuit.closed_to(NOW_MS + 29_999)
+        assert not circuit.closed_to(NOW_MS + 30_000)
+        assert circuit.try_begun()
+        assert circuit.closed_to(NOW_MS + 30_001), "the others wait for what comes of it"
+        assert circuit.failed(NOW_MS + 30_000, NOW_MS + 31_000)
+        circuit.try_ended()
+        assert circuit.open_until_ms == NOW_MS + 31_000 + 60_000, "one failed try is one step"
+        assert circuit.closed_to(NOW_MS + 90_000)
+
+    def test_failures_of_requests_that_were_under_way_when_it_opened_say_nothing_new(self) -> None:
+        circuit = self.opened()
+        until_ms = circuit.open_until_ms
+        for _ in range(20):
+            assert not circuit.failed(NOW_MS - 10, NOW_MS + 5)
+        assert circuit.open_until_ms == until_ms
+
+    def test_a_success_closes_it_and_a_try_that_was_given_up_leaves_the_next_one_free(self) -> None:
+        circuit = self.opened()
+        assert circuit.try_begun()
+        circuit.try_ended()
+        assert not circuit.closed_to(NOW_MS + 30_000)
+        circuit.succeeded()
+        assert not circuit.closed_to(NOW_MS)
+        assert not circuit.try_begun()
+
+
+async def test_while_one_request_tries_a_failed_exchange_the_others_are_not_sent() -> None:
+    one = asking(b"[]", Heard())
+    circuit = one.fetcher.circuit
+    for _ in range(8):
+        circuit.failed(NOW_MS - 60_000, NOW_MS - 60_000)
+    circuit.try_begun()
+    with pytest.raises(CircuitOpen):
+        await one.answer(ASK)
+    circuit.try_ended()
+    await one.answer(ASK)
+    assert circuit.open_until_ms is None

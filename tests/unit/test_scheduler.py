@@ -72,9 +72,9 @@ class Rows:
         self._answer()
         self.finished.append((run, status, error))
         self.running = {job: one for job, one in self.running.items() if one != run}
+        await self.note.wait()
 
     async def note_job(self, job: int, status: str, error: str | None) -> None:
-        await self.note.wait()
         self.noted.append((job, status, error))
 
     async def open(self, exchange: str) -> Sequence[dict[str, Any]]:
@@ -121,9 +121,9 @@ class Works:
             await asyncio.sleep(0)
         return self.outcome
 
-    async def unfinished(self, series: Series, order: Order, closed_ms: int) -> bool:
-        self.asked += 1
-        return self.left > 0
+    async def unfinished(self, orders: Sequence[tuple[Order, int]]) -> list[bool]:
+        self.asked += len(orders)
+        return [self.left > 0 for _ in orders]
 
 
 @dataclass
@@ -226,6 +226,19 @@ async def test_what_was_missed_is_caught_up_once(stage: Stage) -> None:
     await stage.pass_minutes(1)
     assert [at - NOON for _, at in stage.rows.begun] == [5 * MINUTE, 35 * MINUTE]
     assert stage.heard.outcomes == ["run", "late"]
+
+
+async def test_a_host_that_slept_catches_up_once_or_not_at_all_as_the_job_wants_it(stage: Stage) -> None:
+    stage.works.gate.set()
+    stage.scheduler.take(jobs(job(1), job(2, catch_up="none")))
+    await stage.pass_minutes(6)
+    stage.clock.ms += 8 * 60 * MINUTE
+    await stage.pass_minutes(1)
+    assert [number for number, _ in stage.rows.begun] == [1, 2, 1]
+    assert stage.rows.begun[-1] == (1, NOON + 485 * MINUTE), "the latest of those it slept through"
+    assert stage.heard.outcomes == ["run", "run", "late"]
+    await stage.pass_minutes(5)
+    assert [number for number, _ in stage.rows.begun] == [1, 2, 1, 1, 2]
 
 
 async def test_a_clock_set_back_fires_nothing_twice(stage: Stage) -> None:

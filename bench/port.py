@@ -1,0 +1,136 @@
+"""``python -m bench.port``: how long the port takes to answer, beside years of candles and while a backfill runs.
+
+The paths are asked from another process, which notices whatever holds up the event loop; the backfill works in the loop
+of the port, as in the daemon, and at the exchange's own budget.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import uvloop
+
+from bench import stock, work
+from marketd.assembly import ready_schema
+from marketd.cli.start import share_time
+from marketd.clock import SystemClock
+from marketd.config import Config, build, read_text
+from marketd.embedded import EmbeddedPostgres
+from marketd.jobset import JobSet
+from marketd.metrics import Metrics
+from marketd.model import Series
+from marketd.pulse import Pulse
+from marketd.standing import Standing
+from marketd.store.queries import sql
+from marketd.store.reports import Reports
+from marketd.store.session import Database
+from marketd.web import Port
+
+PATHS = (
+    "/health", "/system/health", "/system/status", "/ingestion/status?symbol=BENCH0&timeframe=1m", "/ingestion/status",
+    "/gaps", "/gaps/summary", "/jobs", "/metrics",
+)  # fmt: skip
+TIMES = 300
+DAYS, DAYS_LARGE = 72, 724
+SEED, SILENT, BACKFILL_DAYS = 1, 0.02, 365
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long a path took to answer ``TIMES`` times."""
+
+    path: str
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+def _standing(config: Config) -> Standing:
+    """What a daemon that works on the stock would know."""
+    clock = SystemClock()
+    objectives = {Series("bitfinex", symbol, "1m"): 480.0 for symbol in stock.SYMBOLS}
+    return Standing(
+        clock, clock.now_ms(), config.budgets, Pulse(time.monotonic), 60.0, loaded=True,
+        job_set=JobSet(tracked=frozenset(objectives), objectives=objectives),
+    )  # fmt: skip
+
+
+@asynccontextmanager
+async def _port(config: Config, dsn: str) -> AsyncIterator[Port]:
+    standing, metrics = _standing(config), Metrics()
+    metrics.know(["bitfinex"], dict(standing.objectives()))
+    async with (
+        Database(dsn, size=2, application="marketd port") as readers,
+        Port("127.0.0.1:0", Reports(readers), standing, metrics.registry) as port,
+    ):
+        yield port
+
+
+async def _backfill(config: Config, dsn: str) -> None:
+    """Until cancelled: from the empty hand to the last page, then all of it again."""
+    async with Database(dsn, prepare=sql("page_table")) as database:
+        while True:
+            await work.backfill("beside the port", config, database, refetch=True)
+
+
+async def _polled(address: str) -> list[Timing]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.poll", address, str(TIMES), *PATHS, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    return [_timing(path, took) for path, took in json.loads(out).items()]
+
+
+def _timing(path: str, took_ms: list[float]) -> Timing:
+    ordered = sorted(took_ms)
+    return Timing(path, ordered[len(ordered) // 2], ordered[len(ordered) * 99 // 100], ordered[-1])
+
+
+async def measure(dsn: str) -> list[Timing]:
+    """The timings with the database at ``dsn``, which is filled already."""
+    async with work.exchange(SEED, BACKFILL_DAYS, SILENT) as base_url:
+        environ = {"DATABASE_URL": dsn, "MARKETD_EXCHANGES__BITFINEX__BASE_URL": base_url}
+        config = build("", environ, None, read_text)
+        async with _port(config, dsn) as port, asyncio.TaskGroup() as group:
+            backfill = group.create_task(_backfill(config, dsn))
+            timings = await _polled(port.address)
+            backfill.cancel()
+    return timings
+
+
+async def _filled_and_measured(folder: Path, days: int) -> tuple[int, list[Timing]]:
+    async with EmbeddedPostgres(folder / "pg") as server:
+        await ready_schema(server.dsn, migrate=True)
+        candles = await stock.fill(server.dsn, days, lambda said: print(said, file=sys.stderr))
+        return candles, await measure(server.dsn)
+
+
+def _table(candles: int, timings: list[Timing]) -> str:
+    lines = [f"{f'{candles} candles, a backfill running':<48}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}"]
+    lines += [f"{one.path:<48}{one.p50_ms:>9.1f}{one.p99_ms:>9.1f}{one.max_ms:>9.1f}" for one in timings]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--large", action="store_true", help="beside ten million candles instead of one")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    share_time()
+    with tempfile.TemporaryDirectory(prefix="marketd-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # as root, the server runs as another user
+        candles, timings = uvloop.run(_filled_and_measured(folder, DAYS_LARGE if given.large else DAYS))
+    shape = {"candles": candles, "timings": [asdict(one) for one in timings]}
+    print(json.dumps(shape) if given.json else _table(candles, timings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""A database of years: what the port is asked about while its answers are timed.
+
+The server makes it by itself: series of minutes in which every fifth interval or so is empty, with the jobs, runs and
+gaps that gather beside so many candles.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import asyncpg
+
+from bench.work import DAY_MS, START_MS
+from marketd.store.queries import parse
+
+SYMBOLS = [f"BENCH{number}" for number in range(12)]
+_GAPS = {"stock_closed_gaps": 50_000, "stock_open_gaps": 500}
+_PATIENCE_S = 3600
+
+_SQL = {query.name: query.sql for query in parse(Path(__file__).with_suffix(".sql").read_text(), "stock")}
+
+
+async def fill(dsn: str, blocks: int, tell: Callable[[str], None]) -> int:
+    """Put a series of so many days of minutes for each of ``SYMBOLS`` into the migrated database; candles stored."""
+    first = START_MS // DAY_MS
+    connection = await asyncpg.connect(dsn, command_timeout=_PATIENCE_S)
+    try:
+        await connection.execute(_SQL["stock_jobs"])
+        await connection.execute(_SQL["stock_runs"])
+        for symbol in SYMBOLS:
+            tell(f"filling {symbol}")
+            await connection.execute(_SQL["stock_series"], symbol, first)
+            await connection.execute(_SQL["stock_candles"], symbol, first, blocks)
+            await connection.execute(_SQL["stock_ledger"], symbol, first, blocks)
+            for name, count in _GAPS.items():
+                await connection.execute(_SQL[name], symbol, first, count // len(SYMBOLS))
+        await connection.execute("VACUUM ANALYZE")
+        return int(await connection.fetchval("SELECT sum(stored) FROM candle_coverage"))
+    finally:
+        await connection.close()
