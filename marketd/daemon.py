@@ -17,7 +17,7 @@ from marketd.bulletin import ACCEPTED, REFUSED, Bulletin, News, Verdict, folders
 from marketd.changes import reopened
 from marketd.clock import Clock
 from marketd.config import Config
-from marketd.errors import Busy, DatabaseUnavailable, StoreError, leaf
+from marketd.errors import Busy, DatabaseUnavailable, LeaseLost, StoreError, leaf
 from marketd.exchanges import EXCHANGES
 from marketd.gauges import Gauges
 from marketd.jobset import JobSet
@@ -269,6 +269,8 @@ class _Service:
         while not self.standing.draining:
             try:
                 await self._exchange(name)
+            except LeaseLost as error:
+                log.warning("lease lost", extra={"fields": {"exchange": name, "reason": str(error)}})
             except (Busy, StoreError) as error:
                 fields = {"exchange": name, "reason": str(error), "once": f"standby {name}"}
                 log.info("standing by", extra={"fields": fields})

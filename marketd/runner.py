@@ -57,12 +57,16 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended; ``errors`` names each series that failed and why, ``note`` what ended the run as a whole."""
+    """How a run ended; ``errors`` names each series that failed and why, ``note`` what ended the run as a whole.
+
+    ``cut_off``: the database went away, which says nothing of the job: it need not wait before it is tried again.
+    """
 
     status: RunStatus
     tally: Tally
     errors: tuple[tuple[Series, MarketdError], ...] = ()
     note: str | None = None
+    cut_off: bool = False
 
     @property
     def error(self) -> str | None:

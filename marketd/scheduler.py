@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from marketd.clock import Clock
 from marketd.cron import CronTable
-from marketd.errors import ConfigError, ExchangeError, LeaseLost, MarketdError, StoreError
+from marketd.errors import ConfigError, DatabaseUnavailable, ExchangeError, LeaseLost, MarketdError, StoreError
 from marketd.fetcher import Asking
 from marketd.jobs import job_from_row
 from marketd.jobset import JobSet
@@ -36,6 +36,7 @@ _OWN_WORK_MS = 10_000  # how often work that falls due by itself is looked for
 _BACKOFF_MS = (60_000, 300_000, 900_000, 3_600_000)
 _LEARN_AGAIN_S = 30.0
 _ORDERS_EVERY_S = 1.0
+_LEAVE_STEP_S = 0.05
 _LATE_MS = 60_000  # a firing seen later than this was missed: the host slept, or its clock was set forward
 _AT_ONCE = 16  # runs of one exchange and job type that are under way together; the budget decides who is served
 
@@ -205,6 +206,9 @@ class Scheduler:
                 await self.clock.sleep(LONGEST_PAUSE_S if behind else self._pause_s())
             learning.cancel()
             await heeding
+            while self._running:  # a run may wait long for its turn at the budget: that is no hang
+                self.turned()
+                await self.clock.sleep(_LEAVE_STEP_S)
             for queue in self._queues.values():
                 await queue.join()
             for worker in workers:
@@ -404,7 +408,7 @@ class Scheduler:
         finally:
             del self._running[job.id]
             self._orders.discard(job.id)
-        if not task.by_hand:
+        if not task.by_hand and not outcome.cut_off:
             retry = self._retries.setdefault(job.id, _Retry())
             retry.failures = 0 if outcome.status is RunStatus.SUCCESS else retry.failures + 1
             wait_ms = _BACKOFF_MS[min(max(retry.failures, 1), len(_BACKOFF_MS)) - 1]
@@ -420,7 +424,8 @@ class Scheduler:
         except LeaseLost:
             raise
         except MarketdError as error:
-            return Outcome(RunStatus.FAILED, account.tally, note=str(error))
+            away = isinstance(error, DatabaseUnavailable)
+            return Outcome(RunStatus.FAILED, account.tally, note=str(error), cut_off=away)
         except Exception as error:  # the one handler for what nobody expected: the run fails, the daemon lives
             log.exception("run failed unexpectedly", extra={"fields": {"job": job.id}})
             return Outcome(RunStatus.FAILED, account.tally, note=f"unexpected {type(error).__name__}: {error}")

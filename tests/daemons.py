@@ -12,6 +12,7 @@ import aiohttp
 from marketd.clock import ScaledClock
 from marketd.config import Config, build, read_text
 from marketd.daemon import Daemon
+from marketd.notify import Notifier
 
 JOBS = """
 [[jobs]]
@@ -36,8 +37,9 @@ schedule = "0 * * * *"
 
 @asynccontextmanager
 async def running(
-    dsn: str, folder: Path, base_url: str, clock: ScaledClock, *, jobs: str = JOBS, name: str = "one"
-) -> AsyncIterator[Daemon]:
+    dsn: str, folder: Path, base_url: str, clock: ScaledClock, *, jobs: str = JOBS, name: str = "one",
+    notifier: Notifier | None = None,
+) -> AsyncIterator[Daemon]:  # fmt: skip
     """A daemon on ``dsn``; it reads ``folder/marketd.toml`` and ``folder/jobs.toml`` at the start and at reloads."""
     config, run_dir = folder / "marketd.toml", folder / f"run-{name}"
     (folder / "jobs.toml").write_text(jobs)
@@ -53,7 +55,7 @@ async def running(
     def load() -> Config:
         return build(config.read_text(), environ, config, read_text)
 
-    daemon = Daemon(load, clock, environ={"MARKETD_RUN_DIR": str(run_dir)})
+    daemon = Daemon(load, clock, notifier or Notifier({}), environ={"MARKETD_RUN_DIR": str(run_dir)})
     async with asyncio.TaskGroup() as group:
         task = group.create_task(daemon.run())
         async with asyncio.timeout(20):

@@ -101,9 +101,12 @@ def root(ctx: click.Context, debug: bool) -> None:
         signal.signal(signal.SIGHUP, app.on_hangup)
 
 
-def main(argv: Sequence[str] | None = None, prog: str = "marketd") -> int:
-    """Run one command; returns the exit code. ``argv`` are its words, those of the process by default."""
-    app = App(on_hangup=_ignore_hangup())
+def main(argv: Sequence[str] | None = None, prog: str = "marketd", on_hangup: Any = None) -> int:
+    """Run one command; returns the exit code. ``argv`` are its words, those of the process by default.
+
+    ``on_hangup`` is what SIGHUP did, where the caller ignores it already.
+    """
+    app = App(on_hangup=_ignore_hangup() if on_hangup is None else on_hangup)
     try:
         code = root.main(args=None if argv is None else list(argv), prog_name=prog, standalone_mode=False, obj=app)
         sys.stdout.flush()

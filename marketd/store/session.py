@@ -23,6 +23,7 @@ Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 _ACQUIRE_S = 5
 _CLOSE_S = 3
+_CONNECT_EVERY_S = 1.0
 _SETTINGS = {
     "timezone": "UTC",
     "statement_timeout": "25000",
@@ -71,6 +72,8 @@ class Database:
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         # Who waits for others of this process must not take it for a database that is out of reach.
         self._places = asyncio.Semaphore(size)
+        self._failure: OSError | asyncpg.PostgresError | None = None
+        self._connect_again_s = 0.0
 
     @property
     def where(self) -> str:
@@ -123,7 +126,7 @@ class Database:
         connection: Connection | None = None
         async with self._places:
             try:
-                connection = await self._pool.acquire(timeout=_ACQUIRE_S)
+                connection = await self._acquire(self._pool)
                 yield connection
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
                 _reraise_cancellation(error)
@@ -131,6 +134,19 @@ class Database:
             finally:
                 if connection is not None:
                     await self._release(connection)
+
+    async def _acquire(self, pool: "asyncpg.Pool[asyncpg.Record]") -> Connection:
+        """However many sessions wait for a server that is away, it is tried once a second; the others fail at once."""
+        began_s = asyncio.get_running_loop().time()
+        if self._failure is not None and began_s < self._connect_again_s and not pool.get_idle_size():
+            raise self._failure.with_traceback(None)
+        try:
+            connection = await pool.acquire(timeout=_ACQUIRE_S)
+        except (OSError, asyncpg.PostgresError) as error:
+            self._failure, self._connect_again_s = error, began_s + _CONNECT_EVERY_S
+            raise
+        self._failure = None
+        return connection
 
     async def _release(self, connection: Connection) -> None:
         if self._pool is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from marketd.clock import at
 from marketd.figures import Bucket, DayFigures, GapFigures, JobFigures, RunFigures, SeriesFigures
-from marketd.model import Series
+from marketd.model import Cause, Series
 from marketd.web.status import ExchangeStatus, JobStatus, Status
 
 Shape = dict[str, Any]
@@ -71,6 +71,13 @@ def nothing_of(which: Series) -> Shape:
         "empty_intervals": 0,
         "last_run": None,
         "last_success": None,
+        "derived_from": None,
+        "answered_until": None,
+        "completeness_ratio": None,
+        "unknown_intervals": 0,
+        "missing_intervals": {cause.value: 0 for cause in Cause},
+        "empty_once_intervals": 0,
+        "next_look_at": None,
     }
 
 

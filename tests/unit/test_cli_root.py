@@ -76,7 +76,7 @@ def test_a_mistake_beside_an_expected_error_is_not_hidden(
         (["--config", "a", "status", "--config", "b"], "--config is given 2 times"),
         (["status", "--json", "--json"], "--json is given 2 times"),
         (["status", "surplus"], "unexpected extra argument"),
-        (["jobs", "frobnicate"], "unknown command 'frobnicate'; known are add list enable disable"),
+        (["jobs", "frobnicate"], "unknown command 'frobnicate'; known are add list run enable disable"),
         (["gaps", "--limit", "0"], "0 is not in the range"),
         (["gaps", "--cause", "boredom"], "'boredom' is not one of 'not_asked'"),
     ],

@@ -308,6 +308,31 @@ async def test_a_backfill_is_due_until_it_is_finished_and_then_left_alone(stage:
     assert stage.works.asked == 4, "another range is looked at anew"
 
 
+@pytest.mark.parametrize(("failure", "at_once"), [(DatabaseUnavailable("away"), True), (Unreachable("gone"), False)])
+async def test_a_run_that_the_database_cut_off_need_not_wait_before_the_next_one(
+    stage: Stage, failure: Exception, at_once: bool
+) -> None:
+    stage.works.failure, stage.works.left = failure, 99
+    stage.scheduler.take(jobs(Job(1, "bitfinex", "BTCUSD", "1m", JobType.BACKFILL, None, created_ms=NOON)))
+    await stage.pass_minutes(0.5)
+    assert (stage.works.began > 1) is at_once, "looked for every ten seconds, or a minute after a failure of its own"
+
+
+async def test_a_scheduler_that_waits_for_its_runs_to_end_is_alive(stage: Stage) -> None:
+    turns: list[int] = []
+    stage.scheduler.turned = lambda: turns.append(stage.clock.ms)
+    stage.rows.note.clear()
+    await stage.pass_minutes(6)
+    stage.scheduler.stop()
+    await stage.pass_minutes(2)
+    assert stage.task is not None
+    assert not stage.task.done()
+    assert turns[-1] > NOON + 7 * MINUTE
+    stage.rows.note.set()
+    async with asyncio.timeout(5):
+        await stage.task
+
+
 async def test_turns_are_told_and_those_that_fail_by_the_kind_of_failure(stage: Stage) -> None:
     await stage.pass_minutes(1)
     assert set(stage.heard.turns) == {"bitfinex"}

@@ -1,0 +1,79 @@
+"""A TCP address in front of the private PostgreSQL: it can be cut and mended, and counts who comes."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import parse_qs, urlsplit
+
+
+class Wire:
+    """``dsn`` leads through it; ``attempts`` are the times (monotonic, s) at which a connection was begun."""
+
+    def __init__(self, behind: str) -> None:
+        parts = urlsplit(behind)
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        self._path = f"{query['host']}/.s.PGSQL.{query['port']}"
+        self._name = f"{query['user']}@127.0.0.1:{{}}{parts.path}"
+        self._ends: set[asyncio.StreamWriter] = set()
+        self._whole = True
+        self._port = 0
+        self.attempts: list[float] = []
+
+    @property
+    def dsn(self) -> str:
+        return f"postgresql://{self._name.format(self._port)}"
+
+    def cut(self) -> None:
+        """What is connected is reset, and so is whoever comes from now on."""
+        self._whole = False
+        for end in self._ends:
+            end.transport.abort()
+
+    def mend(self) -> None:
+        self._whole = True
+
+    @asynccontextmanager
+    async def laid(self) -> AsyncIterator["Wire"]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+            self.cut()
+            await server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.attempts.append(time.monotonic())
+        self._ends.add(writer)
+        try:
+            if self._whole:
+                await self._carry_both(reader, writer)
+        except OSError:
+            pass  # the server is away
+        finally:
+            self._ends.discard(writer)
+            writer.transport.abort()
+
+    async def _carry_both(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, forth = await asyncio.open_unix_connection(self._path)
+        self._ends.add(forth)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_carry(reader, forth))
+                group.create_task(_carry(back, writer))
+        finally:
+            self._ends.discard(forth)
+            forth.transport.abort()
+
+
+async def _carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    """All that comes, until either end is gone: then the other one goes too."""
+    try:
+        while data := await source.read(65_536):
+            sink.write(data)
+            await sink.drain()
+    except OSError:
+        pass
+    sink.close()
