@@ -24,11 +24,12 @@ def order_row(series: Series, order: Order) -> OrderRow:
 
 @dataclass(slots=True)
 class HandedOver:
-    """``jobs`` maps each series that has not ended to the row of its order."""
+    """``jobs`` maps each series that has not ended to the row of its order; ``begun``: one of them was at work."""
 
     jobs: dict[Series, int]
     rows: Orders
     progress: Progress
+    begun: bool = False
     _planned: dict[Series, int] = field(default_factory=dict)
 
     @classmethod
@@ -42,6 +43,7 @@ class HandedOver:
         ended = []
         for series, number in list(self.jobs.items()):
             state = states[number]
+            self.begun |= state.run_id is not None
             self._tell(series, state)
             if state.ended:
                 ended.append((series, state))

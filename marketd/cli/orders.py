@@ -28,6 +28,7 @@ from marketd.transport import Transport
 from marketd.walker import Account
 
 _LOOK_EVERY_S = 0.5
+_PATIENT_LOOKS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +122,15 @@ class Orders:
 
     async def _follow(self, handed: HandedOver, leases: Leases, stopper: Stopper, exchange: str) -> bool:
         """True when all that was handed over has ended; False when nobody works on the exchange any more."""
-        stop = asyncio.Event()
+        stop, looks = asyncio.Event(), 0
         stopper.ask = stop.set
         try:
             while True:
+                looks += 1
+                if looks == _PATIENT_LOOKS and not handed.begun:
+                    self.tell(
+                        f"{exchange}: not begun yet; the daemon's log says what it waits for (Ctrl-C takes it back)"
+                    )
                 for series, state in await handed.look():
                     self.results.append(await self._completed(_handed_result(series, state)))
                 if not handed.jobs:
