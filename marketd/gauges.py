@@ -67,7 +67,10 @@ class Gauges:
                 # Freshness first: it is cheap to read, and must not wait for what is not.
                 owed = await self._freshness()
                 await self._totals(owed)
+                await self._failing()
+                self.metrics.database(True)
             except StoreError as error:
+                self.metrics.database(False)
                 log.warning("database away", extra={"fields": {"error": str(error), "once": "database"}})
             self.metrics.judge(self.standing.exchange_now_ms)  # time goes on without a database
             await self.standing.clock.sleep(FIGURES_S)
@@ -96,6 +99,11 @@ class Gauges:
             for cause in Cause:
                 page = await self.reports.gaps(exchange, cause=cause, limit=0)
                 self.metrics.gaps_counted(exchange, cause, page.total, sum(causes[cause] for causes in missing))
+
+    async def _failing(self) -> None:
+        failing = await self.reports.failing_jobs()
+        for exchange in self.standing.budgets:
+            self.metrics.jobs_failing(exchange, failing.get(exchange, {}))
 
     async def _figures(self) -> AsyncIterator[SeriesFigures]:
         """Every series that is known, a page at a time."""

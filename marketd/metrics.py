@@ -93,9 +93,13 @@ class Metrics(Events):
         self._pool = self._gauge("pool_connections", "Open connections to the database.", "pool", "state")
         self._pool_max = self._gauge("pool_connections_max", "Connections that a pool may open.", "pool")
         self._store_errors = self._counter("store_errors_total", "Statements the database did not carry out.", "kind")
+        self._database_up = self._gauge("database_up", "1 while the database answers.")
 
     def _define_jobs(self) -> None:
         self._jobs = self._gauge("jobs", "Rows of the job table by state.", "state")
+        self._failing = self._gauge(
+            "jobs_failing", "Jobs whose last run failed or was partial.", "exchange", "job_type"
+        )
         self._delay = self._histogram(
             "firing_delay_seconds", "From the due time of a firing to its start.", DELAY_S, "job_type"
         )
@@ -182,6 +186,7 @@ class Metrics(Events):
             (self._stored, ("inserted", "updated")), (self._requests, REQUEST_OUTCOMES), (self._pages, PAGE_OUTCOMES),
             (self._wait_s, CLAIMS.values()), (self._dropped, Drop), (self._tracked, SERIES_STATES),
             (self._intervals, INTERVAL_STATES), (self._open_gaps, Cause), (self._missing, Cause),
+            (self._failing, JobType),
         )  # fmt: skip
 
     def show_series(self, most: int) -> None:
@@ -206,6 +211,11 @@ class Metrics(Events):
         """How many job rows are in which state of ``JOB_STATES``; those not named are 0."""
         for state in JOB_STATES:
             self._jobs.labels(state).set(counts.get(state, 0))
+
+    def jobs_failing(self, exchange: str, counts: Mapping[JobType, int]) -> None:
+        """How many enabled jobs of each type ended their last run badly; types not named have none."""
+        for job_type in JobType:
+            self._failing.labels(exchange, job_type).set(counts.get(job_type, 0))
 
     def series_counted(self, exchange: str, counts: Mapping[str, int]) -> None:
         """How many tracked series are in which of ``SERIES_STATES``; those not named are 0."""
@@ -312,6 +322,10 @@ class Metrics(Events):
 
     def lease(self, exchange: str, held: bool) -> None:
         self._lease.labels(exchange).set(held)
+
+    def database(self, answers: bool) -> None:
+        """The figures could be read, or could not."""
+        self._database_up.set(answers)
 
     def store_failed(self, kind: str) -> None:
         """``kind`` is one of ``STORE_ERRORS``; any other counts as ``other``."""

@@ -190,6 +190,7 @@ class Scheduler:
             behind = True
             while not self._stop.is_set():
                 self.turned()
+                self.events.tick(self.desk.exchange, self.clock.now_ms())
                 try:
                     if behind:
                         await self._fire(await self._missed(), late=True)
@@ -283,7 +284,6 @@ class Scheduler:
 
     async def _turn(self) -> None:
         now_ms = self.clock.now_ms()
-        self.events.tick(self.desk.exchange, now_ms)
         if self._table is None:
             return
         await self._fire(self._due(now_ms))

@@ -69,6 +69,13 @@ class Reports:
             owed.setdefault(_series(row), {})[row["cause"]] = row["missing"]
         return {series: Missing(**causes) for series, causes in owed.items()}
 
+    async def failing_jobs(self) -> dict[str, dict[JobType, int]]:
+        """Exchange -> job type -> how many enabled jobs, awake, failed or were partial when they last ran."""
+        failing: dict[str, dict[JobType, int]] = {}
+        for row in await self._all("report_failing"):
+            failing.setdefault(row["exchange"], {})[JobType(row["job_type"])] = row["jobs"]
+        return failing
+
     async def series_figures(
         self,
         exchange: str | None = None,

@@ -27,6 +27,15 @@ SELECT exchange, symbol, timeframe, marketd_open_time(timeframe, answered_end) A
 FROM series_figures WHERE answered_end IS NOT NULL
 ORDER BY exchange, symbol, timeframe
 
+-- name: report_failing
+-- params:
+-- A job of a type that this version does not know is refused, and cannot fail.
+SELECT j.exchange, j.job_type, count(*) AS jobs
+FROM market_data_jobs j LEFT JOIN exchange_pauses e ON e.exchange = j.exchange
+WHERE j.enabled AND j.origin <> 'order' AND j.status IN ('failed', 'partial') AND j.job_type IN ('backfill', 'continuous', 'gap_repair')
+  AND coalesce(greatest(j.paused_until, e.paused_until), '-infinity') <= now()
+GROUP BY j.exchange, j.job_type
+
 -- name: report_known
 -- params: exchange text, symbol text, timeframe text, after_exchange text, after_symbol text, after_timeframe text, most integer
 -- A page of the series that are known from the ledger, as facts or by jobs; each kind is cut to the page before they are joined.

@@ -10,7 +10,7 @@ from marketd.clock import ms_of
 from marketd.gauges import Gauges
 from marketd.jobset import JobSet
 from marketd.metrics import Metrics
-from marketd.model import Series
+from marketd.model import JobType, Series
 from marketd.pulse import Pulse
 from marketd.ranges import Ranges
 from marketd.standing import Standing
@@ -105,11 +105,52 @@ async def test_freshness_is_judged_while_the_database_is_away() -> None:
     metrics = metrics_of(known)
     metrics.answered_until(BTC, NOW_MS)
     labels = {"symbol": "BTCUSD", "timeframe": "1m"}
+    metrics.database(True)
     async with Database(AWAY, size=1) as opened:
         gauges = Gauges(metrics, known, Reports(opened), {})
         await one_round(gauges, clock)
+        assert metrics.registry.get_sample_value("marketd_database_up") == 0
         assert value(metrics, "series_freshness_objective_met", **labels) == 1
         clock.ms += 61_000
         clock.ended.clear()
         await one_round(gauges, clock)
         assert value(metrics, "series_freshness_objective_met", **labels) == 0
+
+
+async def test_jobs_whose_last_run_went_wrong_are_counted_while_they_are_awake(database: str) -> None:
+    """A success, a removal or a pause ends it; orders by hand say so themselves."""
+    clock = Round()
+    known = standing(clock)
+    metrics = metrics_of(known)
+    wrong = "UPDATE market_data_jobs SET status = $2, last_error = 'gone' WHERE symbol = $1"
+    connection = await asyncpg.connect(database)
+    try:
+        for symbol, status in (
+            ("AUSD", "failed"),
+            ("BUSD", "partial"),
+            ("CUSD", "success"),
+            ("DUSD", "failed"),
+            ("EUSD", "failed"),
+        ):
+            await Rows(connection).job(symbol=symbol)
+            await connection.execute(wrong, symbol, status)
+        await connection.execute("UPDATE market_data_jobs SET enabled = false WHERE symbol = 'DUSD'")
+        await connection.execute(
+            "UPDATE market_data_jobs SET paused_until = now() + interval '1 hour' WHERE symbol = 'EUSD'"
+        )
+        async with Database(database, size=1) as opened:
+            gauges = Gauges(metrics, known, Reports(opened), {})
+            await one_round(gauges, clock)
+            assert metrics.registry.get_sample_value("marketd_database_up") == 1
+            counted = [value(metrics, "jobs_failing", job_type=job_type) for job_type in JobType]
+            assert dict(zip(JobType, counted, strict=True)) == {
+                JobType.BACKFILL: 0, JobType.CONTINUOUS: 2, JobType.GAP_REPAIR: 0,
+            }  # fmt: skip
+            await connection.execute(
+                "INSERT INTO exchange_pauses (exchange, paused_until) VALUES ('bitfinex', 'infinity')"
+            )
+            clock.ended.clear()
+            await one_round(gauges, clock)
+            assert value(metrics, "jobs_failing", job_type="continuous") == 0
+    finally:
+        await connection.close()

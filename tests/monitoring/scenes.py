@@ -135,7 +135,7 @@ SCENES: Final = {
     "infeasible": Scene("MarketdScheduleInfeasible", small_budget, enough_budget, symbols=SYMBOLS, also=LATE),
     "idle": Scene("MarketdNothingScheduled", no_jobs, mended_job_file, also=LATE),
     "stuck": Scene("MarketdSchedulerStuck", slow_database, quick_database, also=LATE),
-    "away": Scene("MarketdSchedulerStuck", database_away, also=LATE),
+    "away": Scene("MarketdDatabaseAway", database_away, also=LATE | {"MarketdLeaseNotHeld"}),
     # The daemon that works on the exchange is not among the targets.
     "lease": Scene("MarketdLeaseNotHeld", mend=holder_stops, daemons=2, also=LATE),
 }  # fmt: skip

@@ -40,6 +40,8 @@ def test_known_labels_exist_before_the_first_fact(metrics: Metrics) -> None:
     assert value(metrics, "runs_total", job_type="backfill", outcome="failed") == 0
     assert value(metrics, "firings_total", job_type="continuous", outcome="late") == 0
     assert value(metrics, "jobs", state="enabled") == 0
+    assert value(metrics, "jobs_failing", exchange="bitfinex", job_type="backfill") == 0
+    assert value(metrics, "database_up") == 0
     assert value(metrics, "store_errors_total", kind="disk_full") == 0
     assert value(metrics, "lease_held", exchange="bitfinex") == 0
     assert value(metrics, "revisions_total", exchange="bitfinex") == 0

@@ -222,6 +222,7 @@ async def test_what_was_missed_is_caught_up_once(stage: Stage) -> None:
     stage.rows.away = True
     await stage.pass_minutes(31)
     assert len(stage.rows.begun) == 1
+    assert stage.heard.ticks[-1] >= NOON + 36 * MINUTE, "it turns, and can do nothing else"
     stage.rows.away = False
     await stage.pass_minutes(1)
     assert [at - NOON for _, at in stage.rows.begun] == [5 * MINUTE, 35 * MINUTE]
