@@ -47,12 +47,17 @@ class ListedJob:
         if self.row["removed_at"] is not None:
             return "removed"
         if self.row["origin"] == ORDER:
-            return "waiting" if self.row["enabled"] else "ended"
+            return self._state_of_order()
         if not self.row["enabled"]:
             return "disabled"
         if self.refused is not None:
             return "refused"
         return paused(self.until_ms) if self.paused else "enabled"
+
+    def _state_of_order(self) -> str:
+        if not self.row["enabled"]:
+            return "ended"
+        return "waiting" if self.row["last_run"] is None else "running"
 
 
 @command("list")
@@ -75,7 +80,8 @@ def list_jobs(
       disabled  kept, but not worked
       paused    not fired for a while, itself or its exchange
       refused   enabled, but unusable, or a second one for the same; the last column says which
-      waiting   an order by hand that has not ended
+      waiting   an order by hand that no process has begun
+      running   an order by hand under way
 
     \b
     Examples:

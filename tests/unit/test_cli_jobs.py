@@ -269,6 +269,7 @@ def config() -> Config:
         ({"enabled": False}, "disabled", None),
         ({"enabled": False, "removed_at": at(NOW_MS)}, "removed", None),
         ({"origin": "order"}, "waiting", None),
+        ({"origin": "order", "last_run": 7}, "running", None),
         ({"origin": "order", "enabled": False}, "ended", None),
         ({"paused_until": at(NOW_MS + HOUR)}, "paused until 2026-01-01 01:02", None),
         ({"paused_until": at(NOW_MS - HOUR)}, "enabled", None),
