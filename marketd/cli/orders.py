@@ -204,7 +204,7 @@ class Orders:
 
 def _handed_result(series: Series, state: OrderState) -> Result:
     if state.status is None:
-        return Result(series, RunStatus.SKIPPED, Tally(), error="not begun: withdrawn")
+        return Result(series, RunStatus.SKIPPED, Tally(), error=f"not begun: {state.error or 'withdrawn'}")
     # The table and the list name the series already.
     error = None if state.status is RunStatus.SUCCESS else (state.error or "").removeprefix(f"{series}: ")
     return Result(series, state.status, state.tally, error=error, run_id=state.run_id)
