@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from marketd.clock import at
-from marketd.errors import ConfigError
+from marketd.errors import ConfigError, PrivilegeError
 
 ACCEPTED: Final = "accepted"
 REFUSED: Final = "refused"
@@ -25,6 +25,7 @@ WAITING: Final = "waiting"
 SERVICE_DIR: Final = Path("/run/marketd")
 _LOCK: Final = "daemon.lock"
 _PAGE: Final = "daemon.json"
+_LONGEST: Final = 64 << 20  # bytes; a verdict names every job that has changed
 _TRIES: Final = 10
 _TRY_EVERY_S: Final = 0.02
 
@@ -83,15 +84,17 @@ class Bulletin:
     def __enter__(self) -> Self:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _refuse_strangers(self.folder)
-            self._lock = self._taken()
-        except (OSError, ConfigError) as error:
+            with _entered(self.folder) as place:
+                if os.fstat(place).st_uid not in _trusted():
+                    raise _strange(self.folder)
+                self._lock = self._taken(place)
+        except (OSError, ConfigError, PrivilegeError) as error:
             self.problem = str(error)
         return self
 
-    def _taken(self) -> int | None:
-        """The lock, which a reader may have for a moment to see whether anybody has it."""
-        lock = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    def _taken(self, place: int) -> int | None:
+        """The lock in ``place``, which a reader may have for a moment to see whether anybody has it."""
+        lock = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=place)
         for _ in range(_TRIES):
             if _locked(lock):
                 return lock
@@ -121,21 +124,69 @@ class Bulletin:
 
 
 def read(folder: Path) -> News | None:
-    """The bulletin of the daemon that lives in ``folder``; None where none does."""
+    """The bulletin of the daemon that lives in ``folder``; None where none does.
+
+    ConfigError where others may write there. PrivilegeError where it is another user's: root believes it only about a
+    process of that user, who may signal that one anyway.
+    """
     try:
-        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        with _entered(folder) as place:
+            owner = os.fstat(place).st_uid
+            if owner not in _trusted() and os.geteuid() != 0:
+                raise _strange(folder)
+            with _opened(_LOCK, os.O_RDWR, place) as lock:
+                if _locked(lock):
+                    return None
+            with _opened(_PAGE, os.O_RDONLY, place) as page:
+                news = _parsed(os.read(page, min(os.fstat(page).st_size, _LONGEST)), folder)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError as error:
-        raise ConfigError(f"{folder}: belongs to another user; run this as that user or as root") from error
+        raise _strange(folder) from error
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be read safely: {error}") from error
+    if owner not in _trusted() and owner != _user_of(news.pid):
+        raise _strange(folder)
+    return news
+
+
+@contextlib.contextmanager
+def _entered(folder: Path) -> Iterator[int]:
+    """The folder, open: what is checked is what is used, whatever its name leads to a moment later."""
+    if folder.lstat().st_uid not in _trusted() and folder.is_symlink():
+        raise _strange(folder)
+    with _opened(str(folder), os.O_RDONLY | os.O_DIRECTORY, None, follow=True) as place:
+        if stat.S_IMODE(os.fstat(place).st_mode) & 0o022:
+            raise ConfigError(f"{folder}: others may write there; name another directory with MARKETD_RUN_DIR")
+        yield place
+
+
+@contextlib.contextmanager
+def _opened(name: str, flags: int, place: int | None, *, follow: bool = False) -> Iterator[int]:
+    """A file in the directory ``place``; neither a link nor a pipe makes it another one, or wait."""
+    flags |= os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+    found = os.open(name, flags, dir_fd=place)
     try:
-        if _locked(lock):
-            return None
-        return _parsed((folder / _PAGE).read_text())
-    except FileNotFoundError:
-        return None
+        yield found
     finally:
-        os.close(lock)
+        os.close(found)
+
+
+def _trusted() -> tuple[int, int]:
+    return os.geteuid(), 0
+
+
+def _strange(folder: Path) -> PrivilegeError:
+    return PrivilegeError(f"{folder}: belongs to another user; run this as that user or as root")
+
+
+def _user_of(pid: int) -> int | None:
+    """The user that a process was started by, who may signal it; None where that is not known."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("Uid:")), None)
 
 
 def _locked(lock: int) -> bool:
@@ -146,21 +197,27 @@ def _locked(lock: int) -> bool:
     return True
 
 
-def _parsed(text: str) -> News:
-    page: dict[str, Any] = json.loads(text)
-    last = page["last"]
-    return News(page["pid"], page["begun"], None if last is None else Verdict(**last))
-
-
-def _refuse_strangers(folder: Path) -> None:
-    found = folder.stat()
-    if found.st_uid not in (os.getuid(), 0) or stat.S_IMODE(found.st_mode) & 0o022:
-        raise ConfigError(f"{folder}: others may write there; name another directory with MARKETD_RUN_DIR")
+def _parsed(text: bytes, folder: Path) -> News:
+    try:
+        page: dict[str, Any] = json.loads(text)
+        last, pid = page["last"], page["pid"]
+        if not isinstance(pid, int) or pid <= 0:  # to signal it would reach more than one process
+            raise ValueError(pid)
+        return News(pid, page["begun"], None if last is None else Verdict(**last))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{folder / _PAGE}: no bulletin of this version; restart the daemon that wrote it") from error
 
 
 def living(environ: Mapping[str, str]) -> Iterator[tuple[Path, News]]:
-    """Every daemon that this environment may speak to."""
+    """Every daemon that this environment may speak to; the first refusal comes out only after all of them."""
+    refusals: list[ConfigError | PrivilegeError] = []
     for folder in folders(environ):
-        news = read(folder)
+        try:
+            news = read(folder)
+        except (ConfigError, PrivilegeError) as error:  # whoever made that folder must not hide the others
+            refusals.append(error)
+            continue
         if news is not None:
             yield folder, news
+    if refusals:
+        raise refusals[0]
