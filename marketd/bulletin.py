@@ -7,6 +7,7 @@ it is, how many reloads it has begun and what came of the last one. Refuses dire
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import stat
 import tempfile
@@ -18,6 +19,8 @@ from typing import Any, Final, Self
 
 from marketd.clock import at
 from marketd.errors import ConfigError, PrivilegeError
+
+log = logging.getLogger(__name__)
 
 ACCEPTED: Final = "accepted"
 REFUSED: Final = "refused"
@@ -74,23 +77,76 @@ def folders(environ: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 class Bulletin:
-    """The daemon's side: a context that holds the lock. ``problem`` says why nothing is posted, where that is so."""
+    """The daemon's side: a context that holds the lock.
+
+    ``problem`` says why nothing is posted, where that is so; the log says it once. A folder that was cleared away is
+    made anew, unless another daemon was faster.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.problem: str | None = None
         self._lock: int | None = None
+        self._news: News | None = None
+        self._yielded = False
 
     def __enter__(self) -> Self:
-        try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with _entered(self.folder) as place:
-                if os.fstat(place).st_uid not in _trusted():
-                    raise _strange(self.folder)
-                self._lock = self._taken(place)
-        except (OSError, ConfigError, PrivilegeError) as error:
-            self.problem = str(error)
+        with self._saying():
+            self._hold()
         return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            if self._in_place():  # else the page is another daemon's
+                (self.folder / _PAGE).unlink()
+        self._let_go()
+
+    @property
+    def posting(self) -> bool:
+        return self._lock is not None
+
+    def post(self, news: News) -> None:
+        """Replace the bulletin whole; readers see the old one or the new one."""
+        self._news = news
+        with self._saying():
+            self._hold()
+            if self.posting:
+                draft = self.folder / f"{_PAGE}.new"
+                draft.write_text(json.dumps(asdict(news)))
+                draft.replace(self.folder / _PAGE)
+                self.problem = None
+
+    def tend(self) -> None:
+        """Keep the files from whoever clears away what is old, and post anew what is gone all the same."""
+        try:
+            if self._lock is not None and self._in_place():
+                os.utime(self._lock)
+                os.utime(self.folder / _PAGE)
+                return
+        except OSError:
+            pass  # what is wrong is said by the attempt to mend it
+        if self._news is not None:
+            self.post(self._news)
+
+    def _hold(self) -> None:
+        """Have the lock that readers find, which may be another one than at the start."""
+        if self._yielded or self._in_place():
+            return
+        self._let_go()
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _entered(self.folder) as place:
+            if os.fstat(place).st_uid not in _trusted():
+                raise _strange(self.folder)
+            self._lock = self._taken(place)
+
+    def _in_place(self) -> bool:
+        """True where our lock is the one in the folder of today."""
+        if self._lock is None:
+            return False
+        try:
+            return os.path.samestat(os.fstat(self._lock), (self.folder / _LOCK).lstat())
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def _taken(self, place: int) -> int | None:
         """The lock in ``place``, which a reader may have for a moment to see whether anybody has it."""
@@ -100,27 +156,27 @@ class Bulletin:
                 return lock
             time.sleep(_TRY_EVERY_S)
         os.close(lock)
-        self.problem = f"another daemon has {self.folder}: name another directory with MARKETD_RUN_DIR"
+        self._yielded = True
+        self._say(f"another daemon has {self.folder}: name another directory with MARKETD_RUN_DIR")
         return None
 
-    def __exit__(self, *_: object) -> None:
+    def _let_go(self) -> None:
         if self._lock is not None:
-            with contextlib.suppress(FileNotFoundError):
-                (self.folder / _PAGE).unlink()
             os.close(self._lock)
             self._lock = None
 
-    @property
-    def posting(self) -> bool:
-        return self._lock is not None
+    @contextlib.contextmanager
+    def _saying(self) -> Iterator[None]:
+        """A daemon works all the same where it cannot post."""
+        try:
+            yield
+        except (OSError, ConfigError, PrivilegeError) as error:
+            self._say(str(error))
 
-    def post(self, news: News) -> None:
-        """Replace the bulletin whole; readers see the old one or the new one."""
-        if not self.posting:
-            return
-        draft = self.folder / f"{_PAGE}.new"
-        draft.write_text(json.dumps(asdict(news)))
-        draft.replace(self.folder / _PAGE)
+    def _say(self, problem: str) -> None:
+        if problem != self.problem:
+            log.warning("no bulletin", extra={"fields": {"reason": problem}})
+        self.problem = problem
 
 
 def read(folder: Path) -> News | None:

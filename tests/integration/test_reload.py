@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -205,3 +206,27 @@ async def test_a_row_made_by_sql_is_noticed_checked_and_told_what_is_wrong(datab
         await reloaded(daemon, tmp_path)
         assert await connection.fetchval(enabled, auto["id"]) is True
         assert await connection.fetchval("SELECT count(*) FROM market_data_jobs WHERE origin = 'auto'") == 1
+
+
+async def test_a_daemon_outlives_its_run_directory_and_takes_over_what_is_new(database: str, tmp_path: Path) -> None:
+    async with house(database, tmp_path) as (daemon, connection):
+        shutil.rmtree(tmp_path / "run-one")
+        (tmp_path / "jobs.toml").write_text(JOBS + ETH)
+        daemon.reload()
+
+        async def taken() -> bool:
+            return bool((await rows(connection)).get("continuous ETHUSD 1h"))
+
+        await until(taken)
+        assert (await verdict(tmp_path, 1)).outcome == "accepted", "and it can be found again"
+        # Nothing can be made there any more.
+        shutil.rmtree(tmp_path / "run-one")
+        (tmp_path / "run-one").write_text("")
+        (tmp_path / "jobs.toml").write_text(JOBS)
+        daemon.reload()
+
+        async def gone() -> bool:
+            return not (await rows(connection))["continuous ETHUSD 1h"]
+
+        await until(gone)
+        assert (await get(daemon, "/livez"))["status"] == "ok"

@@ -1,6 +1,8 @@
 """The run directory: who may read what there, who may not, and that it may vanish."""
 
+import logging
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -141,3 +143,59 @@ def test_a_folder_that_is_not_safe_hides_no_daemon_elsewhere(tmp_path: Path, mon
         assert next(bulletin.living(environ)) == (tmp_path / "service", News(7))
     with pytest.raises(ConfigError, match="others may write there"):
         next(bulletin.living(environ), None)
+
+
+@pytest.mark.parametrize("gone", ["", "daemon.lock", "daemon.json"])
+@pytest.mark.parametrize("notices", ["post", "tend"])
+def test_what_has_vanished_is_made_anew_and_held(tmp_path: Path, gone: str, notices: str) -> None:
+    folder = tmp_path / "run"
+    with Bulletin(folder) as mine:
+        mine.post(News(7))
+        shutil.rmtree(folder) if not gone else (folder / gone).unlink()
+        mine.post(News(7)) if notices == "post" else mine.tend()
+        assert bulletin.read(folder) == News(7)
+        with Bulletin(folder) as second:
+            assert not second.posting
+    assert bulletin.read(folder) is None
+    assert not (folder / "daemon.json").exists()
+
+
+def test_what_cannot_be_made_anew_is_said_once_and_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "run"
+    with caplog.at_level(logging.WARNING), Bulletin(folder) as mine:
+        mine.post(News(7))
+        shutil.rmtree(folder)
+        folder.write_text("")
+        for begun in range(3):
+            mine.post(News(7, begun))
+            mine.tend()
+        assert "exists" in str(mine.problem)
+        assert [record.getMessage() for record in caplog.records] == ["no bulletin"]
+        folder.unlink()
+        mine.tend()
+        assert mine.problem is None
+        assert bulletin.read(folder) == News(7, 2)
+
+
+def test_the_folder_of_a_daemon_that_came_meanwhile_is_left_to_it(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with Bulletin(folder) as mine:
+        mine.post(News(7))
+        shutil.rmtree(folder)
+        with Bulletin(folder) as second:
+            second.post(News(8))
+            mine.post(News(7, 1))
+            assert "another daemon has" in str(mine.problem)
+            mine.__exit__()
+            assert bulletin.read(folder) == News(8)
+
+
+def test_files_that_are_tended_do_not_grow_old(tmp_path: Path) -> None:
+    with Bulletin(tmp_path) as mine:
+        mine.post(News(7))
+        for name in ("daemon.lock", "daemon.json"):
+            os.utime(tmp_path / name, (0, 0))
+        mine.tend()
+        assert min((tmp_path / name).stat().st_mtime for name in ("daemon.lock", "daemon.json")) > 0
