@@ -8,7 +8,7 @@ import click
 
 from marketd.cli import words
 from marketd.cli.app import App, command, json_option, pass_app
-from marketd.cli.jobwords import next_run_ms, pause_end_ms, paused
+from marketd.cli.jobwords import paused
 from marketd.cli.options import checked_filter, exchange_option
 from marketd.cli.output import say, show_json, talk
 from marketd.cli.start import configured, log_warnings, on_loop, reading
@@ -19,6 +19,7 @@ from marketd.figures import RunFigures
 from marketd.jobfields import typed
 from marketd.jobs import ORDER
 from marketd.jobset import job_set
+from marketd.pauses import next_run_ms, pause_end_ms
 from marketd.store.codec import millis
 from marketd.store.jobrows import JobRows, Pause
 from marketd.store.reports import Reports
