@@ -50,6 +50,15 @@ test-system: .venv/.installed ## the package and its units on a booted Debian (a
 deb: .venv/.installed ## a package for this Debian, in build/deb
 	@packaging/deb/build.sh
 
+sbom: .venv/.installed ## what marketd is made of, as CycloneDX, in build/sbom.json
+	@mkdir -p build
+	@$(BIN)/python packaging/deb/runtime_lock.py >build/runtime.lock
+	@$(BIN)/cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml --outfile build/sbom.json build/runtime.lock
+	@echo build/sbom.json
+
+audit: .venv/.installed ## known weaknesses of all that is pinned (asks PyPI's advisory database)
+	@$(BIN)/python packaging/audit.py
+
 lint: .venv/.installed ## format, lint, types, floors, spelling, migrations
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
