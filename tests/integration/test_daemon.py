@@ -101,6 +101,7 @@ async def test_a_stop_ends_within_the_drain_and_the_next_start_goes_on(database:
 
 
 async def test_it_stays_up_and_answers_while_the_database_is_away(tmp_path: Path, unused_tcp_port: int) -> None:
+    """fault_14."""
     clock = ScaledClock(START)
     nowhere = f"postgresql://marketd@127.0.0.1:{unused_tcp_port}/marketd"
     async with running(nowhere, tmp_path, "http://127.0.0.1:9/v2", clock) as daemon, aiohttp.ClientSession() as session:

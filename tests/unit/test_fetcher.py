@@ -89,6 +89,7 @@ class TestCircuit:
         return circuit
 
     def test_opens_after_repeated_failures_and_one_try_decides(self) -> None:
+        """fault_33."""
         circuit = self.opened()
         assert circuit.closed_to(NOW_MS + 29_999)
         assert not circuit.closed_to(NOW_MS + 30_000)
