@@ -151,6 +151,22 @@ class TestRows:
         sent = Rows([FRAME.open_ms(12)], [opened], [high], [low], [close], [volume], [b"x"])
         assert (answer_of(ask(10, 20), sent, LATER).rows == numbers([12])) is usable
 
+    @pytest.mark.parametrize(
+        ("line", "usable"),
+        [
+            (b"0,5,5,5.00000000000000000001,5,1", True),
+            (b"0,5,5,5,4.99999999999999999999,1", True),
+            (b"0,5,5,5,5.00000000000000000001,1", False),
+            (b"0,5.00000000000000000001,5,5,5,1", False),
+            (b"0,5,5.00000000000000000001,5,5,1", False),
+            (b"0,5,5,5,5,1.00000000000000000001", True),
+        ],
+    )
+    def test_prices_are_in_order_to_the_last_digit(self, line: bytes, usable: bool) -> None:
+        """fault_43: the database compares all digits, and would refuse the page for them."""
+        answer = answer_of(ask(0, 1), Rows([0], [5.0], [5.0], [5.0], [5.0], [1.0], [line]), LATER)
+        assert (answer.rows.size, answer.dropped.size) == (usable, not usable)
+
     def test_an_open_time_that_is_no_date_is_refused(self) -> None:
         monthly = Ask(Series("bitfinex", "BTCUSD", "1M"), 0, 12, newest_first=False)
         sent = Rows([10**20], [5.0], [5.0], [5.0], [5.0], [1.0], [b"x"])
