@@ -384,6 +384,26 @@ async def test_an_exchange_out_of_reach_makes_lag_not_gaps(database: str, troubl
         await clean(b)
 
 
+@pytest.mark.parametrize(("framing", "causes"), [("length", set()), ("chunked", set()), ("none", {"failed"})])
+async def test_a_body_that_is_cut_off_proves_nothing(
+    database: str, framing: Literal["length", "chunked", "none"], causes: set[str]
+) -> None:
+    """fault_36, fault_37: without a length it comes as a whole 200."""
+    market, clock = days(1)
+    faults = Faults(clock)
+    async with bench(database, market, clock, faults=faults) as b:
+        await b.continuous(BTC)
+        faults.add(fault.Truncated(framing=framing, asks=("candles",)))
+        with stamina.set_testing(True, attempts=2):
+            await b.backfill(ETH, start_ms=START + HOUR, end_ms=START + HOUR + 4 * MINUTE)
+        assert await b.candles(ETH) == []
+        assert {gap["cause"] for gap in await b.gaps(ETH)} == causes
+        assert (
+            await b.count("SELECT count(*) FROM candle_coverage WHERE symbol = 'ETHUSD' AND NOT isempty(answered)") == 0
+        )
+        await clean(b)
+
+
 async def test_a_reply_of_300_megabytes_ends_at_the_cap(database: str) -> None:
     """fault_46."""
     market, clock = days(1)
