@@ -32,49 +32,97 @@ _DETAILS: Final = {404: "no such path", 405: "only GET and HEAD are answered her
 
 @dataclass(slots=True)
 class Door:
-    """How many may be inside, and how long a client may take to send its headers and then to take its answer."""
+    """How many may be inside, and how long a client may take to send its headers and then to take its answer.
+
+    When all places are taken, who comes gets the place of whoever has waited longest without a request under way; of
+    those that have one, only the place of who has not taken the answer for ``patience_s``.
+    """
 
     most: int = 64
     header_s: float = 3.0
     request_s: float = 30.0
-    inside: set["Connection"] = field(default_factory=set)
+    patience_s: float = 5.5  # no statement of the port takes longer than five
+    inside: dict["Connection", None] = field(default_factory=dict)
+
+    def enter(self, who: "Connection") -> None:
+        self.inside[who] = None
+        if len(self.inside) > self.most:
+            self._to_make_room(who).throw_out()
+
+    def move_back(self, who: "Connection") -> None:
+        """``who`` has done something, and is now the one that was heard of last."""
+        if self.inside.pop(who, self) is None:
+            self.inside[who] = None
+
+    def leave(self, who: "Connection") -> None:
+        self.inside.pop(who, None)
+
+    def _to_make_room(self, newcomer: "Connection") -> "Connection":
+        waiting = (one for one in self.inside if one.asked_s is None)
+        longest = next(waiting, newcomer)
+        if longest is not newcomer:
+            return longest
+        impatient_s = asyncio.get_running_loop().time() - self.patience_s
+        return next((one for one in self.inside if one.asked_s is not None and one.asked_s < impatient_s), newcomer)
 
 
 class Connection(web.RequestHandler):
-    """A client; it is thrown out when its time is up."""
+    """A client; it is thrown out when its time is up.
 
-    __slots__ = ("_bell", "_door")
+    ``asked_s`` is when its request was read (the loop's time), None while none is being answered.
+    """
+
+    __slots__ = ("_bell", "_door", "_heard", "asked_s")
 
     def __init__(self, server: web.Server, door: Door, **options: Any) -> None:
         super().__init__(server, **options)
         self._door = door
         self._bell: asyncio.TimerHandle | None = None
+        self._heard = True  # the time for a request's headers is running
+        self.asked_s: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._door.inside.add(self)
-        if len(self._door.inside) > self._door.most:
-            self._throw_out()
-        else:
-            self._ring_in(self._door.header_s)
+        self._ring_in(self._door.header_s)
+        self._door.enter(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._door.inside.discard(self)
+        self._door.leave(self)
         if self._bell is not None:
             self._bell.cancel()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        if not self._heard and self.asked_s is None:
+            self._ring_in(self._door.header_s)
+        # Whatever does not end with a head may be half of one, of which no more may ever come.
+        self._heard = not data.endswith(b"\r\n\r\n")
+        super().data_received(data)
+
     def asked(self) -> None:
-        """A request was read: the time for its answer, and for the next request, begins."""
+        """A request was read: the time for its answer begins."""
+        self.asked_s = asyncio.get_running_loop().time()
+        self._door.move_back(self)
         self._ring_in(self._door.request_s)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send the answer; then the time for the next request begins."""
+        try:
+            return await super().finish_response(request, resp, start_time)
+        finally:
+            self.asked_s = None
+            self._door.move_back(self)
+            self._ring_in(self._door.header_s if self._heard else KEEP_ALIVE_S)
 
     def _ring_in(self, delay_s: float) -> None:
         if self._bell is not None:
             self._bell.cancel()
-        self._bell = asyncio.get_running_loop().call_later(delay_s, self._throw_out)
+        self._bell = asyncio.get_running_loop().call_later(delay_s, self.throw_out)
 
-    def _throw_out(self) -> None:
-        if isinstance(self.transport, asyncio.Transport):
+    def throw_out(self) -> None:
+        if self.transport is not None:
             self.transport.abort()
 
     def handle_error(

@@ -514,44 +514,6 @@ async def test_malformed_requests_get_a_short_answer(site: Site, sent: bytes, ca
     assert all(record.exc_info is None and record.name.startswith("marketd") for record in caplog.records)
 
 
-async def test_a_silent_client_is_thrown_out(database: str) -> None:
-    """fault_62."""
-    async with served(database, Door(header_s=0.2)) as site:
-        began = time.monotonic()
-        assert await site.raw(b"") == b""
-        assert await site.raw(b"GET /livez HTTP/1.1\r\nHost: local") == b""
-        assert 0.3 < time.monotonic() - began < 3
-        assert await site.get("/livez")
-
-
-async def test_a_client_that_stays_is_thrown_out_later(database: str) -> None:
-    async with served(database, Door(header_s=5, request_s=0.3)) as site:
-        reply = await site.raw(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\nGET /livez HTTP/1.1\r\n")
-        assert reply.count(b"HTTP/1.1 200") == 1
-
-
-async def test_many_silent_clients_do_not_shut_others_out(database: str) -> None:
-    """fault_62."""
-    door = Door(most=8, header_s=0.5)
-    async with served(database, door) as site:
-        host, _, port = site.address.rpartition(":")
-        silent = [await asyncio.open_connection(host, int(port)) for _ in range(40)]
-        for reader, _ in silent:
-            assert await _rest(reader) == b""
-        assert len(door.inside) <= door.most
-        assert await site.get("/livez")
-        for _, writer in silent:
-            writer.close()
-
-
-async def _rest(reader: asyncio.StreamReader) -> bytes:
-    """What still comes until the connection is closed or reset."""
-    try:
-        return await asyncio.wait_for(reader.read(), 5)
-    except ConnectionResetError:
-        return b""
-
-
 async def test_too_many_readers_are_turned_away(database: str) -> None:
     """fault_66."""
     everybody_in, gate = asyncio.Event(), asyncio.Event()
