@@ -6,18 +6,19 @@ clients take every file descriptor, and the daemon stops fetching.
 """
 
 import asyncio
-import ipaddress
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from marketd.address import is_loopback
 from marketd.errors import MarketdError
 from marketd.text import clean
 from marketd.web.health import reason
+from marketd.web.keyring import Keyring, TooManyLooks
 from marketd.web.params import BadParameter
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ LINGER_S: Final = 1.0
 MOST_HEADERS: Final = 64
 
 _HEADERS: Final = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+_KEPT: Final = ("Allow", "Retry-After", "WWW-Authenticate")
 _DETAILS: Final = {404: "no such path", 405: "only GET and HEAD are answered here", 413: "too large"}
 
 
@@ -54,6 +56,10 @@ class Door:
         if self.inside.pop(who, self) is None:
             self.inside[who] = None
 
+    def clear(self) -> None:
+        for one in list(self.inside):
+            one.throw_out()
+
     def leave(self, who: "Connection") -> None:
         self.inside.pop(who, None)
 
@@ -72,17 +78,19 @@ class Connection(web.RequestHandler):
     ``asked_s`` is when its request was read (the loop's time), None while none is being answered.
     """
 
-    __slots__ = ("_bell", "_door", "_heard", "asked_s")
+    __slots__ = ("_bell", "_door", "_heard", "_line", "asked_s")
 
     def __init__(self, server: web.Server, door: Door, **options: Any) -> None:
         super().__init__(server, **options)
         self._door = door
         self._bell: asyncio.TimerHandle | None = None
+        self._line: asyncio.BaseTransport | None = None
         self._heard = True  # the time for a request's headers is running
         self.asked_s: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self._line = transport
         self._ring_in(self._door.header_s)
         self._door.enter(self)
 
@@ -122,8 +130,9 @@ class Connection(web.RequestHandler):
         self._bell = asyncio.get_running_loop().call_later(delay_s, self.throw_out)
 
     def throw_out(self) -> None:
-        if self.transport is not None:
-            self.transport.abort()
+        # aiohttp forgets a transport that it has closed, even while that waits for a client to take what is left.
+        if self._line is not None:
+            cast(asyncio.Transport, self._line).abort()  # those of uvloop only look like one
 
     def handle_error(
         self,
@@ -149,9 +158,9 @@ class Connection(web.RequestHandler):
         return response
 
 
-def middlewares(bound: str) -> tuple[Middleware, ...]:
+def middlewares(bound: str, keyring: Keyring) -> tuple[Middleware, ...]:
     """For a port bound to the host ``bound``; a loopback port answers to its own names only."""
-    return (_named(_names(bound)), _json_errors)
+    return (_named(_names(bound)), _known(keyring), _json_errors)
 
 
 def _names(bound: str) -> frozenset[str] | None:
@@ -159,15 +168,6 @@ def _names(bound: str) -> frozenset[str] | None:
     if not is_loopback(bound):
         return None
     return frozenset({"localhost", "127.0.0.1", "::1", bound.lower()})
-
-
-def is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _host_of(header: str) -> str:
@@ -190,6 +190,25 @@ def _named(names: frozenset[str] | None) -> Middleware:
         return await handler(request)
 
     return named
+
+
+def _known(keyring: Keyring) -> Middleware:
+    @web.middleware
+    async def known(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        # Whether the process lives, its own host may ask as it stands: systemd and containers have no password.
+        if keyring.open or (request.path == "/livez" and is_loopback(request.remote or "")):
+            return await handler(request)
+        try:
+            admitted = await keyring.admits(request.headers.get("Authorization"))
+        except TooManyLooks:
+            return _error(503, "too many passwords to look at", {"Retry-After": "1"})
+        if not admitted:
+            return _error(401, "name and password are needed", {"WWW-Authenticate": 'Basic realm="marketd"'})
+        return await handler(request)
+
+    return known
 
 
 @web.middleware
@@ -217,7 +236,7 @@ def _detail(error: web.HTTPException) -> str:
 
 
 def _error(status: int, detail: str, headers: Any = ()) -> web.Response:
-    kept = {name: value for name, value in dict(headers).items() if name in ("Allow", "Retry-After")}
+    kept = {name: value for name, value in dict(headers).items() if name in _KEPT}
     return web.json_response({"detail": detail}, status=status, headers=kept)
 
 
