@@ -1,0 +1,153 @@
+"""Many points, and what came of them.
+
+Owns where to strike (every place until a run ends by itself, or some of them, spread evenly with a seed), the lanes
+that work side by side, progress, and the table at the end.
+"""
+
+import asyncio
+import json
+import random
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.prove.faults import Fault, Kind
+from tests.prove.flows import FLOWS, Flow
+from tests.prove.points import Verdict, point
+from tests.prove.stage import Lane
+
+_SAY_EVERY = 25
+_SHOWN = 12  # of the sentences of a violation
+_PAST_THE_END = 3  # the length of a run is not quite fixed: so many in a row have to end by themselves
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """``points`` a flow and kind, or every place where that is None; ``at`` is the only one; ``first`` ends it early."""
+
+    flows: tuple[str, ...]
+    kinds: tuple[Kind, ...]
+    points: int | None
+    seed: int
+    at: int | None = None
+    first: bool = False
+
+
+@dataclass
+class Row:
+    """The points of one flow and one kind; ``places`` is how many an undisturbed run has."""
+
+    flow: str
+    kind: Kind
+    places: int
+    points: int = 0
+    violations: int = 0
+    unfinished: int = 0
+    seconds: float = 0.0
+    said: list[str] = field(default_factory=list)
+
+    def take(self, verdict: Verdict) -> None:
+        if not verdict.reached and not verdict.violations:
+            return
+        self.points += 1
+        self.seconds += verdict.seconds
+        self.violations += bool(verdict.violations)
+        self.unfinished += verdict.unfinished
+        if verdict.violations:
+            self.said.append(_told(verdict))
+
+    @property
+    def shape(self) -> dict[str, object]:
+        return {
+            "flow": self.flow, "fault": self.kind.value, "places": self.places, "points": self.points,
+            "violations": self.violations, "unfinished": self.unfinished,
+            "ms_a_point": round(1000 * self.seconds / max(self.points, 1)), "said": self.said,
+        }  # fmt: skip
+
+
+@dataclass
+class Campaign:
+    plan: Plan
+    lanes: Sequence[Lane]
+    rows: list[Row] = field(default_factory=list)
+
+    @property
+    def failed(self) -> bool:
+        return any(row.violations or row.unfinished or not row.points for row in self.rows)
+
+    async def run(self) -> None:
+        dice = random.Random(self.plan.seed)
+        for name in self.plan.flows:
+            flow = FLOWS[name]
+            whole = await point(flow, self.lanes[0], None)
+            _say(f"{name}: {whole.first.turns} turns, {whole.first.calls} calls, {whole.requests} requests undisturbed")
+            if whole.violations:
+                raise SystemExit(f"{name} is broken undisturbed:\n" + "\n".join(whole.violations))
+            for kind in self.plan.kinds:
+                row = Row(name, kind, whole.first.turns if kind.at_turns else whole.first.calls)
+                self.rows.append(row)
+                await self._strike(flow, row, self._places(row.places, dice))
+                if self.plan.first and self.failed:
+                    return
+
+    def _places(self, places: int, dice: random.Random) -> Iterator[int]:
+        if self.plan.at is not None:
+            return iter((self.plan.at,))
+        if self.plan.points is None:
+            return iter(range(1, 100 * places))
+        most = min(self.plan.points, places)
+        return iter([1 + int((part + dice.random()) * places / most) for part in range(most)])
+
+    async def _strike(self, flow: Flow, row: Row, places: Iterator[int]) -> None:
+        past = 0
+
+        async def work(lane: Lane) -> None:
+            nonlocal past
+            for at in places:
+                verdict = await point(flow, lane, Fault(row.kind, at))
+                row.take(verdict)
+                past = 0 if verdict.reached else past + 1
+                self._tell(row, verdict, at)
+                if (self.plan.points is None and past >= _PAST_THE_END) or (self.plan.first and row.violations):
+                    return
+
+        async with asyncio.TaskGroup() as group:
+            for lane in self.lanes:
+                group.create_task(work(lane))
+
+    def _tell(self, row: Row, verdict: Verdict, at: int) -> None:
+        if verdict.violations:
+            _say(_told(verdict))
+        if row.points % _SAY_EVERY == 0 and row.points:
+            place = "turns" if row.kind.at_turns else "calls"
+            _say(f"{row.flow} {row.kind}: {at} of {row.places} {place}, {row.violations} violations")
+
+    def report(self, say: Callable[[str], None]) -> None:
+        say(f"{'flow':<12}{'fault':<10}{'points':>8}{'violations':>12}{'unfinished':>12}{'ms a point':>12}")
+        for row in self.rows:
+            shape = row.shape
+            say(
+                f"{row.flow:<12}{row.kind:<10}{row.points:>8}{row.violations:>12}{row.unfinished:>12}"
+                f"{shape['ms_a_point']:>12}"
+            )
+        points = sum(row.points for row in self.rows)
+        say(f"{points} points, {sum(row.violations for row in self.rows)} violations, seed {self.plan.seed}")
+
+    def write(self, path: Path) -> None:
+        path.write_text(
+            json.dumps({"seed": self.plan.seed, "rows": [row.shape for row in self.rows]}, indent=2), encoding="utf-8"
+        )
+
+
+def _told(verdict: Verdict) -> str:
+    assert verdict.fault is not None
+    again = f"python -m tests.prove --flow {verdict.flow} --fault {verdict.fault.kind} --at {verdict.fault.at}"
+    ends = f"first {verdict.first}, second {verdict.second}"
+    return "\n  ".join(
+        [f"VIOLATION {verdict.flow}, {verdict.fault}: {ends}", *verdict.violations[:_SHOWN], f"again: {again}"]
+    )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
