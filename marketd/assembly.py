@@ -12,8 +12,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-import asyncpg
-
 from marketd.clock import Clock
 from marketd.config import Config
 from marketd.embedded import EmbeddedPostgres, running_dsn
@@ -30,7 +28,7 @@ from marketd.store.pages import Pages
 from marketd.store.queries import sql
 from marketd.store.runs import Runs
 from marketd.store.series import SeriesReader
-from marketd.store.session import Database, translated
+from marketd.store.session import Database, plain_connection
 from marketd.transport import Transport
 
 log = logging.getLogger(__name__)
@@ -96,23 +94,12 @@ async def database(
 
 async def ready_schema(url: str, *, migrate: bool) -> None:
     """SchemaError with the command to run where the schema is not current and may not be brought up to date here."""
-    connection = await connect(url)
-    try:
+    async with plain_connection(url) as connection:
         if migrate:
             for migration in await migrations.apply(connection):
                 log.info("migrated", extra={"fields": {"migration": str(migration)}})
         else:
             await migrations.check(connection)
-    finally:
-        await connection.close()
-
-
-async def connect(url: str) -> "asyncpg.Connection[asyncpg.Record]":
-    """One plain connection, for migrations; DatabaseUnavailable when it cannot be had."""
-    try:
-        return await asyncpg.connect(url, timeout=10, command_timeout=60, server_settings={"timezone": "UTC"})
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-        raise translated(error, Database(url).where) from error
 
 
 @asynccontextmanager

@@ -26,6 +26,7 @@ NEEDS_EXTENSION = (
     "administrator run `CREATE EXTENSION btree_gist` in this database once, then `marketd migrate` again"
 )
 
+_LOST = ("08", "57P")  # the connection, or the server as a whole
 _FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -131,6 +132,8 @@ async def _apply_one(conn: Connection, migration: Migration, known: Sequence[Mig
             await conn.execute(migration.sql, timeout=LONGEST_S)
             await conn.execute(sql("schema_record"), migration.version, migration.name, migration.sha256)
     except asyncpg.PostgresError as error:
+        if (error.sqlstate or "").startswith(_LOST):
+            raise  # whether it was undone is not known
         raise _explained(error, migration) from error
     return True
 
