@@ -6,6 +6,7 @@ Exit codes: 0 nothing found, 1 a promise was broken or a run did not finish, 2 w
 import argparse
 import asyncio
 import random
+import shutil
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -47,9 +48,11 @@ async def _campaign(plan: Plan, forks: list[Forks], log: Path | None) -> Campaig
             ]
             await made(scene, lanes[0], {FLOWS[name].template for name in plan.flows})
             campaign = Campaign(plan, lanes)
-            await campaign.run()
-            if log is not None:
-                log.write_bytes((lanes[0].folder / "log").read_bytes())
+            try:
+                await campaign.run()
+            finally:
+                if log is not None:
+                    shutil.copy(lanes[0].folder / "log", log)
     return campaign
 
 

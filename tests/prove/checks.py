@@ -82,13 +82,19 @@ async def late_pages(connection: Connection) -> list[str]:
     return _told("written after the exchange was taken over", await connection.fetch(_LATE_PAGES))
 
 
-async def ended(connection: Connection) -> list[str]:
-    """Nothing is left to do, for anybody: no run under way, no gap but of silences that wait for a day."""
-    runs = await connection.fetch("SELECT id, job_id, status, epoch FROM market_data_job_runs WHERE status = 'running'")
+async def owed(connection: Connection) -> list[str]:
+    """Gaps that somebody can do something about: no silences that wait for a day."""
     gaps = await connection.fetch(
-        "SELECT symbol, timeframe, cause, missing::text FROM candle_gaps WHERE repaired_at IS NULL AND cause <> 'suspect'"
+        "SELECT symbol, timeframe, cause, missing::text FROM candle_gaps "
+        "WHERE repaired_at IS NULL AND cause <> 'suspect'"
     )
-    return [*_told("left running", runs), *_told("left owed", gaps)]
+    return _told("left owed", gaps)
+
+
+async def ended(connection: Connection) -> list[str]:
+    """Nothing is left to do: no run under way, nothing owed."""
+    runs = await connection.fetch("SELECT id, job_id, status, epoch FROM market_data_job_runs WHERE status = 'running'")
+    return [*_told("left running", runs), *await owed(connection)]
 
 
 async def complete(connection: Connection, until_ms: int) -> list[str]:

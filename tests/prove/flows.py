@@ -110,23 +110,24 @@ class Served(Flow):
         last = await connection.fetchval("SELECT coalesce(max(id), 0) FROM market_data_job_runs")
 
         async def done() -> bool:
-            return bool(await connection.fetchval(_CYCLES, last)) and not await checks.ended(connection)
+            return bool(await connection.fetchval(_CYCLES, last)) and not await checks.owed(connection)
 
         return done
 
 
 _CYCLES = """
-SELECT count(DISTINCT job_id) = 4 AND min(runs) >= 2
-FROM (SELECT job_id, count(*) AS runs FROM market_data_job_runs WHERE id > $1 AND status = 'success' GROUP BY job_id) AS each
+SELECT count(*) = 4 AND min(runs) >= 2
+FROM (SELECT r.job_id, count(*) AS runs FROM market_data_job_runs r JOIN market_data_jobs j ON j.id = r.job_id
+      WHERE r.id > $1 AND r.status = 'success' AND j.job_type <> 'backfill' GROUP BY r.job_id) AS each
 """
 
 
 class Continuous(Served):
-    """Three and more cycles of two series and those built from them; every other minute a repair with its looks."""
+    """Two and more cycles of two series and those built from them; every other minute a repair with its looks."""
 
     name = "continuous"
     template = "filled"
-    speed = 600.0
+    speed = 300.0
     jobs = """
 [[jobs]]
 exchange = "bitfinex"
@@ -205,7 +206,7 @@ schedule = "*/3 * * * *"
         last = await connection.fetchval("SELECT coalesce(max(id), 0) FROM market_data_job_runs")
 
         async def done() -> bool:
-            return bool(await connection.fetchval(_A_RUN_OF_EACH, last)) and not await checks.ended(connection)
+            return bool(await connection.fetchval(_A_RUN_OF_EACH, last)) and not await checks.owed(connection)
 
         return done
 
