@@ -35,7 +35,8 @@ _SETTINGS = {
 # Connection lost, server shutting down or starting, read-only after a failover, serialisation, lock not available.
 _WAIT = ("08", "57P", "57014", "55000", "25006", "40001", "40P01", "55P03", "53300")
 _CONNECTION_LOST = "08006"
-_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+# InternalClientError: the server's last word has arrived on a connection that is not known to be closed yet.
+_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)

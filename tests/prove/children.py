@@ -96,19 +96,20 @@ class Forks:
 
 
 class Child:
+    """A run that is under way."""
+
     def __init__(self, pid: int, line: Connection) -> None:
         self.pid = pid
-        self._line = line
-        self._report: Report | None = None
+        # One reader for all who wait, also where one of them is cancelled: what it has read is not lost.
+        self._end = asyncio.create_task(asyncio.to_thread(line.recv))
 
     def send(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
     async def ended(self) -> Report:
-        if self._report is None:
-            self._report = await asyncio.to_thread(self._line.recv)
-        return self._report
+        report: Report = await asyncio.shield(self._end)
+        return report
 
 
 def _serve(line: Connection) -> NoReturn:
