@@ -48,11 +48,9 @@ async def _campaign(plan: Plan, forks: list[Forks], log: Path | None) -> Campaig
             ]
             await made(scene, lanes[0], {FLOWS[name].template for name in plan.flows})
             campaign = Campaign(plan, lanes)
-            try:
-                await campaign.run()
-            finally:
-                if log is not None:
-                    shutil.copy(lanes[0].folder / "log", log)
+            if log is not None:
+                stack.callback(shutil.copy, lanes[0].folder / "log", log)
+            await campaign.run()
     return campaign
 
 

@@ -8,6 +8,7 @@ import asyncio
 import json
 import random
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,14 +18,17 @@ from tests.prove.flows import FLOWS, Flow
 from tests.prove.points import Verdict, point
 from tests.prove.stage import Lane
 
-_SAY_EVERY = 25
+_SAY_EVERY_S = 10.0
 _SHOWN = 12  # of the sentences of a violation
 _PAST_THE_END = 3  # the length of a run is not quite fixed: so many in a row have to end by themselves
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``points`` a flow and kind, or every place where that is None; ``at`` is the only one; ``first`` ends it early."""
+    """``points`` a flow and kind, or every place where that is None; ``at`` is the only one.
+
+    ``first`` ends it at the first violation.
+    """
 
     flows: tuple[str, ...]
     kinds: tuple[Kind, ...]
@@ -71,6 +75,7 @@ class Campaign:
     plan: Plan
     lanes: Sequence[Lane]
     rows: list[Row] = field(default_factory=list)
+    say_at_s: float = 0.0
 
     @property
     def failed(self) -> bool:
@@ -119,7 +124,8 @@ class Campaign:
     def _tell(self, row: Row, verdict: Verdict, at: int) -> None:
         if verdict.violations:
             _say(_told(verdict))
-        if row.points % _SAY_EVERY == 0 and row.points:
+        if time.monotonic() >= self.say_at_s:
+            self.say_at_s = time.monotonic() + _SAY_EVERY_S
             place = "turns" if row.kind.at_turns else "calls"
             _say(f"{row.flow} {row.kind}: {at} of {row.places} {place}, {row.violations} violations")
 

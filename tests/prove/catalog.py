@@ -11,12 +11,14 @@ ROWS = 60
 
 _DIGEST = """
 SELECT md5(coalesce(string_agg(line, chr(10) ORDER BY line), '')) FROM (
-    SELECT format('relation %s %s %s', relname, relkind, relacl) FROM pg_class WHERE relnamespace = 'public'::regnamespace
+    SELECT format('relation %s %s %s', relname, relkind, relacl) FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace
     UNION ALL
     SELECT format('column %s %s %s %s', attrelid::regclass, attname, atttypid::regtype, attnotnull) FROM pg_attribute
     WHERE attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace) AND attnum > 0
     UNION ALL
-    SELECT format('constraint %s %s', conname, pg_get_constraintdef(oid)) FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+    SELECT format('constraint %s %s', conname, pg_get_constraintdef(oid)) FROM pg_constraint
+    WHERE connamespace = 'public'::regnamespace
     UNION ALL
     SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
     UNION ALL

@@ -26,21 +26,24 @@ WHERE (k.open, k.high, k.low, k.close, k.volume) IS DISTINCT FROM (t.open, t.hig
 
 _LOST = """
 SELECT t.symbol, t.timeframe, t.open_time FROM truth.candles t
-JOIN candle_coverage c ON c.symbol = t.symbol AND c.timeframe = t.timeframe AND c.block = t.number / 1440 AND c.answered @> t.number
-WHERE NOT EXISTS (SELECT FROM candles k WHERE (k.symbol, k.timeframe, k.open_time) = (t.symbol, t.timeframe, t.open_time))
+JOIN candle_coverage c USING (symbol, timeframe)
+LEFT JOIN candles k USING (symbol, timeframe, open_time)
+WHERE c.block = t.number / 1440 AND c.answered @> t.number AND k.open_time IS NULL
 """
 
 _UNBUILT = """
 WITH proven AS (
-    SELECT symbol, range_agg(answered - empty_once) AS minutes FROM candle_coverage WHERE timeframe = '1m' GROUP BY symbol
+    SELECT symbol, range_agg(answered - empty_once) AS minutes FROM candle_coverage
+    WHERE timeframe = '1m' GROUP BY symbol
 )
 SELECT t.symbol, t.timeframe, t.open_time FROM truth.candles t JOIN proven p USING (symbol)
-WHERE t.timeframe = '5m' AND p.minutes @> int4range(t.number * 5, t.number * 5 + 5)
-  AND NOT EXISTS (SELECT FROM candles k WHERE (k.symbol, k.timeframe, k.open_time) = (t.symbol, t.timeframe, t.open_time))
+LEFT JOIN candles k USING (symbol, timeframe, open_time)
+WHERE t.timeframe = '5m' AND p.minutes @> int4range(t.number * 5, t.number * 5 + 5) AND k.open_time IS NULL
 """
 
 _UNCOUNTED = """
-SELECT (SELECT count(*) FROM candles WHERE timeframe = '1m') - coalesce(sum(candles_inserted), 0) FROM market_data_job_runs
+SELECT (SELECT count(*) FROM candles WHERE timeframe = '1m') - coalesce(sum(candles_inserted), 0)
+FROM market_data_job_runs
 """
 
 _LATE_PAGES = """

@@ -224,7 +224,8 @@ schedule = "*/3 * * * *"
 
 
 _OPERATORS_ROW = """
-INSERT INTO market_data_jobs (exchange, symbol, timeframe, job_type, schedule) VALUES ('bitfinex', 'ETHUSD', '5m', 'continuous', '* * * * *')
+INSERT INTO market_data_jobs (exchange, symbol, timeframe, job_type, schedule)
+VALUES ('bitfinex', 'ETHUSD', '5m', 'continuous', '* * * * *')
 """
 
 _FILE_ROWS = """
@@ -245,7 +246,7 @@ NEW_ROWS = frozenset(
         "ETHUSD 1m continuous */2 * * * *",
         "BTCUSD 1m backfill never from 02:00",
         "* * gap_repair */3 * * * *",
-    }  # fmt: skip
+    }
 )
 
 
@@ -297,5 +298,5 @@ async def _wrong(stage: Stage) -> list[str]:
 
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
-    while not await condition():
+    while not await condition():  # noqa: ASYNC110  (it is in another process)
         await asyncio.sleep(_LOOK_S)

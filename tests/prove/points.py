@@ -51,6 +51,7 @@ async def point(flow: Flow, lane: Lane, fault: Fault | None) -> Verdict:
         seen = await lane.seen(flow.template, lambda: flow.before(stage))
         first = await _run(flow, stage, fault, again=False)
         said = _of_report(first, fault)
+        said += stage.unexpected()
         if not await stage.alone():
             said.append("a connection is left at the server")
         second = None
@@ -60,6 +61,7 @@ async def point(flow: Flow, lane: Lane, fault: Fault | None) -> Verdict:
             second = await _run(flow, stage, None, again=True)
             await stage.alone()
             said += _of_report(second, None)
+            said += stage.unexpected()
         said += [f"after the end: {one}" for one in await flow.after_end(stage, seen, exact=exact)]
         requests = stage.exchange.stats.requests
     return Verdict(flow.name, fault, first, second, tuple(said), requests, time.monotonic() - began_s)

@@ -22,6 +22,10 @@ from tests.prove.scenery import NOW, PAGE, Scenery
 
 _GONE_S = 10.0
 _LOOK_S = 0.002
+_OTHERS = """
+SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+_UNEXPECTED = ("Traceback", "unexpected", "never retrieved", "was destroyed but it is pending")
 
 
 class StageClock:
@@ -105,13 +109,16 @@ class Stage:
             "MARKETD_HTTP__LISTEN": "127.0.0.1:0", "MARKETD_LOG__FORMAT": "json",
         }  # fmt: skip
 
+    def unexpected(self) -> Sequence[str]:
+        """What the runs have said that nobody expects: a traceback, a run that failed for no known reason."""
+        lines = (self.folder / "log").read_text(encoding="utf-8", errors="replace").splitlines()
+        return [f"logged: {line[:300]}" for line in lines if any(word in line for word in _UNEXPECTED)]
+
     async def alone(self) -> bool:
         """Wait until nobody but us is connected; False where somebody stays."""
         try:
             async with asyncio.timeout(_GONE_S):
-                while await self.connection.fetchval(
-                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-                ):
+                while await self.connection.fetchval(_OTHERS):  # noqa: ASYNC110  (they are other processes)
                     await asyncio.sleep(_LOOK_S)
         except TimeoutError:
             return False

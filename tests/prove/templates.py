@@ -18,8 +18,9 @@ from tests.prove.stage import Lane
 _UNREADABLE = (250, 600)  # which of the candles
 
 _HOLES = """
-DELETE FROM candles WHERE timeframe = '1m' AND extract(minute FROM open_time) IN (7, 8, 30) AND extract(hour FROM open_time) IN (3, 4, 16);
-DELETE FROM candles WHERE timeframe = '5m' AND extract(minute FROM open_time) = 20 AND extract(hour FROM open_time) = 12;
+DELETE FROM candles WHERE timeframe = '1m' AND extract(minute FROM open_time) IN (7, 8, 30)
+    AND extract(hour FROM open_time) IN (3, 4, 10);
+DELETE FROM candles WHERE timeframe = '5m' AND extract(minute FROM open_time) IN (20, 35);
 """
 
 
