@@ -102,7 +102,9 @@ class Campaign:
         if self.plan.points is None:
             return iter(range(1, 100 * places))
         most = min(self.plan.points, places)
-        return iter([1 + int((part + dice.random()) * places / most) for part in range(most)])
+        spread = [1 + int((part + dice.random()) * places / most) for part in range(most)]
+        dice.shuffle(spread)
+        return iter(spread)
 
     async def _strike(self, flow: Flow, row: Row, places: Iterator[int]) -> None:
         past = 0
