@@ -6,6 +6,7 @@ that work side by side, progress, and the table at the end.
 
 import asyncio
 import json
+import math
 import random
 import sys
 import time
@@ -20,6 +21,7 @@ from tests.prove.stage import Lane
 
 _SAY_EVERY_S = 10.0
 _SHOWN = 12  # of the sentences of a violation
+_BLIND = 200  # where every place is taken: moments have no number
 _PAST_THE_END = 3  # the length of a run is not quite fixed: so many in a row have to end by themselves
 
 
@@ -27,13 +29,14 @@ _PAST_THE_END = 3  # the length of a run is not quite fixed: so many in a row ha
 class Plan:
     """``points`` a flow and kind, or every place where that is None; ``at`` is the only one.
 
-    ``first`` ends it at the first violation.
+    ``seconds`` bounds the whole of it where ``points`` are chosen; ``first`` ends it at the first violation.
     """
 
     flows: tuple[str, ...]
     kinds: tuple[Kind, ...]
     points: int | None
     seed: int
+    seconds: float | None = None
     at: int | None = None
     first: bool = False
 
@@ -75,11 +78,12 @@ class Campaign:
     plan: Plan
     lanes: Sequence[Lane]
     rows: list[Row] = field(default_factory=list)
+    began_s: float = field(default_factory=time.monotonic)
     say_at_s: float = 0.0
 
     @property
     def failed(self) -> bool:
-        return any(row.violations or row.unfinished or not row.points for row in self.rows)
+        return any(row.violations or row.unfinished for row in self.rows) or not any(row.points for row in self.rows)
 
     async def run(self) -> None:
         dice = random.Random(self.plan.seed)
@@ -90,24 +94,33 @@ class Campaign:
             if whole.violations:
                 raise SystemExit(f"{name} is broken undisturbed:\n" + "\n".join(whole.violations))
             for kind in self.plan.kinds:
-                row = Row(name, kind, whole.first.turns if kind.at_turns else whole.first.calls)
+                row = Row(name, kind, _places(whole, kind))
                 self.rows.append(row)
-                await self._strike(flow, row, self._places(row.places, dice))
+                await self._strike(flow, row, self._chosen(row, dice))
                 if self.plan.first and self.failed:
                     return
 
-    def _places(self, places: int, dice: random.Random) -> Iterator[int]:
+    def _chosen(self, row: Row, dice: random.Random) -> Iterator[int]:
         if self.plan.at is not None:
             return iter((self.plan.at,))
-        if self.plan.points is None:
-            return iter(range(1, 100 * places))
-        most = min(self.plan.points, places)
-        spread = [1 + int((part + dice.random()) * places / most) for part in range(most)]
+        points = _BLIND if self.plan.points is None and row.kind is Kind.BLIND else self.plan.points
+        if points is None:
+            return iter(range(1, 100 * row.places))
+        most = min(points, row.places)
+        spread = [1 + int((part + dice.random()) * row.places / most) for part in range(most)]
         dice.shuffle(spread)
         return iter(spread)
 
+    def _share_s(self) -> float:
+        """Seconds for the next row, of what the plan allows for all."""
+        if self.plan.seconds is None:
+            return math.inf
+        left = len(self.plan.flows) * len(self.plan.kinds) - len(self.rows) + 1
+        return (self.began_s + self.plan.seconds - time.monotonic()) / left
+
     async def _strike(self, flow: Flow, row: Row, places: Iterator[int]) -> None:
-        past = 0
+        past, until_s = 0, time.monotonic() + self._share_s()
+        in_order = self.plan.points is None and row.kind is not Kind.BLIND
 
         async def work(lane: Lane) -> None:
             nonlocal past
@@ -116,7 +129,8 @@ class Campaign:
                 row.take(verdict)
                 past = 0 if verdict.reached else past + 1
                 self._tell(row, verdict, at)
-                if (self.plan.points is None and past >= _PAST_THE_END) or (self.plan.first and row.violations):
+                over = past >= _PAST_THE_END if in_order else time.monotonic() > until_s
+                if over or (self.plan.first and row.violations):
                     return
 
         async with asyncio.TaskGroup() as group:
@@ -128,8 +142,7 @@ class Campaign:
             _say(_told(verdict))
         if time.monotonic() >= self.say_at_s:
             self.say_at_s = time.monotonic() + _SAY_EVERY_S
-            place = "turns" if row.kind.at_turns else "calls"
-            _say(f"{row.flow} {row.kind}: {at} of {row.places} {place}, {row.violations} violations")
+            _say(f"{row.flow} {row.kind}: {row.kind.place} {at} of {row.places}, {row.violations} violations")
 
     def report(self, say: Callable[[str], None]) -> None:
         say(f"{'flow':<12}{'fault':<10}{'points':>8}{'violations':>12}{'unfinished':>12}{'ms a point':>12}")
@@ -146,6 +159,13 @@ class Campaign:
         path.write_text(
             json.dumps({"seed": self.plan.seed, "rows": [row.shape for row in self.rows]}, indent=2), encoding="utf-8"
         )
+
+
+def _places(whole: Verdict, kind: Kind) -> int:
+    """How many places an undisturbed run has."""
+    if kind is Kind.BLIND:
+        return round(whole.first_s * 1000)
+    return whole.first.turns if kind.at_turns else whole.first.calls
 
 
 def _told(verdict: Verdict) -> str:

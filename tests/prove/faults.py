@@ -1,7 +1,8 @@
 """What may strike a run, and where.
 
-Owns the kinds of faults and their places: a turn of the event loop, or a call that leaves the process. What happens
-at a call is the real thing where that can be had: the connection is gone, another process has taken the exchange over.
+Owns the kinds of faults and their places: a turn of the event loop, a call that leaves the process, a moment. What
+happens at a call is the real thing where that can be had: the connection is gone, another process has taken the
+exchange over.
 """
 
 import os
@@ -29,20 +30,30 @@ class Kind(StrEnum):
     AFTER = "after"  # a call was carried out and its answer is lost
     REFUSED = "refused"  # a call is answered with an error: a lock that is not to be had, a reply that is none
     TAKEN = "taken"  # before a call, another process takes the exchange over
+    BLIND = "blind"  # SIGKILL after so many milliseconds, under uvloop
 
     @property
     def at_turns(self) -> bool:
         return self in (Kind.KILL, Kind.CANCEL)
+
+    @property
+    def at_calls(self) -> bool:
+        return not self.at_turns and self is not Kind.BLIND
+
+    @property
+    def place(self) -> str:
+        """What is counted."""
+        return "turn" if self.at_turns else "call" if self.at_calls else "ms"
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     kind: Kind
     at: int
-    """Number of the turn or of the call, from 1."""
+    """Number of the turn or of the call, from 1, or milliseconds."""
 
     def __str__(self) -> str:
-        return f"{self.kind} at {'turn' if self.kind.at_turns else 'call'} {self.at}"
+        return f"{self.kind} at {self.kind.place} {self.at}"
 
 
 @dataclass
@@ -83,7 +94,7 @@ class Strikes:
 
     def _hit(self) -> bool:
         self.calls += 1
-        hit = self.fault is not None and not self.fault.kind.at_turns and self.calls == self.fault.at
+        hit = self.fault is not None and self.fault.kind.at_calls and self.calls == self.fault.at
         self.struck = self.struck or hit
         return hit
 

@@ -4,10 +4,11 @@ Owns the order of things and the verdict. Refuses to know what a flow checks.
 """
 
 import asyncio
+import signal
 import time
 from dataclasses import dataclass
 
-from tests.prove.children import LONGEST_S, Report
+from tests.prove.children import LONGEST_S, Child, Report
 from tests.prove.faults import Fault, Kind
 from tests.prove.flows import Flow
 from tests.prove.stage import Lane, Stage
@@ -15,6 +16,7 @@ from tests.prove.stage import Lane, Stage
 # What fails at a call is waited for and tried again: those waits are shortened, by the clock and by the loop.
 _HURRY = 10.0
 _SPEED = 60.0
+_KILLS = (Kind.KILL, Kind.BLIND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Verdict:
     second: Report | None
     violations: tuple[str, ...]
     requests: int
+    first_s: float
     seconds: float
 
     @property
@@ -34,7 +37,7 @@ class Verdict:
         """True where the run came to the place of the fault; one that did not has ended by itself."""
         if self.fault is None:
             return False
-        if self.fault.kind is Kind.KILL:
+        if self.fault.kind in _KILLS:
             return self.first.signal != 0
         return (self.first.turns if self.fault.kind.at_turns else self.first.calls) >= self.fault.at
 
@@ -49,7 +52,9 @@ async def point(flow: Flow, lane: Lane, fault: Fault | None) -> Verdict:
     async with lane.stage(flow.template, speed=_speed(flow, fault)) as stage:
         exact = fault is None or fault.kind is not Kind.AFTER
         seen = await lane.seen(flow.template, lambda: flow.before(stage))
+        first_s = time.monotonic()
         first = await _run(flow, stage, fault, again=False)
+        first_s = time.monotonic() - first_s
         said = _of_report(first, fault)
         said += stage.unexpected()
         if not await stage.alone():
@@ -64,22 +69,31 @@ async def point(flow: Flow, lane: Lane, fault: Fault | None) -> Verdict:
             said += stage.unexpected()
         said += [f"after the end: {one}" for one in await flow.after_end(stage, seen, exact=exact)]
         requests = stage.exchange.stats.requests
-    return Verdict(flow.name, fault, first, second, tuple(said), requests, time.monotonic() - began_s)
+    return Verdict(flow.name, fault, first, second, tuple(said), requests, first_s, time.monotonic() - began_s)
 
 
 def _speed(flow: Flow, fault: Fault | None) -> float:
-    return flow.speed if fault is None or fault.kind.at_turns else max(flow.speed, _SPEED)
+    return max(flow.speed, _SPEED) if fault is not None and fault.kind.at_calls else flow.speed
 
 
 async def _run(flow: Flow, stage: Stage, fault: Fault | None, *, again: bool) -> Report:
     flow.set(stage, again=again)
-    hurried = fault is not None and not fault.kind.at_turns
+    hurried = fault is not None and fault.kind.at_calls
     task = stage.task(flow.words, fault, hurry=_HURRY if hurried else 1.0)
     async with stage.forks.started(task) as child, asyncio.TaskGroup() as group:
         world = group.create_task(flow.enact(stage, child, again=again))
+        killing = group.create_task(_kill(child, fault))
         report = await child.ended()
         world.cancel()
+        killing.cancel()
     return report
+
+
+async def _kill(child: Child, fault: Fault | None) -> None:
+    """What strikes from outside."""
+    if fault is not None and fault.kind is Kind.BLIND:
+        await asyncio.sleep(fault.at / 1000)
+        child.send(signal.SIGKILL)
 
 
 def _of_report(report: Report, fault: Fault | None) -> list[str]:
@@ -87,7 +101,7 @@ def _of_report(report: Report, fault: Fault | None) -> list[str]:
     kind = None if fault is None else fault.kind
     said = [f"left behind: {one}" for one in report.left]
     if report.signal:
-        if kind is not Kind.KILL or report.signal != 9:
+        if kind not in _KILLS or report.signal != signal.SIGKILL:
             said.append(f"{report}, within {LONGEST_S} s")
     elif report.unexpected is not None:
         said.append(f"unexpected: {report.unexpected}")
