@@ -28,7 +28,7 @@ from marketd.store.pages import Pages
 from marketd.store.queries import sql
 from marketd.store.runs import Runs
 from marketd.store.series import SeriesReader
-from marketd.store.session import Database, plain_connection
+from marketd.store.session import Database, connection_for_schema
 from marketd.transport import Transport
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ async def database(
 
 async def ready_schema(url: str, *, migrate: bool) -> None:
     """SchemaError with the command to run where the schema is not current and may not be brought up to date here."""
-    async with plain_connection(url) as connection:
+    async with connection_for_schema(url) as connection:
         if migrate:
             for migration in await migrations.apply(connection):
                 log.info("migrated", extra={"fields": {"migration": str(migration)}})

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import asyncpg
 
 import marketd
-from marketd.errors import Busy, MarketdError, PrivilegeError, SchemaError
+from marketd.errors import Busy, DatabaseUnavailable, MarketdError, PrivilegeError, SchemaError
 from marketd.store.queries import sql, sql_dir
 
 OLDEST_SERVER = 150_000
@@ -26,7 +26,6 @@ NEEDS_EXTENSION = (
     "administrator run `CREATE EXTENSION btree_gist` in this database once, then `marketd migrate` again"
 )
 
-_LOST = ("08", "57P")  # the connection, or the server as a whole
 _FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -132,8 +131,6 @@ async def _apply_one(conn: Connection, migration: Migration, known: Sequence[Mig
             await conn.execute(migration.sql, timeout=LONGEST_S)
             await conn.execute(sql("schema_record"), migration.version, migration.name, migration.sha256)
     except asyncpg.PostgresError as error:
-        if (error.sqlstate or "").startswith(_LOST):
-            raise  # whether it was undone is not known
         raise _explained(error, migration) from error
     return True
 
@@ -147,4 +144,5 @@ def _explained(error: asyncpg.PostgresError, migration: Migration) -> MarketdErr
         return PrivilegeError(f"{said}. Run `marketd migrate` as the role that owns the schema")
     if isinstance(error, asyncpg.LockNotAvailableError):
         return Busy(f"{said}. Another session uses the tables: stop it, then `marketd migrate` again")
-    return SchemaError(said)
+    lost = isinstance(error, (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError))
+    return DatabaseUnavailable(said, error.sqlstate or "") if lost else SchemaError(said)

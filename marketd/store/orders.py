@@ -60,7 +60,10 @@ class Orders:
         return found
 
     async def open(self, exchange: str) -> Sequence[Mapping[str, Any]]:
-        """Rows of orders that wait or are under way, oldest first; not validated. ``begun`` tells them apart."""
+        """Rows of orders that wait or are under way, oldest first; not validated.
+
+        ``run_id``, ``run_status`` and ``epoch`` are of its run, None while it waits.
+        """
         async with self._database.session() as connection:
             return [dict(row) for row in await connection.fetch(sql("open_orders"), exchange)]
 

@@ -1,7 +1,7 @@
 """Sessions with PostgreSQL that cannot hang or lose a cancellation.
 
 Owns the pool and the one place where foreign database errors become ours. Every use goes through ``Database.session``,
-but for migrations, which need a connection without time limits of its own: ``plain_connection``.
+but for migrations, which need a connection without time limits of its own: ``connection_for_schema``.
 Refuses to know any table. The settings are what it took to survive dead links: asyncpg's own time-outs do not bound
 the release of a connection, nor the ROLLBACK on a dead one.
 """
@@ -140,13 +140,14 @@ class Database:
 
     async def _acquire(self, pool: "asyncpg.Pool[asyncpg.Record]") -> Connection:
         """However many sessions wait for a server that is away, it is tried once a second; the others fail at once."""
-        began_s = asyncio.get_running_loop().time()
-        if self._failure is not None and began_s < self._connect_again_s and not pool.get_idle_size():
+        loop = asyncio.get_running_loop()
+        if self._failure is not None and loop.time() < self._connect_again_s and not pool.get_idle_size():
             raise self._failure.with_traceback(None)
         try:
             connection = await pool.acquire(timeout=_ACQUIRE_S)
         except (OSError, asyncpg.PostgresError) as error:
-            self._failure, self._connect_again_s = error, began_s + _CONNECT_EVERY_S
+            # From the end of the attempt: one that takes long must not be followed by that of whoever waits next.
+            self._failure, self._connect_again_s = error, loop.time() + _CONNECT_EVERY_S
             raise
         self._failure = None
         return connection
@@ -167,7 +168,7 @@ class Database:
 
 
 @asynccontextmanager
-async def plain_connection(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+async def connection_for_schema(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
     """One connection without a pool; it fails as ``Database.session`` does, as long as it lasts."""
     where = masked_dsn(dsn)
     try:

@@ -173,7 +173,7 @@ async def test_what_a_daemon_did_not_begin_the_command_does_itself_when_it_is_go
         # A daemon that holds the exchange and does nothing: hung, or about to die.
         await found.connection.execute(
             "UPDATE exchange_leases SET epoch = epoch + 1, holder = 'elsewhere:7', "
-            "expires_at = clock_timestamp() + interval '4 seconds'"
+            "expires_at = clock_timestamp() + interval '8 seconds'"
         )
         found.daemon.stop()
         code, out, err = await found.told(

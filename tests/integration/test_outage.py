@@ -1,6 +1,7 @@
 """PostgreSQL stopped for a minute in mid-backfill: the daemon stays up, says so, and goes on by itself."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -19,7 +20,7 @@ from marketd.rehearsal.faults import Faults, Latency
 from marketd.rehearsal.market import synthetic
 from marketd.rehearsal.server import RehearsalServer
 from marketd.store import migrations
-from marketd.store.session import Database
+from marketd.store.session import Database, connection_for_schema
 from tests import shapes
 from tests.conftest import CARELESS
 from tests.daemons import until
@@ -219,3 +220,36 @@ async def hear_the_last_word(opened: Database, wire: Wire, database: str) -> Non
             await connection.execute("SELECT 1")
     finally:
         await other.close()
+
+
+async def test_waiting_for_a_server_that_hangs_takes_all_together_no_longer_than_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It takes connections and says nothing."""
+    monkeypatch.setattr("marketd.store.session._ACQUIRE_S", 0.5)
+    silent = socket.create_server(("127.0.0.1", 0))
+    port = silent.getsockname()[1]
+    with silent:
+        async with Database(f"postgresql://marketd@127.0.0.1:{port}/marketd", size=1) as opened:
+
+            async def ask() -> None:
+                with pytest.raises(DatabaseUnavailable):
+                    async with opened.session():
+                        raise AssertionError
+
+            began_s = time.monotonic()
+            await asyncio.gather(*(ask() for _ in range(8)))
+            assert time.monotonic() - began_s < 1.2
+
+
+async def test_a_connection_that_is_lost_while_the_schema_is_looked_at_is_a_database_that_is_away(
+    empty_database: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "0001_ends.sql"
+    file.write_text("SELECT pg_terminate_backend(pg_backend_pid())")
+    with pytest.raises(DatabaseUnavailable):
+        async with connection_for_schema(empty_database) as connection:
+            await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    with pytest.raises(DatabaseUnavailable):
+        async with connection_for_schema(empty_database) as connection:
+            await migrations.apply(connection, migrations.load(tmp_path))

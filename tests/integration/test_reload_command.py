@@ -34,19 +34,28 @@ EDITED = JOBS.replace("*/5", "*/10") + ETH
 
 
 @asynccontextmanager
-async def house(database: str, folder: Path) -> AsyncIterator[tuple[Marketd, Wire]]:
-    """A daemon that has loaded its jobs, behind a wire."""
+async def house(database: str, folder: Path, *, cut: bool = False) -> AsyncIterator[tuple[Marketd, Wire]]:
+    """A daemon behind a wire, which has loaded its jobs; not so where the wire is ``cut``."""
     (folder / "jobs.toml").write_text(JOBS)
     (folder / "marketd.toml").write_text(f'jobs_file = "{folder}/jobs.toml"\nowner = "test"\n')
     market, clock = synthetic(3, ("BTCUSD", "ETHUSD"), START, START + 9 * DAY, 0.2), ScaledClock(START + 2 * DAY)
     async with (
-        Wire(database).laid() as wire,
+        laid(database, cut=cut) as wire,
         RehearsalServer(market, clock) as server,
         started(folder, wire.dsn, server.base_url) as daemon,
     ):
         await daemon.said("listening")
-        await until(lambda: ready(daemon))
+        if not cut:
+            await until(lambda: ready(daemon))
         yield daemon, wire
+
+
+@asynccontextmanager
+async def laid(database: str, *, cut: bool) -> AsyncIterator[Wire]:
+    async with Wire(database).laid() as wire:
+        if cut:
+            wire.cut()
+        yield wire
 
 
 async def ready(daemon: Marketd) -> bool:
@@ -127,6 +136,21 @@ async def test_a_reload_waits_for_the_database_and_is_not_lost(database: str, tm
         }  # fmt: skip
         shown = (await daemon.get("/jobs")).shape["last_reload"]
         assert (shown["outcome"], len(shown["changes"]["added"])) == ("accepted", 2)
+
+
+async def test_a_reload_before_the_first_jobs_are_read_waits_and_gets_its_verdict(
+    database: str, tmp_path: Path
+) -> None:
+    async with house(database, tmp_path, cut=True) as (daemon, wire):
+        await daemon.said("database away")
+        code, out, err = await reload(daemon.environ, "--wait", "--timeout", "3")
+        assert (code, out) == (1, "")
+        assert "no verdict within 3 s: the database is away, the reload waits for it" in err
+        (tmp_path / "jobs.toml").write_text(EDITED)
+        wire.mend()
+        code, out, err = await reload(daemon.environ, "--wait")
+        assert (code, err) == (0, "")
+        assert (await schedules(database))["ETHUSD 1h"] == "*/15 * * * *"
 
 
 async def begun(daemon: Marketd, reloads: int) -> bool:

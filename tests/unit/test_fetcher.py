@@ -88,6 +88,13 @@ class TestCircuit:
         assert circuit.failed(NOW_MS, NOW_MS)
         return circuit
 
+    def test_stays_open_for_no_longer_than_its_longest_pause_whatever_becomes_of_the_clock(self) -> None:
+        circuit = self.opened()
+        year_ms = 365 * 86_400_000
+        assert not circuit.closed_to(NOW_MS - year_ms), "the clock was a year ahead"
+        assert circuit.failed(NOW_MS - year_ms, NOW_MS - year_ms + 10)
+        assert circuit.closed_to(NOW_MS - year_ms + 1000)
+
     def test_opens_after_repeated_failures_and_one_try_decides(self) -> None:
         circuit = self.opened()
         assert circuit.closed_to(NOW_MS + 29_999)
