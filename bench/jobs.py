@@ -157,7 +157,7 @@ async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator["asyncio.T
 
 async def _order(lane: Lane) -> int:
     """The run of an order by hand: begun, so that the scheduler leaves it alone."""
-    job = await lane.orders.give(OrderRow(*BTC, JobType.BACKFILL))
+    (job,) = await lane.orders.give([OrderRow(*BTC, JobType.BACKFILL)], "bench")
     return (await lane.runs.begin(lane.name, [(job, 1)], lane.lease.epoch))[job]
 
 

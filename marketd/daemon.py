@@ -90,8 +90,6 @@ class Daemon:
             self._heed_signals(stack)
             bulletin = stack.enter_context(Bulletin(folders(self.environ)[0]))
             bulletin.post(News(os.getpid()))
-            if bulletin.problem:  # it works all the same, but `marketd reload` cannot find it
-                log.warning("no bulletin", extra={"fields": {"reason": bulletin.problem}})
             url = await self._database_url(stack, config)
             opened = await stack.enter_async_context(Database(url, prepare=sql("page_table")))
             # A lease that is not renewed in time is lost: it waits for nobody.

@@ -74,6 +74,7 @@ class Keeper:
                 wanted.clear()  # before anything is read: what is asked for from now on is another reload
                 await self._reload(wanted)
             else:
+                self.bulletin.tend()
                 await self._follow_table()
             await self._rest(wanted)
 

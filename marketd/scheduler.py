@@ -298,7 +298,7 @@ class Scheduler:
         given: dict[int, tuple[Job, Order]] = {}
         for row in rows:
             try:
-                job = job_from_row(row)
+                job = job_from_row(row, derive={self.desk.exchange: self.desk.runner.derived})
                 given[job.id] = (job, self._order_by_hand(job, row))
             except ConfigError as error:
                 await self.desk.runs.note_job(row["id"], "refused", str(error))

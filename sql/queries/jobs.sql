@@ -78,10 +78,19 @@ SELECT j.id, j.exchange, j.symbol, j.timeframe, j.job_type, j.schedule, j.enable
 FROM market_data_jobs j LEFT JOIN market_data_job_runs r ON r.job_id = j.id WHERE j.exchange = $1::text AND j.enabled AND j.origin = 'order' ORDER BY j.id
 
 -- name: insert_order
--- params: exchange text, symbol text, timeframe text, job_type text, start_time timestamptz, end_time timestamptz, refetch boolean, oldest_first boolean, most_gaps integer
-INSERT INTO market_data_jobs (exchange, symbol, timeframe, job_type, start_time, end_time, origin, refetch, oldest_first, most_gaps)
-VALUES ($1::text, $2::text, $3::text, $4::text, $5::timestamptz, $6::timestamptz, 'order', $7::boolean, $8::boolean, $9::integer)
+-- params: exchange text, symbol text, timeframe text, job_type text, start_time timestamptz, end_time timestamptz, refetch boolean, oldest_first boolean, most_gaps integer, owner text
+INSERT INTO market_data_jobs (exchange, symbol, timeframe, job_type, start_time, end_time, origin, refetch, oldest_first, most_gaps, owner)
+VALUES ($1::text, $2::text, $3::text, $4::text, $5::timestamptz, $6::timestamptz, 'order', $7::boolean, $8::boolean, $9::integer, $10::text)
 RETURNING id
+
+-- name: lock_orders
+-- params: owner text
+-- Giving and taking back wait for each other: a COMMIT whose answer was lost may still be under way.
+SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))
+
+-- name: withdraw_all_orders
+-- params: owner text
+UPDATE market_data_jobs SET enabled = false, updated_at = now() WHERE owner = $1::text AND origin = 'order' AND enabled
 
 -- name: withdraw_orders
 -- params: ids bigint[]

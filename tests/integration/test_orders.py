@@ -183,3 +183,28 @@ async def test_what_a_daemon_did_not_begin_the_command_does_itself_when_it_is_go
         assert "daemon elsewhere:7; it is given the order" in err
         assert json.loads(out)[0]["candles_inserted"] > 100
         assert await found.value("SELECT count(*) FROM market_data_jobs WHERE origin = 'order'") == 1
+
+
+async def test_an_order_for_a_derived_timeframe_is_handed_over_like_any_other(database: str, tmp_path: Path) -> None:
+    (tmp_path / "marketd.toml").write_text(
+        f'jobs_file = "{tmp_path}/jobs.toml"\nowner = "test"\n[exchanges.bitfinex]\nderive = {{ "2h" = "1h" }}\n'
+    )
+    async with house(database, tmp_path) as found:
+        words = ("backfill", "--symbol", "BTCUSD", "--timeframe", "2h", "--json")
+        code, out, err = await found.told(await found.begin(*words))
+        assert code == 0, (out, err)
+        assert "it is given the order" in err
+        assert await found.value("SELECT count(*) > 300 FROM candles WHERE timeframe = '2h'")
+
+
+async def test_an_order_that_the_daemon_refuses_says_why(database: str, tmp_path: Path) -> None:
+    async with house(database, tmp_path) as found:
+        # What this command derives, the daemon does not: another file, or one that was not reloaded.
+        config = tmp_path / "marketd.toml"
+        config.write_text(config.read_text() + '[exchanges.bitfinex]\nderive = { "2h" = "1h" }\n')
+        code, out, _ = await found.told(
+            await found.begin("backfill", "--symbol", "BTCUSD", "--timeframe", "2h", "--json")
+        )
+        assert code == 1
+        assert json.loads(out)[0]["error"].startswith("not begun: ")
+        assert "unknown timeframe '2h'" in json.loads(out)[0]["error"]

@@ -107,6 +107,25 @@ async def test_the_verdict_is_the_exit_code_and_the_difference_is_printed(databa
         assert (await daemon.get("/jobs")).shape["last_reload"]["outcome"] == "refused"
 
 
+async def test_a_secret_that_came_with_a_reload_is_hidden_in_the_log_like_the_first(
+    database: str, tmp_path: Path
+) -> None:
+    """The words come back in the reason of a refusal, as the schedule of a job."""
+    async with house(database, tmp_path) as (daemon, _):
+        config = (tmp_path / "marketd.toml").read_text()
+        for key in ("firstsecretkey", "secondsecretkey"):
+            (tmp_path / "marketd.toml").write_text(f'{config}[exchanges.bitfinex]\napi_key = "{key}"\n')
+            code, _, err = await reload(daemon.environ, "--wait")
+            assert code == 0, err
+        (tmp_path / "jobs.toml").write_text(
+            EDITED.replace("*/15 * * * *", "firstsecretkey").replace("*/10 * * * *", "secondsecretkey")
+        )
+        assert (await reload(daemon.environ, "--wait"))[0] == 1
+        (refusal,) = daemon.lines("reload refused")
+        assert "***" in refusal["error"]
+        assert "secretkey" not in daemon.log.read_text()
+
+
 async def test_without_a_daemon_there_is_nothing_to_ask(database: str, tmp_path: Path) -> None:
     environ = environment(tmp_path, database, "http://127.0.0.1:9/v2", "nobody")
     code, out, err = await reload(environ, "--wait")

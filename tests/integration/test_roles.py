@@ -71,7 +71,7 @@ async def test_the_runtime_role_keeps_auto_rows_notes_refusals_and_carries_out_o
         assert await owner.fetchval("SELECT last_error FROM market_data_jobs WHERE id = $1", bad) == "unknown exchange"
 
         lease = await Leases(opened, "here", "daemon").take("bitfinex")
-        given = [await orders.give(OrderRow(*BTC, JobType.BACKFILL, refetch=True)) for _ in range(3)]
+        given = await orders.give([OrderRow(*BTC, JobType.BACKFILL, refetch=True)] * 3, "me")
         assert [(row["id"], row["run_id"]) for row in await orders.open("bitfinex")] == [(id, None) for id in given]
         run = (await runs.begin("bitfinex", [(given[0], 1000)], lease.epoch))[given[0]]
         await orders.withdraw([given[1]])
@@ -83,6 +83,10 @@ async def test_the_runtime_role_keeps_auto_rows_notes_refusals_and_carries_out_o
         state = (await orders.follow(given))[given[0]]
         assert (state.status, state.tally.inserted, state.waiting) == (RunStatus.SUCCESS, 5, False)
         assert [row["id"] for row in await orders.open("bitfinex")] == [given[2]]
+        await orders.withdraw_all("somebody else")
+        assert len(await orders.open("bitfinex")) == 1
+        await orders.withdraw_all("me")
+        assert await orders.open("bitfinex") == []
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ async def test_what_is_under_way_is_told_apart_from_orders_and_from_what_has_end
         runs = Runs(opened)
         lease = await Leases(opened, "here", "daemon").take("bitfinex")
         jobs = [await runs.add_job(BTC) for _ in range(2)]
-        order = await Orders(opened).give(OrderRow("bitfinex", "BTCUSD", "1m", JobType.BACKFILL))
+        (order,) = await Orders(opened).give([OrderRow("bitfinex", "BTCUSD", "1m", JobType.BACKFILL)], "me")
         begun = await runs.begin("bitfinex", [(number, 60_000) for number in (*jobs, order)], lease.epoch)
         await runs.finish(begun[jobs[0]], RunStatus.SUCCESS, None, Tally())
         assert await runs.under_way("bitfinex", lease.epoch) == {jobs[1]: begun[jobs[1]]}

@@ -113,6 +113,7 @@ class Works:
     outcome: Outcome = field(default_factory=lambda: Outcome(RunStatus.SUCCESS, Tally()))
     failure: Exception | None = None
     orders: list[Order] = field(default_factory=list)
+    derived: dict[str, str] = field(default_factory=dict)
 
     class fetcher:
         class time:
@@ -479,6 +480,14 @@ async def test_an_order_that_cannot_be_meant_is_refused_and_keeps_nobody_from_wo
     number, status, error = stage.rows.noted[0]
     assert (number, status) == (50, "refused")
     assert "7m" in str(error)
+
+
+async def test_an_order_may_name_what_this_exchange_derives(stage: Stage) -> None:
+    stage.works.derived = {"2h": "1h"}
+    stage.rows.orders.append(order(50, timeframe="2h"))
+    await until(lambda: 50 in stage.scheduler.running or bool(stage.rows.noted))
+    assert stage.rows.noted == []
+    assert stage.works.orders[-1].series == (BTC._replace(timeframe="2h"),)
 
 
 async def test_an_order_whose_beginning_was_not_heard_of_is_carried_out(stage: Stage) -> None:
