@@ -273,7 +273,7 @@ class Migration(Flow):
 
     async def after_end(self, stage: Stage, seen: Seen, *, exact: bool) -> list[str]:
         said = await catalog.torn(stage.connection, stage.scenery.versions[-1:])
-        return [*said, *await checks.promises(stage.connection)]
+        return said or await checks.promises(stage.connection)
 
 
 class Upgrade(Migration):

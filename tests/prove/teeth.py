@@ -58,7 +58,7 @@ def found(bug: Bug, points: int) -> str | None:
         folder.chmod(0o711)
         for part in _NEEDED:
             (shutil.copytree if (ROOT / part).is_dir() else shutil.copy)(ROOT / part, folder / part)
-        subprocess.run(["patch", "--quiet", "-p1", "-i", str(bug.patch)], cwd=folder, check=True)
+        subprocess.run(["git", "apply", str(bug.patch)], cwd=folder, check=True)
         words = ["--flow", bug.flow, "--fault", bug.fault, "--points", str(points), "--first", "--seed", "1"]
         environ = {"PYTHONPATH": name, "PATH": "/usr/bin:/bin"}
         ended = subprocess.run(
