@@ -48,7 +48,7 @@ test-system: .venv/.installed ## the package and its units on a booted Debian (a
 	@$(BIN)/python -m pytest tests/system $(ARGS)
 
 prove: .venv/.installed ## marketd struck at some of its turns and calls, others each time, in two and a half minutes
-	@$(BIN)/python -m tests.prove --points 12 --seconds 135 $(ARGS)
+	@$(BIN)/python -m tests.prove --points 12 --seconds 125 $(ARGS)
 
 prove-long: .venv/.installed ## the same at every turn and every call, which takes hours; then mistakes that must be found
 	@$(BIN)/python -m tests.prove $(ARGS)

@@ -78,6 +78,8 @@ class Campaign:
     plan: Plan
     lanes: Sequence[Lane]
     rows: list[Row] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    undisturbed: dict[str, Verdict] = field(default_factory=dict)
     began_s: float = field(default_factory=time.monotonic)
     say_at_s: float = 0.0
 
@@ -87,18 +89,32 @@ class Campaign:
 
     async def run(self) -> None:
         dice = random.Random(self.plan.seed)
-        for name in self.plan.flows:
-            flow = FLOWS[name]
-            whole = await point(flow, self.lanes[0], None)
+        pairs = [(name, kind) for name in self.plan.flows for kind in self.plan.kinds]
+        if self.plan.seconds is not None:
+            dice.shuffle(pairs)  # what there is no time for is not the same each time
+        for at, (name, kind) in enumerate(pairs):
+            share_s = self._left_s() / (len(pairs) - at)
+            if share_s <= 0:
+                self.left_out = [f"{name} {kind}" for name, kind in pairs[at:]]
+                return
+            row = Row(name, kind, _places(await self._undisturbed(name), kind))
+            self.rows.append(row)
+            await self._strike(FLOWS[name], row, self._chosen(row, dice), share_s)
+            if self.plan.first and self.failed:
+                return
+
+    async def _undisturbed(self, name: str) -> Verdict:
+        """A run that nothing strikes; it says how many places there are."""
+        if name not in self.undisturbed:
+            whole = await point(FLOWS[name], self.lanes[0], None)
             _say(f"{name}: {whole.first.turns} turns, {whole.first.calls} calls, {whole.requests} requests undisturbed")
             if whole.violations:
                 raise SystemExit(f"{name} is broken undisturbed:\n" + "\n".join(whole.violations))
-            for kind in self.plan.kinds:
-                row = Row(name, kind, _places(whole, kind))
-                self.rows.append(row)
-                await self._strike(flow, row, self._chosen(row, dice))
-                if self.plan.first and self.failed:
-                    return
+            self.undisturbed[name] = whole
+        return self.undisturbed[name]
+
+    def _left_s(self) -> float:
+        return math.inf if self.plan.seconds is None else self.began_s + self.plan.seconds - time.monotonic()
 
     def _chosen(self, row: Row, dice: random.Random) -> Iterator[int]:
         if self.plan.at is not None:
@@ -111,15 +127,8 @@ class Campaign:
         dice.shuffle(spread)
         return iter(spread)
 
-    def _share_s(self) -> float:
-        """Seconds for the next row, of what the plan allows for all."""
-        if self.plan.seconds is None:
-            return math.inf
-        left = len(self.plan.flows) * len(self.plan.kinds) - len(self.rows) + 1
-        return (self.began_s + self.plan.seconds - time.monotonic()) / left
-
-    async def _strike(self, flow: Flow, row: Row, places: Iterator[int]) -> None:
-        past, until_s = 0, time.monotonic() + self._share_s()
+    async def _strike(self, flow: Flow, row: Row, places: Iterator[int], share_s: float) -> None:
+        past, until_s = 0, time.monotonic() + share_s
         in_order = self.plan.points is None and row.kind is not Kind.BLIND
 
         async def work(lane: Lane) -> None:
@@ -153,6 +162,8 @@ class Campaign:
                 f"{shape['ms_a_point']:>12}"
             )
         points = sum(row.points for row in self.rows)
+        if self.left_out:
+            say(f"no time for {', '.join(self.left_out)}")
         say(f"{points} points, {sum(row.violations for row in self.rows)} violations, seed {self.plan.seed}")
 
     def write(self, path: Path) -> None:
