@@ -10,7 +10,7 @@ SQUAWK := --pg-version 15.0 --assume-in-transaction \
 SCRIPTS := .ci/run $(wildcard packaging/*/*.sh tests/system/*.sh) packaging/deb/postinst packaging/deb/prerm packaging/deb/postrm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-alerts test-monitoring test-system prove prove-long deb lint format check bench bench-large lock clean
+.PHONY: help demo test test-alerts test-monitoring test-system prove prove-long fuzz deb lint format check bench bench-large lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,8 +54,20 @@ prove-long: .venv/.installed ## the same at every turn and every call, which tak
 	@$(BIN)/python -m tests.prove $(ARGS)
 	@$(BIN)/python -m tests.prove.teeth
 
+fuzz: .venv/.installed ## a million spoilt replies for each exchange's reader, in some minutes (ARGS="--inputs N --seed S")
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
 deb: .venv/.installed ## a package for this Debian, in build/deb
 	@packaging/deb/build.sh
+
+sbom: .venv/.installed ## what marketd is made of, as CycloneDX, in build/sbom.json
+	@mkdir -p build
+	@$(BIN)/python packaging/deb/runtime_lock.py >build/runtime.lock
+	@$(BIN)/cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml --outfile build/sbom.json build/runtime.lock
+	@echo build/sbom.json
+
+audit: .venv/.installed ## known weaknesses of all that is pinned (asks PyPI's advisory database)
+	@$(BIN)/python packaging/audit.py
 
 lint: .venv/.installed ## format, lint, types, floors, spelling, migrations
 	$(BIN)/ruff format --check --quiet .

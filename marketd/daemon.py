@@ -99,7 +99,9 @@ class Daemon:
                 Database(url, size=2, application="marketd port", statement_s=_PORT_STATEMENT_S)
             )
             reports = Reports(readers)
-            port = await stack.enter_async_context(Port(config.http.listen, reports, standing, self.metrics.registry))
+            port = await stack.enter_async_context(
+                Port(config.http.listen, reports, standing, self.metrics.registry, access=config.web)
+            )
             transport = await stack.enter_async_context(Transport(self.clock))
             self.address = port.address
             self.listening.set()

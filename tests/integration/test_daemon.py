@@ -141,6 +141,7 @@ async def _runs_at(connection: "asyncpg.Connection[asyncpg.Record]", due_ms: int
 
 
 async def test_it_stays_up_and_answers_while_the_database_is_away(tmp_path: Path, unused_tcp_port: int) -> None:
+    """fault_14."""
     clock = ScaledClock(START)
     nowhere = f"postgresql://marketd@127.0.0.1:{unused_tcp_port}/marketd"
     async with running(nowhere, tmp_path, "http://127.0.0.1:9/v2", clock) as daemon, aiohttp.ClientSession() as session:

@@ -18,6 +18,7 @@ from marketd.daemon import Daemon
 from marketd.rehearsal.faults import Faults, Latency
 from marketd.rehearsal.market import synthetic
 from marketd.rehearsal.server import RehearsalServer
+from tests.canary import unseen
 from tests.daemons import running, until
 
 DAY = 86_400_000
@@ -68,7 +69,7 @@ class House:
         async with asyncio.timeout(40):
             out, err = await process.communicate()
         assert process.returncode is not None
-        return process.returncode, out.decode(), err.decode()
+        return process.returncode, unseen(out.decode()), unseen(err.decode())
 
     async def value(self, statement: str, *values: object) -> Any:
         return await self.connection.fetchval(statement, *values)

@@ -62,6 +62,7 @@ AWAY = {
 async def test_a_minute_without_the_database_loses_nothing_and_is_said_once(
     pg_folder: Path, tmp_path: Path, pg_bin_dir: Path
 ) -> None:
+    """fault_14."""
     async with postgres(pg_folder, pg_bin_dir) as dsn:
         await migrated(dsn)
     async with marketplace() as exchange, Wire(dsn).laid() as wire:
@@ -173,6 +174,7 @@ async def nothing_doubled(dsn: str, exchange: RehearsalServer) -> None:
 
 
 async def test_however_many_sessions_wait_the_server_is_tried_once_a_second(database: str) -> None:
+    """fault_14."""
     async with Wire(database).laid() as wire, Database(wire.dsn) as opened:
 
         async def ask() -> bool:

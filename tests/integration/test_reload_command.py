@@ -16,6 +16,7 @@ from marketd import bulletin
 from marketd.clock import ScaledClock
 from marketd.rehearsal.market import synthetic
 from marketd.rehearsal.server import RehearsalServer
+from tests.canary import unseen
 from tests.daemons import JOBS, until
 from tests.processes import ROOT, Marketd, environment, started
 from tests.wire import Wire
@@ -70,7 +71,7 @@ async def reload(environ: Mapping[str, str], *words: str) -> tuple[int, str, str
     async with asyncio.timeout(30):
         out, err = await process.communicate()
     assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    return process.returncode, unseen(out.decode()), unseen(err.decode())
 
 
 async def outcome(daemon: Marketd) -> str | None:
