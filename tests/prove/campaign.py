@@ -43,14 +43,19 @@ class Plan:
 
 @dataclass
 class Row:
-    """The points of one flow and one kind; ``places`` is how many an undisturbed run has."""
+    """The points of one flow and one kind; ``places`` and ``requests`` are how many an undisturbed run has.
+
+    ``more_requests`` is by how many the worst point exceeded those, in both of its runs.
+    """
 
     flow: str
     kind: Kind
     places: int
+    requests: int
     points: int = 0
     violations: int = 0
     unfinished: int = 0
+    more_requests: int = 0
     seconds: float = 0.0
     said: list[str] = field(default_factory=list)
 
@@ -61,6 +66,7 @@ class Row:
         self.seconds += verdict.seconds
         self.violations += bool(verdict.violations)
         self.unfinished += verdict.unfinished
+        self.more_requests = max(self.more_requests, verdict.requests - self.requests)
         if verdict.violations:
             self.said.append(_told(verdict))
 
@@ -68,7 +74,8 @@ class Row:
     def shape(self) -> dict[str, object]:
         return {
             "flow": self.flow, "fault": self.kind.value, "places": self.places, "points": self.points,
-            "violations": self.violations, "unfinished": self.unfinished,
+            "violations": self.violations, "unfinished": self.unfinished, "requests": self.requests,
+            "more_requests": self.more_requests,
             "ms_a_point": round(1000 * self.seconds / max(self.points, 1)), "said": self.said,
         }  # fmt: skip
 
@@ -97,7 +104,8 @@ class Campaign:
             if share_s <= 0:
                 self.left_out = [f"{name} {kind}" for name, kind in pairs[at:]]
                 return
-            row = Row(name, kind, _places(await self._undisturbed(name), kind))
+            whole = await self._undisturbed(name)
+            row = Row(name, kind, _places(whole, kind), whole.requests)
             self.rows.append(row)
             await self._strike(FLOWS[name], row, self._chosen(row, dice), share_s)
             if self.plan.first and self.failed:

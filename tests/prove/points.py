@@ -56,7 +56,6 @@ async def point(flow: Flow, lane: Lane, fault: Fault | None) -> Verdict:
         first = await _run(flow, stage, fault, again=False)
         first_s = time.monotonic() - first_s
         said = _of_report(first, fault)
-        said += stage.unexpected()
         if not await stage.alone():
             said.append("a connection is left at the server")
         second = None
@@ -66,7 +65,7 @@ async def point(flow: Flow, lane: Lane, fault: Fault | None) -> Verdict:
             second = await _run(flow, stage, None, again=True)
             await stage.alone()
             said += _of_report(second, None)
-            said += stage.unexpected()
+        said += stage.unexpected()
         said += [f"after the end: {one}" for one in await flow.after_end(stage, seen, exact=exact)]
         requests = stage.exchange.stats.requests
     return Verdict(flow.name, fault, first, second, tuple(said), requests, first_s, time.monotonic() - began_s)
