@@ -99,7 +99,7 @@ def test_status_coverage_and_verify_agree(desk: Desk) -> None:
     assert [bucket["unknown"] for bucket in buckets["buckets"]] == [24, 0]
     verdict = desk("verify")
     assert verdict.code == 0
-    assert verdict.out.startswith("clean: 14 statements over ")
+    assert verdict.out.startswith("clean: 25 statements over ")
 
 
 def test_damage_is_found_by_verify_and_repaired(desk: Desk, database: str, background: BackgroundLoop) -> None:
