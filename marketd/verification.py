@@ -111,7 +111,7 @@ class _Tally:
             if rows:
                 self.queries[name] = each.query
                 kept = self.rows.setdefault(name, [])
-                kept += map(dict, rows[: max(0, self.most - len(kept))])
+                kept += rows[: max(0, self.most - len(kept))]
                 self.totals[name] = self.totals.get(name, 0) + len(rows)
 
     def findings(self) -> Iterator[Finding]:
@@ -127,7 +127,7 @@ async def hold(
     oracle: Oracle, now_ms: int, *, which: Which = EVERYTHING, sampling: Sampling | None = None, most: int = 20,
     seen: Seen = _unseen,
 ) -> Verdict:  # fmt: skip
-    """Hold the promises against everything that concerns ``which``, or a sample of it; ``now_ms`` is the host's time."""
+    """Hold the promises against all that concerns ``which``, or a sample of it; ``now_ms`` is the host's time."""
     began_s = _now_s()
     pieces = [piece for piece in await oracle.pieces() if which.concerns(piece.where)]
     if sampling is not None:

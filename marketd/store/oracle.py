@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from marketd.clock import at, ms_of
+import asyncpg
+
+from marketd.clock import at
 from marketd.figures import Totals, Verification
 from marketd.model import Series
 from marketd.store.queries import QUERIES, Query, sql
@@ -93,17 +95,6 @@ class Oracle:
                 found.pieces_known, json.dumps(found.violations),
             )  # fmt: skip
 
-    async def last(self) -> Verification | None:
-        """What was found last, by whom ever."""
-        async with self._database.session() as connection:
-            row = await connection.fetchrow(sql("last_verification"))
-        if row is None:
-            return None
-        return Verification(
-            ms_of(row["began_at"]), ms_of(row["ended_at"]), row["kind"], row["pieces"], row["pieces_known"],
-            json.loads(row["violations"]),
-        )  # fmt: skip
-
 
 def promises(*kinds: str) -> Sequence[Query]:
     """The statements about pieces of these kinds, by name."""
@@ -124,12 +115,13 @@ PROMISES: Final = tuple(query.name for query in _PROMISES)
 INVARIANTS: Final = tuple(name for name in PROMISES if is_violation(name))
 
 
-def _pieces(kind: str, rows: Iterable[Mapping[str, Any]]) -> list[Piece]:
+def _pieces(kind: str, rows: Iterable[asyncpg.Record]) -> list[Piece]:
     return [Piece(kind, dict(row)) for row in rows]
 
 
 async def _ask(connection: Connection, query: Query, where: Mapping[str, Any]) -> Found:
-    return Found(query, await connection.fetch(query.sql, *_values(query, where)))
+    rows = await connection.fetch(query.sql, *_values(query, where))
+    return Found(query, tuple(map(dict, rows)))
 
 
 async def _difference(connection: Connection, piece: Piece) -> Mapping[str, Any] | None:
