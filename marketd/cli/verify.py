@@ -89,18 +89,16 @@ async def _record(oracle: Oracle, verdict: Verdict) -> None:
 
 @dataclass(slots=True)
 class _Progress:
-    """Where it is: each series on a terminal, elsewhere a line now and then."""
+    """Where it is, in a line now and then."""
 
-    _said: str = ""
     _said_s: float = 0.0
 
     def __call__(self, piece: Piece, done: int, known: int) -> None:
-        about = str(piece.series or piece.kind)
         now_s = asyncio.get_running_loop().time()
         self._said_s = self._said_s or now_s  # nothing is said of what is over at once
-        if about != self._said and now_s - self._said_s >= _LINE_EVERY_S:
-            self._said, self._said_s = about, now_s
-            talk(f"{about}: {words.percent(done / known)}")
+        if now_s - self._said_s >= _LINE_EVERY_S:
+            self._said_s = now_s
+            talk(f"{piece.series or piece.kind}, {done} of {known} pieces")
 
 
 def show_verdict(verdict: Verdict) -> None:
