@@ -385,12 +385,12 @@ async def test_what_was_found_is_kept_until_all_is_looked_at_again(database: str
         await rows.connection.execute(f"DELETE FROM candles WHERE {CANDLE}")
         await oracle.record((await hold(oracle, 1_000)).summary)
         await rows.connection.execute("UPDATE exchange_leases SET epoch = 5")
-        await oracle.record((await hold(oracle, 2_000, sampling=Sampling(1, 0))).summary)
+        await oracle.record((await hold(oracle, 1_000_000, sampling=Sampling(1, 0))).summary)
         last = await reports.last_verification()
         assert last is not None
         assert (last.kind, last.violations) == ("sample", {"i01_accounted": 1, "i12_orphans": 1})
         await rows.connection.execute("UPDATE exchange_leases SET epoch = 4; " + CANDLES + " ON CONFLICT DO NOTHING")
-        await oracle.record((await hold(oracle, 3_000)).summary)
+        await oracle.record((await hold(oracle, 2_000_000)).summary)
         last = await reports.last_verification()
         assert last is not None
         assert (last.kind, last.share, last.violations) == ("full", 1, {})
