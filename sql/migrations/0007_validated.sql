@@ -1,4 +1,4 @@
--- What stands in the tables is held against the constraints of 0005. Reads every candle once; others read and write meanwhile.
+-- What stands in the tables is held against the constraints of 0006. Reads every candle once; others read and write meanwhile.
 -- A row that breaks one, which others wrote, does not keep the schema back: verify names it, and the owner validates when it is gone.
 
 DO $$
