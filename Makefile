@@ -88,14 +88,16 @@ format: .venv/.installed ## rewrite the code in the house format
 
 check: lint test ## what has to pass before a commit
 
-bench: .venv/.installed ## measure pages, how long the port takes to answer, and how late many jobs start
+bench: .venv/.installed ## measure pages, the port, how late many jobs start, and how long verify takes
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.port
 	@$(BIN)/python -m bench.jobs
+	@$(BIN)/python -m bench.verify
 
-bench-large: .venv/.installed ## the same beside ten million candles, and with 100 000 jobs
+bench-large: .venv/.installed ## the same beside ten million candles, with 100 000 jobs, and over fifty million candles
 	@$(BIN)/python -m bench.port --large
 	@$(BIN)/python -m bench.jobs --large
+	@$(BIN)/python -m bench.verify --large
 
 lock: ## pin the newest versions that fit pyproject.toml (uv comes into a scratch environment)
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock

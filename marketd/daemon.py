@@ -25,6 +25,7 @@ from marketd.jobtable import JobTable, job_file
 from marketd.keeper import Keeper
 from marketd.metrics import Metrics
 from marketd.model import JobRow
+from marketd.nightly import Nightly
 from marketd.notify import Notifier
 from marketd.ports import Progress
 from marketd.pulse import Pulse
@@ -106,9 +107,11 @@ class Daemon:
             self.address = port.address
             self.listening.set()
             log.info("listening", extra={"fields": {"address": port.address, "version": standing.version}})
+            # The nightly look takes its time: it neither waits for the work nor lets readers wait.
+            verifying = await stack.enter_async_context(Database(url, size=1, application="marketd verify"))
             gauges = Gauges(self.metrics, standing, reports, {"pages": opened, "port": readers})
             leases = assembly.leases_of(renewing, "daemon")
-            service = _Service(self, config, specs, standing, opened, leases, gauges, transport, bulletin)
+            service = _Service(self, config, specs, standing, opened, leases, gauges, verifying, transport, bulletin)
             await service.live(self._stopping, self._hurry, self._reload)
 
     async def _database_url(self, stack: AsyncExitStack, config: Config) -> str:
@@ -144,6 +147,7 @@ class _Service:
     opened: Database
     leases: Leases
     gauges: Gauges
+    verifying: Database
     transport: Transport
     bulletin: Bulletin
     loaded: asyncio.Event = field(default_factory=asyncio.Event)
@@ -200,6 +204,10 @@ class _Service:
         async with asyncio.TaskGroup() as group:
             group.create_task(keeper.keep(self.specs, reload))
             group.create_task(self.gauges.read())
+            nightly = Nightly(
+                self.verifying, self.daemon.clock, self.daemon.metrics, lambda: self.config.verify.schedule
+            )
+            group.create_task(nightly.watch())
             for name in EXCHANGES:
                 group.create_task(self._keep_exchange(name))
 

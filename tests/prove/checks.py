@@ -12,7 +12,7 @@ import asyncpg
 
 from marketd.model import Series
 from marketd.rehearsal.stats import Asked
-from tests.oracle import broken
+from tests.oracle import violations
 from tests.prove.scenery import NATIVE
 
 _RANGE = re.compile(r"(\d+),(\d+)")
@@ -58,9 +58,9 @@ SELECT symbol, timeframe, range_agg(answered)::text FROM candle_coverage GROUP B
 _FIRSTS = "SELECT symbol, min(number) FROM truth.candles WHERE timeframe = '1m' GROUP BY symbol"
 
 
-async def promises(connection: Connection) -> list[str]:
+async def promises(dsn: str) -> list[str]:
     """What ``marketd verify`` would say."""
-    return [f"{name}: {_row(row)}" for name, rows in (await broken(connection)).items() for row in rows]
+    return [f"{name}: {_row(row)}" for name, rows in (await violations(dsn)).items() for row in rows]
 
 
 async def truth(connection: Connection) -> list[str]:

@@ -273,7 +273,7 @@ class Migration(Flow):
 
     async def after_end(self, stage: Stage, seen: Seen, *, exact: bool) -> list[str]:
         said = await catalog.torn(stage.connection, stage.scenery.versions[-1:])
-        return said or await checks.promises(stage.connection)
+        return said or await checks.promises(stage.dsn)
 
 
 class Upgrade(Migration):
@@ -294,7 +294,7 @@ FLOWS: Mapping[str, Flow] = {
 
 
 async def _wrong(stage: Stage) -> list[str]:
-    return [*await checks.promises(stage.connection), *await checks.truth(stage.connection)]
+    return [*await checks.promises(stage.dsn), *await checks.truth(stage.connection)]
 
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
