@@ -60,7 +60,7 @@ _FIRSTS = "SELECT symbol, min(number) FROM truth.candles WHERE timeframe = '1m' 
 
 async def promises(dsn: str) -> list[str]:
     """What ``marketd verify`` would say."""
-    return [f"{name}: {_row(row)}" for name, rows in (await violations(dsn)).items() for row in rows]
+    return [f"{name}: {_row(row.values())}" for name, rows in (await violations(dsn)).items() for row in rows]
 
 
 async def truth(connection: Connection) -> list[str]:
