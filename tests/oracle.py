@@ -7,7 +7,6 @@ from marketd.store.oracle import Oracle
 from marketd.store.session import Database
 from marketd.verification import Verdict, hold
 
-
 _ALL = 10**6  # what has been found before is only told from what is new where nothing is left out
 
 
