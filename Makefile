@@ -10,7 +10,7 @@ SQUAWK := --pg-version 15.0 --assume-in-transaction \
 SCRIPTS := .ci/run $(wildcard packaging/*/*.sh tests/system/*.sh) packaging/deb/postinst packaging/deb/prerm packaging/deb/postrm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-alerts test-monitoring test-system fuzz deb sbom audit lint format check bench bench-large lock clean
+.PHONY: help demo test test-alerts test-monitoring test-system fuzz deb sbom audit lint format check bench bench-large lock clean prove prove-long
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,13 @@ test-system: .venv/.installed ## the package and its units on a booted Debian (a
 	@$(BIN)/python -m tests.system.machine
 	@packaging/deb/build.sh 1 2
 	@$(BIN)/python -m pytest tests/system $(ARGS)
+
+prove: .venv/.installed ## marketd struck at some of its turns and calls, others each time, in two and a half minutes
+	@$(BIN)/python -m tests.prove --points 12 --seconds 125 $(ARGS)
+
+prove-long: .venv/.installed ## the same at every turn and every call, which takes hours; then mistakes that must be found
+	@$(BIN)/python -m tests.prove $(ARGS)
+	@$(BIN)/python -m tests.prove.teeth
 
 fuzz: .venv/.installed ## a million spoilt replies for each exchange's reader, in some minutes (ARGS="--inputs N --seed S")
 	@$(BIN)/python -m tests.fuzz $(ARGS)

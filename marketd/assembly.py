@@ -9,10 +9,8 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-
-import asyncpg
 
 from marketd.clock import Clock
 from marketd.config import Config
@@ -30,12 +28,10 @@ from marketd.store.pages import Pages
 from marketd.store.queries import sql
 from marketd.store.runs import Runs
 from marketd.store.series import SeriesReader
-from marketd.store.session import Database, translated
+from marketd.store.session import Database, connection_for_schema
 from marketd.transport import Transport
 
 log = logging.getLogger(__name__)
-
-_CLOSE_S = 3
 
 
 @dataclass(slots=True)
@@ -104,23 +100,6 @@ async def ready_schema(url: str, *, migrate: bool) -> None:
                 log.info("migrated", extra={"fields": {"migration": str(migration)}})
         else:
             await migrations.check(connection)
-
-
-@asynccontextmanager
-async def connection_for_schema(url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-    """One plain connection, for migrations; DatabaseUnavailable when it cannot be had, or is lost."""
-    where = Database(url).where
-    try:
-        connection = await asyncpg.connect(url, timeout=10, command_timeout=60, server_settings={"timezone": "UTC"})
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-        raise translated(error, where) from error
-    try:
-        yield connection
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise translated(error, where) from error
-    finally:
-        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            await connection.close(timeout=_CLOSE_S)
 
 
 @asynccontextmanager

@@ -1,4 +1,7 @@
-"""A TCP address in front of the private PostgreSQL: it can be cut and mended, and counts who comes."""
+"""A TCP address in front of the private PostgreSQL: it can be cut and mended, and counts who comes.
+
+With ``lingers`` it hides that the server has hung up: what the server said last is all that is known.
+"""
 
 import asyncio
 import time
@@ -10,13 +13,15 @@ from urllib.parse import parse_qs, urlsplit
 class Wire:
     """``dsn`` leads through it; ``attempts`` are the times (monotonic, s) at which a connection was begun."""
 
-    def __init__(self, behind: str) -> None:
+    def __init__(self, behind: str, *, lingers: bool = False) -> None:
         parts = urlsplit(behind)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         self._path = f"{query['host']}/.s.PGSQL.{query['port']}"
         self._name = f"{query['user']}:{query['password']}@127.0.0.1:{{}}{parts.path}"
         self._ends: set[asyncio.StreamWriter] = set()
         self._whole = True
+        self._lingers = lingers
+        self.hung_up = asyncio.Event()
         self._port = 0
         self.attempts: list[float] = []
 
@@ -62,18 +67,23 @@ class Wire:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_carry(reader, forth))
-                group.create_task(_carry(back, writer))
+                group.create_task(self._carry_back(back, writer))
         finally:
             self._ends.discard(forth)
             forth.transport.abort()
 
+    async def _carry_back(self, back: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _carry(back, writer, ends=not self._lingers)
+        self.hung_up.set()
 
-async def _carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    """All that comes, until either end is gone: then the other one goes too."""
+
+async def _carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, ends: bool = True) -> None:
+    """All that comes, until either end is gone: then the other one goes too, if it ``ends``."""
     try:
         while data := await source.read(65_536):
             sink.write(data)
             await sink.drain()
     except OSError:
         pass
-    sink.close()
+    if ends:
+        sink.close()

@@ -96,8 +96,8 @@ async def test_the_same_sources_give_the_same_wheel_bit_for_bit(tmp_path: Path) 
             shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
         for file in ("pyproject.toml", "README.md"):
             shutil.copy(ROOT / file, tree)
-        for file in tree.rglob("*"):
-            os.utime(file, (age_s, age_s + 1_000_000_000))
+        for copied in tree.rglob("*"):
+            os.utime(copied, (age_s, age_s + 1_000_000_000))
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path / "wheels"),
             cwd=tree, env={**os.environ, "SOURCE_DATE_EPOCH": "1700000000"},
