@@ -22,9 +22,8 @@ from marketd.verification import Sampling, Verdict, hold
 
 log = logging.getLogger(__name__)
 
-LOOK_S: Final = 15.0
-AGAIN_S: Final = 600.0
-"""How long after a failure it is tried again."""
+LONGEST_S: Final = 600.0
+"""Within which another schedule is noticed, and a failure tried again."""
 
 
 @dataclass(slots=True)
@@ -43,11 +42,11 @@ class Nightly:
                 last = await Reports(self.database).last_verification()
                 if due(self.schedule(), last, self.clock.now_ms()):
                     await self._run(last)
-                wait_s = LOOK_S
+                wait_s = until_next_s(self.schedule(), self.clock.now_ms())
             except (StoreError, SchemaError, PrivilegeError) as error:
                 self.metrics.verified("failed")
                 log.warning("not verified", extra={"fields": {"error": str(error), "once": "verify"}})
-                wait_s = AGAIN_S
+                wait_s = LONGEST_S
             await self.clock.sleep(wait_s)
 
     async def _run(self, last: Verification | None) -> None:
@@ -65,6 +64,13 @@ def due(schedule: str, last: Verification | None, now_ms: int) -> bool:
     if not schedule:
         return False
     return last is None or last.ended_ms < cron.parse(schedule).latest_at_or_before(now_ms)
+
+
+def until_next_s(schedule: str, now_ms: int) -> float:
+    """How long nothing can become due."""
+    if not schedule:
+        return LONGEST_S
+    return min(LONGEST_S, (cron.parse(schedule).next_after(now_ms) - now_ms) / 1000)
 
 
 def _tell(verdict: Verdict) -> None:

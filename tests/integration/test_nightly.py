@@ -9,7 +9,7 @@ import pytest
 from marketd.clock import ScaledClock, ms_of
 from marketd.figures import Verification
 from marketd.metrics import Metrics
-from marketd.nightly import Nightly, due
+from marketd.nightly import Nightly, due, until_next_s
 from marketd.ranges import Ranges
 from marketd.store.reports import Reports
 from marketd.store.session import Database
@@ -41,6 +41,12 @@ def test_it_is_due_once_a_firing_and_when_nobody_ever_looked(
     schedule: str, last: Verification | None, now_ms: int, is_due: bool
 ) -> None:
     assert due(schedule, last, now_ms) is is_due
+
+
+def test_it_waits_for_the_next_firing_but_not_for_long() -> None:
+    assert until_next_s(NIGHTLY, NIGHT_MS - 5000) == 5
+    assert until_next_s(NIGHTLY, NIGHT_MS) == until_next_s("", NIGHT_MS) == 600
+    assert until_next_s("* * * * *", NIGHT_MS + 1500) == 58.5
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float:
