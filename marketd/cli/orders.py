@@ -157,7 +157,7 @@ class Orders:
         async with (
             Transport(self.clock) as transport,
             assembly.lane(
-                lease.exchange, self.config, self.opened, transport, self.clock, Events(), progress,
+                lease.exchange, self.config, assembly.Books.of(self.opened), transport, self.clock, Events(), progress,
                 leases=leases, lease=lease,
             ) as lane,
         ):  # fmt: skip
