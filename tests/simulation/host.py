@@ -16,6 +16,7 @@ from marketd.errors import Busy, LeaseLost, StoreError, leaf
 from marketd.jobset import JobSet
 from marketd.jobtable import JobTable
 from marketd.keeper import Keeper
+from marketd.model import JobType
 from marketd.ports import Events, Progress
 from marketd.runner import Order, Outcome, Runner
 from marketd.scheduler import Desk, Scheduler
@@ -60,6 +61,17 @@ class WatchedRunner:
 
 
 @dataclass
+class Heard(Events):
+    """Hears how late the clock's firings are."""
+
+    watch: Watch
+
+    def fired(self, job_type: JobType, outcome: str, delay_s: float) -> None:
+        if outcome in ("run", "late"):
+            self.watch.fired(job_type, outcome, delay_s)
+
+
+@dataclass
 class Host:
     name: str
     config: Config
@@ -68,7 +80,6 @@ class Host:
     wire: Wire
     watch: Watch
     journal: Journal
-    events: Events = field(default_factory=Events)
     jobs: JobSet = field(default_factory=JobSet)
     scheduler: Scheduler | None = None
     draining: bool = False
@@ -153,7 +164,7 @@ class Host:
         leases = cast(Leases, SimLeases(self.line, self.watch))
         try:
             async with assembly.lane(
-                "bitfinex", self.config, books, self.wire, self.clock, self.events, Progress(), leases=leases
+                "bitfinex", self.config, books, self.wire, self.clock, Heard(self.watch), Progress(), leases=leases
             ) as lane:
                 self.wire.lane = f"{self.name}/{lane.lease.epoch}"
                 runner = cast(Runner, WatchedRunner(lane.runner, self.watch, self.wire.lane))
@@ -162,7 +173,7 @@ class Host:
                 )
                 engine = self.config.engine
                 self.scheduler = Scheduler(
-                    desk, self.clock, self.events, int(engine.settle_s * 1000), engine.page_allowance
+                    desk, self.clock, Heard(self.watch), int(engine.settle_s * 1000), engine.page_allowance
                 )
                 self.scheduler.take(self.jobs)
                 await self.scheduler.work()

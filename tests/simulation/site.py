@@ -5,8 +5,6 @@ is lost on the way. There are no sockets; a request that the real transport woul
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 from urllib.parse import unquote
@@ -14,6 +12,7 @@ from urllib.parse import unquote
 from marketd.errors import Unreachable
 from marketd.exchanges.bitfinex import BITFINEX
 from marketd.exchanges.facts import Reply, Request
+from marketd.ranges import NOTHING, Ranges
 from marketd.rehearsal.answers import Answers, candles_asked
 from marketd.rehearsal.faults import (
     Faults,
@@ -31,7 +30,6 @@ from marketd.rehearsal.market import Market
 from marketd.rehearsal.said import Said as Content
 from marketd.rehearsal.stats import Asked
 from marketd.rehearsal.trouble import Trouble
-from marketd.ranges import NOTHING, Ranges
 from marketd.transport import retry_after
 from tests.simulation.journal import Journal
 from tests.simulation.loop import HostClock
@@ -45,21 +43,26 @@ TOTAL_S = 30.0
 
 @dataclass
 class Site:
-    """One exchange: ``clock`` is its own."""
+    """One exchange: ``clock`` is what it trades by, ``date`` what it says the time is."""
 
     lives: Lives
     clock: HostClock
+    date: HostClock
     truth: Truth
     watch: Watch
     journal: Journal
     faults: Faults = field(init=False)
-    answers: Answers = field(init=False)
     trouble: Trouble = field(init=False)
+    answers: Answers = field(init=False)
 
     def __post_init__(self) -> None:
         self.faults = Faults(self.clock)
-        self.answers = Answers(Market(self.lives), self.clock, self.faults, self.lives.symbols)
         self.trouble = Trouble(self.clock, self.faults)
+        self.open()
+
+    def open(self) -> None:
+        """Trade as the lives of the markets are now."""
+        self.answers = Answers(Market(self.lives), self.clock, self.faults, self.lives.symbols)
 
     def instead(self, asked: Asked) -> Content | None:
         return self.trouble.throttled(asked) or self.trouble.refused(asked)
@@ -147,7 +150,7 @@ class Wire:
         if content is None:
             await self._broken(asked)
             content = site.trouble.refused(asked) or site.answer(unquote(request.path), asked)
-        date_ms = site.clock.now_ms() // 1000 * 1000
+        date_ms, now_ms = site.date.now_ms() // 1000 * 1000, site.clock.now_ms() // 1000 * 1000
         body = await self._delivered(asked, content)
         await asyncio.sleep(self.dice.uniform(0.02, 0.2))
         await self.line.thawed.wait()
@@ -156,7 +159,7 @@ class Wire:
         headers = dict(content.headers)
         return Reply(
             content.status, body, content.body.content_type, date_ms,
-            retry_after_s=retry_after(headers.get("Retry-After"), date_ms),
+            retry_after_s=retry_after(headers.get("Retry-After"), now_ms),
         )  # fmt: skip
 
     def _asked(self, request: Request) -> Asked:

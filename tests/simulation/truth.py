@@ -35,7 +35,7 @@ class Lives:
         return self.markets[symbol].day(symbol, day).between(start_ms, end_ms - 1)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Hidden:
     """Intervals ``[start, end)`` that the exchange does not show from ``from_ms`` until ``until_ms``."""
 
@@ -56,6 +56,16 @@ class Revision:
     from_ms: int
 
 
+@dataclass
+class Delay:
+    """Of all candles the ``share`` is published ``delay_ms`` after the close, from ``from_ms`` until ``until_ms``."""
+
+    share: float
+    delay_ms: int
+    from_ms: int
+    until_ms: int
+
+
 @dataclass(frozen=True)
 class Said:
     """One answer: it spoke for ``scanned``, and told of the candles ``rows``, at the exchange's time ``at_ms``."""
@@ -70,9 +80,7 @@ class Truth:
     source: Source
     hidden: list[Hidden] = field(default_factory=list)
     revisions: list[Revision] = field(default_factory=list)
-    late: list[tuple[float, int, int, int]] = field(default_factory=list)
-    """Share, delay in ms, and from when until when candles were published late."""
-
+    late: list[Delay] = field(default_factory=list)
     _days: dict[tuple[str, int], dict[int, bytes]] = field(default_factory=dict)
 
     def line(self, symbol: str, number: int, at_ms: int) -> bytes | None:
@@ -89,10 +97,20 @@ class Truth:
     def withheld(self, symbol: str, number: int, at_ms: int) -> bool:
         """True where the candle was not published yet at ``at_ms``, though it had closed."""
         return any(
-            number * 7919 % 1000 < share * 1000 and (number + 1) * MINUTE_MS > at_ms - delay_ms
-            for share, delay_ms, from_ms, until_ms in self.late
-            if from_ms <= at_ms < until_ms
+            number * 7919 % 1000 < late.share * 1000 and (number + 1) * MINUTE_MS > at_ms - late.delay_ms
+            for late in self.late
+            if late.from_ms <= at_ms < late.until_ms
         )
+
+    def first(self, symbol: str) -> int:
+        """The first interval with a candle."""
+        day = self.source.bounds_ms(symbol)[0] // DAY_MS
+        return next(min(rows) for rows in (self._day(symbol, day + more) for more in range(10)) if rows)
+
+    def forget(self, symbol: str, from_ms: int) -> None:
+        """Nothing is traded any more from a time on."""
+        day = from_ms // MINUTE_MS // DAY
+        self._days = {key: rows for key, rows in self._days.items() if key[0] != symbol or key[1] < day}
 
     def numbers(self, symbol: str, span: Ranges, at_ms: int) -> list[int]:
         """The intervals of ``span`` that the exchange shows a candle of at ``at_ms``, ascending."""
@@ -128,8 +146,8 @@ def _revised(line: bytes, units: int) -> bytes:
 
 
 def scan(numbers: Sequence[int], window: tuple[int, int], limit: int, newest_first: bool) -> tuple[Ranges, Ranges]:
-    """What a page of ``limit`` candles of ``window`` speaks for, and its candles: from the side it is filled from to its
-    last candle where it is full, else the whole window.
+    """What a page of ``limit`` candles of ``window`` speaks for, and its candles: from the side it is filled from to
+    its last candle where it is full, else the whole window.
     """
     if len(numbers) < limit:
         return Ranges.of(window), Ranges.from_numbers(numbers)

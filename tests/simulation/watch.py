@@ -18,6 +18,7 @@ from tests.simulation.truth import MINUTE_MS, Said, Truth
 
 WINDOW_MS = 60_000
 _SAID_KEPT = 4
+LATEST_S = 5.0
 WHOLE_EVERY = 25
 """After so many pages a block is looked at whole; else only where something was written."""
 
@@ -48,7 +49,10 @@ class Watch:
     stepped: bool = False
     """A clock was stepped: times between answers are not comparable any more."""
 
-    lateness_ms: int = 0
+    punctual: bool = False
+    """Nothing has gone wrong for a while: every firing has to be on time."""
+
+    lateness_s: float = 0.0
     _sent: dict[str, deque[int]] = field(default_factory=lambda: defaultdict(deque))
     _bans: dict[str, int] = field(default_factory=dict)
     _working: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -205,6 +209,18 @@ class Watch:
             if (run.job_id, run.scheduled_ms) in self._fired:
                 self.journal.wrong("fired_once", run.job_id, run.scheduled_ms)
             self._fired.add((run.job_id, run.scheduled_ms))
+
+    def fired(self, job_type: str, outcome: str, delay_s: float) -> None:
+        if self.punctual and job_type == "continuous":
+            self.lateness_s = max(self.lateness_s, delay_s)
+            if delay_s > LATEST_S:
+                self.journal.wrong("lateness", job_type, outcome, f"{delay_s:.3f}")
+
+    def slots(self, job: int, expected: range) -> None:
+        """Every due time of a job has its row."""
+        missed = [at_ms for at_ms in expected if at_ms not in self.tables().slots.get(job, {})]
+        if missed:
+            self.journal.wrong("not_fired", "job", job, len(missed), "times, first", missed[0])
 
     def works(self, who: str, run_id: int) -> None:
         """A run is really begun."""

@@ -3,22 +3,21 @@
 Owns how a world is made from a seed, and what it means that it is complete. Refuses to trouble it (see ``chaos``).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 
+from marketd.blocks import union
 from marketd.clock import at
 from marketd.config import Config, build
-from marketd.model import Series
-from marketd.ranges import NOTHING, Ranges
+from marketd.model import Cause, Series
+from marketd.ranges import Ranges
 from marketd.rehearsal.sources import DAY_MS, Synthetic
-from marketd.blocks import union
 from tests.simulation.host import Host
 from tests.simulation.journal import Journal
 from tests.simulation.loop import HostClock
 from tests.simulation.server import Line, Server
 from tests.simulation.site import Site, Wire
-from tests.simulation.tables import Row, SeriesTable
+from tests.simulation.tables import SeriesTable
 from tests.simulation.truth import MINUTE_MS, Lives, Truth
 from tests.simulation.watch import Watch
 
@@ -47,7 +46,7 @@ class Plan:
 
     @classmethod
     def drawn(cls, seed: int, days: float, series: int = 6) -> "Plan":
-        dice = Random(f"plan {seed}")  # noqa: S311  (the same seed must make the same world)
+        dice = Random(f"plan {seed}")
         return cls(
             seed, series, days,
             history_days=dice.randint(1, 5),
@@ -68,7 +67,7 @@ class World:
 
     def __post_init__(self) -> None:
         plan = self.plan
-        self.dice = Random(f"world {plan.seed}")  # noqa: S311
+        self.dice = Random(f"world {plan.seed}")
         self.start_ms = EPOCH_MS + self.dice.randrange(700) * DAY_MS + self.dice.randrange(DAY_MS)
         self.true = HostClock(self.start_ms)
         self.journal.now_ms = self.true.now_ms
@@ -79,17 +78,18 @@ class World:
             symbol: Synthetic(plan.seed, [symbol], first_ms - DAY_MS, last_ms, self.dice.choice(plan.no_trade))
             for symbol in self.symbols
         }
-        lives = Lives(markets, {symbol: (first_ms, last_ms) for symbol in self.symbols})
+        lives = Lives(markets, dict.fromkeys(self.symbols, (first_ms, last_ms)))
         self.truth = Truth(lives)
         self.server = Server(HostClock(self.start_ms, self._skew()), self.journal, self._dice("server"))
         self.watch = Watch(
             self.journal, self.truth, lambda: self.server.tables, plan.per_minute, int(plan.settle_s * 1000)
         )
-        self.site = Site(lives, HostClock(self.start_ms, self._skew()), self.truth, self.watch, self.journal)
+        date = HostClock(self.start_ms, min(self._skew(), 4_000))
+        self.site = Site(lives, HostClock(self.start_ms), date, self.truth, self.watch, self.journal)
         self._jobs()
 
     def _dice(self, name: str) -> Random:
-        return Random(f"{name} {self.plan.seed}")  # noqa: S311
+        return Random(f"{name} {self.plan.seed}")
 
     def _skew(self) -> int:
         return self.dice.randint(-self.plan.skew_ms, self.plan.skew_ms)
@@ -124,6 +124,13 @@ class World:
         )
         return build(text, {}, None, lambda path: None, need_database=False)
 
+    def close_market(self, symbol: str) -> None:
+        """Nothing of it is traded from now on."""
+        now_ms = self.true.now_ms() // MINUTE_MS * MINUTE_MS
+        self.site.lives.lives[symbol] = (self.site.lives.bounds_ms(symbol)[0], now_ms)
+        self.truth.forget(symbol, now_ms)
+        self.site.open()
+
     # What it means to be complete
 
     def tables(self) -> dict[str, SeriesTable]:
@@ -136,15 +143,26 @@ class World:
             wanted = self.wanted(symbol)
             answered = union(table.blocks[number].answered for number in table.numbers)
             unknown = wanted - answered
-            if table.gaps:
-                found[symbol] = f"{len(table.gaps)} open gaps: {next(iter(table.gaps.values()))}"
+            closed_ms = self.site.lives.bounds_ms(symbol)[1]
+            # A market that has closed is a silence without end: a day of it is always in doubt.
+            gaps = [g for g in table.gaps.values() if closed_ms > self.true.now_ms() or g.cause is not Cause.SUSPECT]
+            if gaps:
+                found[symbol] = f"{len(gaps)} open gaps: {gaps[0]}"
             elif unknown:
                 found[symbol] = f"{unknown.size} intervals unknown, from {unknown.start}"
         return found
 
     def wanted(self, symbol: str) -> Ranges:
-        first_ms, _ = self.site.lives.bounds_ms(symbol)
-        return Ranges.of((-(-first_ms // MINUTE_MS), (self.true.now_ms() - LAG_MS) // MINUTE_MS))
+        """From the first candle of the market to what has been closed for a while."""
+        return Ranges.of((self.truth.first(symbol), (self.true.now_ms() - LAG_MS) // MINUTE_MS))
+
+    def punctual(self, from_ms: int, until_ms: int) -> None:
+        """Every due time of a continuous job within a time of the host's clock was fired, but for the last minute."""
+        step_ms = int(self.plan.schedule.split()[0].removeprefix("*/")) * 60_000
+        expected = range(from_ms + -from_ms % step_ms, until_ms - 60_000, step_ms)
+        for row in self.server.tables.jobs.values():
+            if row["job_type"] == "continuous" and row["origin"] == "sql":
+                self.watch.slots(row["id"], expected)
 
     def compare(self) -> int:
         """Hold every wanted interval against what the exchange said when it was last heard; how many were held."""
