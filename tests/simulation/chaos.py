@@ -18,7 +18,6 @@ from tests.simulation.truth import MINUTE_MS, Delay, Hidden, Revision
 from tests.simulation.world import World
 
 HOUR_S = 3600.0
-MEAN_PAUSE_S = 2 * HOUR_S
 AHEAD_MS = 4_000
 """Of the host's clock and the exchange's one is never further ahead than the grace: two wrong clocks prove nothing."""
 
@@ -64,9 +63,10 @@ class Chaos:
         """Trouble after trouble for a time, several at once."""
         loop = asyncio.get_running_loop()
         end = loop.time() + for_s
-        names = list(self.kinds)
-        weights = [weight for _, weight in self.kinds.values()]
-        while (pause_s := self.dice.expovariate(1 / MEAN_PAUSE_S)) + loop.time() < end and self._well:
+        plan = self.world.plan
+        names = [name for name in self.kinds if not plan.only or name in plan.only]
+        weights = [self.kinds[name][1] for name in names]
+        while (pause_s := self.dice.expovariate(1 / plan.pause_s)) + loop.time() < end and self._well:
             await asyncio.sleep(pause_s)
             name = self.dice.choices(names, weights)[0]
             if name not in self.busy:
@@ -138,7 +138,7 @@ class Chaos:
 
     def _length(self, shortest_s: float, longest_s: float) -> float:
         """Short ones are more frequent than long ones."""
-        return shortest_s * (longest_s / shortest_s) ** self.dice.random()
+        return float(shortest_s * (longest_s / shortest_s) ** self.dice.random())
 
     def _some(self) -> tuple[str, ...]:
         symbols = self.world.symbols

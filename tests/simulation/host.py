@@ -16,12 +16,14 @@ from marketd.errors import Busy, LeaseLost, StoreError, leaf
 from marketd.jobset import JobSet
 from marketd.jobtable import JobTable
 from marketd.keeper import Keeper
+from marketd.limiter import Budget
 from marketd.model import JobType
 from marketd.ports import Events, Progress
 from marketd.runner import Order, Outcome, Runner
 from marketd.scheduler import Desk, Scheduler
 from marketd.store.leases import Leases
 from marketd.store.orders import Orders
+from marketd.store.pages import Pages
 from marketd.store.runs import Runs
 from marketd.store.series import SeriesReader
 from marketd.walker import Account
@@ -138,7 +140,7 @@ class Host:
         self.jobs = jobs
         if self.scheduler is not None:
             budget = self.scheduler.desk.runner.fetcher.gate
-            cast(assembly.Budget, budget).set_rate(config.requests_per_minute_of("bitfinex"))
+            cast(Budget, budget).set_rate(config.requests_per_minute_of("bitfinex"))
             self.scheduler.take(jobs)
 
     async def _keep_exchange(self) -> None:
@@ -156,8 +158,8 @@ class Host:
 
     async def _exchange(self) -> None:
         books = assembly.Books(
-            SimPages(self.line, self.watch),  # type: ignore[arg-type]
-            SimReader(self.line),  # type: ignore[arg-type]
+            cast(Pages, SimPages(self.line, self.watch)),
+            cast(SeriesReader, SimReader(self.line)),
             cast(Runs, SimRuns(self.line, self.watch)),
             cast(Orders, SimOrders(self.line)),
         )
@@ -168,9 +170,7 @@ class Host:
             ) as lane:
                 self.wire.lane = f"{self.name}/{lane.lease.epoch}"
                 runner = cast(Runner, WatchedRunner(lane.runner, self.watch, self.wire.lane))
-                desk = Desk(
-                    "bitfinex", lane.lease.epoch, runner, lane.runs, lane.orders, cast(SeriesReader, books.reader)
-                )
+                desk = Desk("bitfinex", lane.lease.epoch, runner, lane.runs, lane.orders, books.reader)
                 engine = self.config.engine
                 self.scheduler = Scheduler(
                     desk, self.clock, Heard(self.watch), int(engine.settle_s * 1000), engine.page_allowance

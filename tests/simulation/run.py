@@ -58,7 +58,7 @@ async def _run(plan: Plan, journal: Journal) -> Result:
     end_s = plan.days * 86_400
     while loop.time() < end_s and not world.journal.violations:
         if plan.troubled:
-            await chaos.storm(min(chaos.dice.uniform(0.5, 5) * 86_400, max(0.0, end_s - loop.time())))
+            await chaos.storm(min(chaos.dice.uniform(0.2, 4) * 86_400, max(0.0, end_s - loop.time())))
         await chaos.calm()
         await _rest(world, chaos, result)
     await chaos.end()

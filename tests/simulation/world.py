@@ -41,6 +41,13 @@ class Plan:
     settle_s: float = 120.0
     skew_ms: int = 0
     repair_all: bool = False
+    lenient: bool = False
+    only: tuple[str, ...] = ()
+    """The kinds of trouble that there are; none named: all."""
+
+    pause_s: float = 7200.0
+    """How long it takes on the average from one trouble to the next."""
+
     slower: float = 60.0
     troubled: bool = True
 
@@ -55,6 +62,7 @@ class Plan:
             page_limit=dice.choice([120, 1000, 10_000]),
             skew_ms=dice.randint(0, 30_000),
             repair_all=dice.random() < 0.2,
+            lenient=dice.random() < 0.5,
         )  # fmt: skip
 
 
@@ -85,7 +93,7 @@ class World:
             self.journal, self.truth, lambda: self.server.tables, plan.per_minute, int(plan.settle_s * 1000)
         )
         date = HostClock(self.start_ms, min(self._skew(), 4_000))
-        self.site = Site(lives, HostClock(self.start_ms), date, self.truth, self.watch, self.journal)
+        self.site = Site(lives, HostClock(self.start_ms), date, self.truth, self.watch, self.journal, plan.lenient)
         self._jobs()
 
     def _dice(self, name: str) -> Random:
