@@ -161,13 +161,13 @@ def no_budget() -> AbstractContextManager[Any]:
     return patch.object(Budget, "acquire", acquire)
 
 
-def gaps_forgotten() -> AbstractContextManager[Any]:
-    """What is owed is never tried."""
-    return patch.object(planner, "due_gaps", lambda gaps, now_ms, **_: ())
+def history_given_up() -> AbstractContextManager[Any]:
+    """What is unknown is never asked for."""
+    return patch.object(planner, "backfill", lambda **_: NOTHING)
 
 
 def _troubled(*only: str, **more: Any) -> Plan:
-    return replace(CALM, troubled=True, only=only, pause_s=1800.0, **more)
+    return replace(CALM, troubled=True, only=only, pause_s=900.0, **more)
 
 
 MISTAKES: Mapping[str, Mistake] = {
@@ -176,21 +176,20 @@ MISTAKES: Mapping[str, Mistake] = {
     "unclosed candle stored": Mistake(
         unclosed_candle, replace(CALM, lenient=True), frozenset({"said", "content", "open_candle"})
     ),
-    "no lease check": Mistake(no_fence, _troubled("frozen", "second", days=3), frozenset({"lease"})),
+    "no lease check": Mistake(no_fence, _troubled("frozen", "second"), frozenset({"lease"})),
     "gap closed by an empty answer": Mistake(
-        empty_closes_gap, _troubled("killed", "malformed", page_limit=120, days=3), frozenset({"gap_closed"})
+        empty_closes_gap, _troubled("killed", "malformed", page_limit=120), frozenset({"gap_closed"})
     ),
     "asked again without the wait": Mistake(
         no_silence, _troubled("throttled", series=4, schedule="*/2 * * * *"), frozenset({"ban"})
     ),
     "first empty confirms": Mistake(first_empty_confirms, CALM, frozenset({"confirmed"})),
     "host clock only": Mistake(
-        host_clock_only, _troubled("host_clock", lenient=True, days=3), frozenset({"said", "content", "open_candle"})
+        host_clock_only, _troubled("host_clock", lenient=True), frozenset({"said", "content", "open_candle"})
     ),
     "lost page counted as stored": Mistake(lost_page_counts, CALM, frozenset({"stored"})),
     "no budget": Mistake(no_budget, replace(SMALL_PAGES, series=2), frozenset({"budget"})),
-    "gaps forgotten": Mistake(
-        gaps_forgotten, _troubled("killed", "malformed", page_limit=120, schedule="*/15 * * * *"),
-        frozenset({"liveness"}),
+    "history given up": Mistake(
+        history_given_up, replace(SMALL_PAGES, schedule="*/30 * * * *"), frozenset({"liveness"})
     ),
-}  # fmt: skip
+}

@@ -13,17 +13,18 @@ from tests.simulation.world import Plan
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_troubled_world_keeps_every_promise(seed: int) -> None:
-    result = run(Plan.drawn(seed, days=1, series=3))
+    result = run(Plan.drawn(seed, days=0.8, series=2))
     assert result.journal.violations == []
     assert result.journal.troubles
     assert result.liveness_s
-    assert result.held > 3 * 1440
+    assert result.held > 2 * 1440
 
 
 def test_one_seed_is_one_run() -> None:
-    plan = replace(Plan.drawn(7, days=0.5, series=2), pause_s=1200.0)
-    assert run(plan).digest == run(plan).digest
-    assert run(plan).digest != run(replace(plan, seed=8)).digest
+    plan = replace(Plan.drawn(7, days=0.3, series=2), pause_s=1200.0)
+    first = run(plan).digest
+    assert first == run(plan).digest
+    assert first != run(replace(plan, seed=8, days=0.1)).digest
 
 
 def test_the_engine_polls_as_often_as_it_really_does() -> None:

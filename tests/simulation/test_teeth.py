@@ -1,5 +1,7 @@
 """Each mistake of the list is found, and by the promise that it breaks."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.simulation.run import run
@@ -15,7 +17,7 @@ def test_a_mistake_is_found(name: str) -> None:
     assert broken & mistake.breaks, f"{broken or 'nothing'} was found"
 
 
-def test_the_worlds_of_the_mistakes_are_sound() -> None:
+@pytest.mark.parametrize("name", [name for name, mistake in MISTAKES.items() if mistake.plan.troubled])
+def test_the_world_of_a_mistake_is_sound(name: str) -> None:
     """What is found there is found because of the mistake: without it nothing is."""
-    for plan in {mistake.plan for mistake in MISTAKES.values()}:
-        assert run(plan).journal.violations == []
+    assert run(replace(MISTAKES[name].plan, days=0.3)).journal.violations == []
