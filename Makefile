@@ -10,7 +10,7 @@ SQUAWK := --pg-version 15.0 --assume-in-transaction \
 SCRIPTS := .ci/run $(wildcard packaging/*/*.sh tests/system/*.sh) packaging/deb/postinst packaging/deb/prerm packaging/deb/postrm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo simulate test test-alerts test-monitoring test-system deb lint format check bench bench-large lock clean
+.PHONY: help demo simulate test test-alerts test-monitoring test-system fuzz deb sbom audit lint format check bench bench-large lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,8 +53,20 @@ test-system: .venv/.installed ## the package and its units on a booted Debian (a
 	@packaging/deb/build.sh 1 2
 	@$(BIN)/python -m pytest tests/system $(ARGS)
 
+fuzz: .venv/.installed ## a million spoilt replies for each exchange's reader, in some minutes (ARGS="--inputs N --seed S")
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
 deb: .venv/.installed ## a package for this Debian, in build/deb
 	@packaging/deb/build.sh
+
+sbom: .venv/.installed ## what marketd is made of, as CycloneDX, in build/sbom.json
+	@mkdir -p build
+	@$(BIN)/python packaging/deb/runtime_lock.py >build/runtime.lock
+	@PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml -o build/sbom.json build/runtime.lock
+	@echo build/sbom.json
+
+audit: .venv/.installed ## known weaknesses of all that is pinned (asks PyPI's advisory database)
+	@$(BIN)/python packaging/audit.py
 
 lint: .venv/.installed ## format, lint, types, floors, spelling, migrations
 	$(BIN)/ruff format --check --quiet .

@@ -4,7 +4,8 @@ The server makes it by itself: series of minutes in which every fifth interval o
 gaps that gather beside so many candles.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -15,6 +16,7 @@ from marketd.store.queries import parse
 SYMBOLS = [f"BENCH{number}" for number in range(12)]
 _GAPS = {"stock_closed_gaps": 50_000, "stock_open_gaps": 500}
 _PATIENCE_S = 3600
+_WRITERS = 2
 
 _SQL = {query.name: query.sql for query in parse(Path(__file__).with_suffix(".sql").read_text(), "stock")}
 
@@ -26,14 +28,26 @@ async def fill(dsn: str, blocks: int, tell: Callable[[str], None]) -> int:
     try:
         await connection.execute(_SQL["stock_jobs"])
         await connection.execute(_SQL["stock_runs"])
-        for symbol in SYMBOLS:
+        waiting = iter(SYMBOLS)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_WRITERS):
+                group.create_task(_write(dsn, waiting, first, blocks, tell))
+        await connection.execute("VACUUM ANALYZE")
+        return int(await connection.fetchval("SELECT sum(stored) FROM candle_coverage"))
+    finally:
+        await connection.close()
+
+
+async def _write(dsn: str, waiting: Iterator[str], first: int, blocks: int, tell: Callable[[str], None]) -> None:
+    """One series after the other, of those that nobody writes yet."""
+    connection = await asyncpg.connect(dsn, command_timeout=_PATIENCE_S)
+    try:
+        for symbol in waiting:
             tell(f"filling {symbol}")
             await connection.execute(_SQL["stock_series"], symbol, first)
             await connection.execute(_SQL["stock_candles"], symbol, first, blocks)
             await connection.execute(_SQL["stock_ledger"], symbol, first, blocks)
             for name, count in _GAPS.items():
                 await connection.execute(_SQL[name], symbol, first, count // len(SYMBOLS))
-        await connection.execute("VACUUM ANALYZE")
-        return int(await connection.fetchval("SELECT sum(stored) FROM candle_coverage"))
     finally:
         await connection.close()

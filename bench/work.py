@@ -86,7 +86,7 @@ async def backfill(name: str, config: Config, database: Database, *, refetch: bo
             leases=assembly.leases_of(database, "command"),
         ) as lane,
     ):
-        job = await lane.orders.give(OrderRow(*SERIES, JobType.BACKFILL))
+        (job,) = await lane.orders.give([OrderRow(*SERIES, JobType.BACKFILL)], "bench")
         run = (await lane.runs.begin(lane.name, [(job, clock.now_ms())], lane.lease.epoch))[job]
         account = Account(run, lane.lease.epoch, SETTLE_MS)
         wal = await _wal(database)

@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Self
 
@@ -34,6 +34,8 @@ from marketd.store.series import SeriesReader
 from marketd.store.session import Database, translated
 
 log = logging.getLogger(__name__)
+
+_CLOSE_S = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,23 +112,29 @@ async def database(
 
 async def ready_schema(url: str, *, migrate: bool) -> None:
     """SchemaError with the command to run where the schema is not current and may not be brought up to date here."""
-    connection = await connect(url)
-    try:
+    async with connection_for_schema(url) as connection:
         if migrate:
             for migration in await migrations.apply(connection):
                 log.info("migrated", extra={"fields": {"migration": str(migration)}})
         else:
             await migrations.check(connection)
-    finally:
-        await connection.close()
 
 
-async def connect(url: str) -> "asyncpg.Connection[asyncpg.Record]":
-    """One plain connection, for migrations; DatabaseUnavailable when it cannot be had."""
+@asynccontextmanager
+async def connection_for_schema(url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """One plain connection, for migrations; DatabaseUnavailable when it cannot be had, or is lost."""
+    where = Database(url).where
     try:
-        return await asyncpg.connect(url, timeout=10, command_timeout=60, server_settings={"timezone": "UTC"})
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-        raise translated(error, Database(url).where) from error
+        connection = await asyncpg.connect(url, timeout=10, command_timeout=60, server_settings={"timezone": "UTC"})
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        raise translated(error, where) from error
+    try:
+        yield connection
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise translated(error, where) from error
+    finally:
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await connection.close(timeout=_CLOSE_S)
 
 
 @asynccontextmanager

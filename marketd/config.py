@@ -35,6 +35,7 @@ from marketd.settings import (
     model_of,
 )
 from marketd.text import clean
+from marketd.webconfig import WebConfig, web_config
 
 PREFIX: Final = "MARKETD_"
 HERE: Final = Path("config/marketd.toml")
@@ -76,6 +77,7 @@ class Config:
     owner: str | None
     file: Path | None
     origins: Mapping[str, str]
+    web: WebConfig
 
     @property
     def derive(self) -> Mapping[str, Mapping[str, str]]:
@@ -145,7 +147,7 @@ def build(text: str, environ: Mapping[str, str], file: Path | None, read: Read, 
     draft.take_url(environ, read)
     draft.check_exchanges()
     draft.give_data_dir(environ)
-    settings = draft.validated(need_database)
+    settings, web = draft.validated(need_database, read)
     return Config(
         database=settings.database,
         http=settings.http,
@@ -158,6 +160,7 @@ def build(text: str, environ: Mapping[str, str], file: Path | None, read: Read, 
         owner=settings.owner,
         file=file,
         origins=draft.origins,
+        web=web,
     )
 
 
@@ -266,7 +269,7 @@ class _Draft:
         elif data or home:
             self.put(("database", "data_dir"), f"{data or f'{home}/.local/share'}/marketd/postgres", "default")
 
-    def validated(self, need_database: bool) -> Settings:
+    def validated(self, need_database: bool, read: Read) -> tuple[Settings, WebConfig]:
         try:
             settings = Settings.model_validate(self.values)
         except ValidationError as error:
@@ -276,9 +279,27 @@ class _Draft:
         if settings is not None:
             self.mistakes += _orphans(settings.exchanges)
             self.mistakes += _no_database(settings.database) if need_database else []
+            web = self._web(settings.http, read)
+        else:
+            web = WebConfig()
         if self.mistakes or settings is None:
             raise ConfigError("configuration refused:\n" + "\n".join(f"  {mistake}" for mistake in self.mistakes))
-        return settings
+        return settings, web
+
+    def _web(self, http: Http, read: Read) -> WebConfig:
+        if http.web_config is None:
+            return WebConfig()
+        try:
+            web = web_config(http.web_config, read)
+        except ConfigError as error:
+            self.mistakes += [f"http.web_config: {line}" for line in str(error).splitlines()]
+            return WebConfig()
+        if http.needs_authentication and not web.authenticates:
+            self.mistakes.append(
+                f"http.web_config: {http.web_config} lets everybody read, and {http.listen} is open to the network: "
+                "name users in basic_auth_users, or set client_auth_type to RequireAndVerifyClientCert"
+            )
+        return web
 
 
 def _orphans(exchanges: Mapping[str, ExchangeSettings]) -> list[str]:

@@ -22,7 +22,7 @@ from marketd.exchanges import EXCHANGES
 from marketd.gauges import Gauges
 from marketd.jobset import JobSet
 from marketd.jobtable import JobTable, job_file
-from marketd.keeper import Keeper, say_away
+from marketd.keeper import Keeper
 from marketd.metrics import Metrics
 from marketd.model import JobRow
 from marketd.notify import Notifier
@@ -90,8 +90,6 @@ class Daemon:
             self._heed_signals(stack)
             bulletin = stack.enter_context(Bulletin(folders(self.environ)[0]))
             bulletin.post(News(os.getpid()))
-            if bulletin.problem:  # it works all the same, but `marketd reload` cannot find it
-                log.warning("no bulletin", extra={"fields": {"reason": bulletin.problem}})
             url = await self._database_url(stack, config)
             opened = await stack.enter_async_context(Database(url, prepare=sql("page_table")))
             # A lease that is not renewed in time is lost: it waits for nobody.
@@ -101,7 +99,9 @@ class Daemon:
                 Database(url, size=2, application="marketd port", statement_s=_PORT_STATEMENT_S)
             )
             reports = Reports(readers)
-            port = await stack.enter_async_context(Port(config.http.listen, reports, standing, self.metrics.registry))
+            port = await stack.enter_async_context(
+                Port(config.http.listen, reports, standing, self.metrics.registry, access=config.web)
+            )
             transport = await stack.enter_async_context(Transport(self.clock))
             self.address = port.address
             self.listening.set()
@@ -146,6 +146,7 @@ class _Service:
     gauges: Gauges
     transport: Transport
     bulletin: Bulletin
+    loaded: asyncio.Event = field(default_factory=asyncio.Event)
     reload_began_ms: int = 0
 
     async def live(self, stopping: asyncio.Event, hurry: asyncio.Event, reload: asyncio.Event) -> None:
@@ -190,12 +191,12 @@ class _Service:
             await asyncio.sleep(1)
 
     async def _serve(self, reload: asyncio.Event) -> None:
-        await self._await_schema()
         keeper = Keeper(
             self.daemon.load, JobTable(Runs(self.opened), self.daemon.clock), self.daemon.clock, self.bulletin,
             take=self._take, begin=self._reloading, tell=self._reloaded, turned=lambda: self._turned("jobs"),
             config=self.config, jobs=self.standing.job_set, news=News(os.getpid()),
         )  # fmt: skip
+        await self._await_schema(keeper, reload)
         async with asyncio.TaskGroup() as group:
             group.create_task(keeper.keep(self.specs, reload))
             group.create_task(self.gauges.read())
@@ -205,16 +206,18 @@ class _Service:
     def _turned(self, name: str) -> None:
         self.standing.pulse.beat(name)
 
-    async def _await_schema(self) -> None:
+    async def _await_schema(self, keeper: Keeper, reload: asyncio.Event) -> None:
         """Wait for the database, however long it takes to come up; a refused schema ends the daemon at once."""
-        delay_s = 1.0
+        delay_s = 1
         while True:
             try:
                 await assembly.ready_schema(self.opened.dsn, migrate=self.config.database.auto_migrate)
                 return
             except DatabaseUnavailable as error:
-                say_away(error)
-            await self.daemon.clock.sleep(delay_s)
+                away = error
+            for _ in range(delay_s):
+                keeper.put_off(reload, away)
+                await self.daemon.clock.sleep(1)
             delay_s = min(delay_s * 2, 15)
 
     def _reloading(self) -> None:
@@ -233,6 +236,7 @@ class _Service:
         self.config = config
         if not standing.loaded:
             standing.loaded = True
+            self.loaded.set()
             self.daemon.metrics.config_loaded(self.daemon.clock.now_ms())
         self.daemon.metrics.show_series(config.metrics.series_limit)
         if config is not before:
@@ -265,7 +269,11 @@ class _Service:
         self.daemon.notifier.status(f"{len(jobs.jobs)} jobs, {len(jobs.tracked)} series")
 
     async def _keep_exchange(self, name: str) -> None:
-        """Work on an exchange whenever nobody else does; stand by otherwise."""
+        """Work on an exchange whenever nobody else does; stand by otherwise.
+
+        Not before the jobs are known: a scheduler without them would take what a stop has missed for done.
+        """
+        await self.loaded.wait()
         while not self.standing.draining:
             try:
                 await self._exchange(name)

@@ -64,8 +64,13 @@ class Circuit:
     trying: bool = False
 
     def closed_to(self, now_ms: int) -> bool:
-        """True while a request must not be sent: the pause lasts, or another one is the try."""
-        return self.open_until_ms is not None and (now_ms < self.open_until_ms or self.trying)
+        """True while a request must not be sent: the pause lasts, or another one is the try.
+
+        A clock that is set back makes no pause longer than the longest.
+        """
+        if self.open_until_ms is None:
+            return False
+        return self.trying or now_ms < self.open_until_ms <= now_ms + _CIRCUIT_LONGEST_MS
 
     def try_begun(self) -> bool:
         """Note that a request is sent; True where it is the one that decides, which has to end with ``try_ended``."""
@@ -80,7 +85,7 @@ class Circuit:
 
         Those sent before it opened, and answered late, say nothing new.
         """
-        if self.open_until_ms is not None and sent_ms <= self.opened_ms:
+        if self.open_until_ms is not None and sent_ms <= self.opened_ms <= now_ms:
             return False
         self.failures += 1
         if self.failures < _CIRCUIT_FAILURES:

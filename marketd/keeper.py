@@ -52,16 +52,29 @@ class Keeper:
     config: Config
     jobs: JobSet
     news: News
+    _owed: bool = False
+
+    def put_off(self, wanted: asyncio.Event, error: StoreError) -> None:
+        """There is nothing to reload yet: whoever asks hears that, and gets a verdict once there is."""
+        say_away(error)
+        if wanted.is_set():
+            wanted.clear()
+            self._owed = True
+            self._begin()
+            self._conclude(WAITING, reason=_waits_for(error))
 
     async def keep(self, specs: Sequence[JobRow] | None, wanted: asyncio.Event) -> None:
         """Begin with the job file as it was read at the start, ``specs``; a later one with a mistake is refused."""
-        await self._start(specs)
+        await self._start(specs, wanted)
+        if self._owed:
+            wanted.set()
         while True:
             self.turned()
             if wanted.is_set():
                 wanted.clear()  # before anything is read: what is asked for from now on is another reload
                 await self._reload(wanted)
             else:
+                self.bulletin.tend()
                 await self._follow_table()
             await self._rest(wanted)
 
@@ -73,13 +86,13 @@ class Keeper:
             self.turned()
             await _set_within(wanted, TURN_EVERY_S)
 
-    async def _start(self, specs: Sequence[JobRow] | None) -> None:
+    async def _start(self, specs: Sequence[JobRow] | None, wanted: asyncio.Event) -> None:
         while True:
             try:
                 await self._swap(self.config, specs)
                 break
             except StoreError as error:
-                say_away(error)
+                self.put_off(wanted, error)
             self.turned()
             await self.clock.sleep(_TRY_AGAIN_S)
 
@@ -95,9 +108,7 @@ class Keeper:
 
     async def _reload(self, wanted: asyncio.Event) -> None:
         """Configuration and job file, all or nothing: a mistake changes nothing and is said."""
-        self.news = replace(self.news, begun=self.news.begun + 1)
-        self.bulletin.post(self.news)
-        self.begin()
+        self._begin()
         before = (self.config, self.jobs)
         try:
             config = self.load()
@@ -122,7 +133,7 @@ class Keeper:
             except DatabaseUnavailable as error:
                 say_away(error)
                 if not told:
-                    self._conclude(WAITING, reason=f"the database is away, the reload waits for it: {error}")
+                    self._conclude(WAITING, reason=_waits_for(error))
                     told = True
             self.turned()
             await _set_within(wanted, _TRY_AGAIN_S)
@@ -139,6 +150,11 @@ class Keeper:
         self.take(config, jobs)
         if refused:  # whoever wrote the row by SQL looks for the reason there
             await self.table.runs.note_refused(refused)
+
+    def _begin(self) -> None:
+        self.news = replace(self.news, begun=self.news.begun + 1)
+        self.bulletin.post(self.news)
+        self.begin()
 
     def _conclude(self, outcome: str, made: Changes | None = None, reason: str | None = None) -> None:
         verdict = Verdict(
@@ -165,6 +181,10 @@ def _say(event: str, made: Changes) -> None:
             log.log(level, kind, extra={"fields": {"what": sentence}})
         if len(sentences) > _MOST_SAID:
             log.info(kind, extra={"fields": {"and_more": len(sentences) - _MOST_SAID}})
+
+
+def _waits_for(error: StoreError) -> str:
+    return f"the database is away, the reload waits for it: {error}"
 
 
 def say_away(error: MarketdError) -> None:

@@ -52,10 +52,16 @@ class Redactor:
     """Replaces known secrets (as they are, and as they stand in a URL) and passwords inside URLs by ``***``."""
 
     def __init__(self, secrets: Iterable[Secret] = ()) -> None:
+        self._values: list[str] = []
+        self.learn(secrets)
+
+    def learn(self, secrets: Iterable[Secret]) -> None:
+        """Replace these too from now on."""
         values = {secret.reveal() for secret in secrets}
         values |= {quote(value, safe="") for value in values}
+        known = {*self._values, *(value for value in values if len(value) >= _SHORTEST_SECRET)}
         # The longest first: a secret may contain another one.
-        self._values = sorted((value for value in values if len(value) >= _SHORTEST_SECRET), key=len, reverse=True)
+        self._values = sorted(known, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
         for value in self._values:
@@ -94,7 +100,7 @@ class LineFormatter(logging.Formatter):
     def __init__(self, layout: LogFormat, redact: Redactor) -> None:
         super().__init__()
         self._layout = layout
-        self._redact = redact
+        self.redact = redact
 
     def format(self, record: logging.LogRecord) -> str:
         name = self._safe(record.getMessage())
@@ -127,7 +133,7 @@ class LineFormatter(logging.Formatter):
 
     def _safe(self, text: str) -> str:
         # What lies beyond is never shown, and searching a megabyte for secrets is slow.
-        return clean(self._redact(text[: LONGEST * 8]), LONGEST)
+        return clean(self.redact(text[: LONGEST * 8]), LONGEST)
 
 
 def configure(
@@ -137,7 +143,7 @@ def configure(
     secrets: Iterable[Secret] = (),
     environ: Mapping[str, str] = os.environ,
 ) -> None:
-    """Make the root logger write to ``stream`` (default: standard error); may be called again, as a reload does.
+    """Make the root logger write to ``stream`` (default: standard error); may be called again.
 
     ValueError for an unknown level or layout.
     """
@@ -156,6 +162,14 @@ def configure(
     root.addHandler(handler)
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def hide(secrets: Iterable[Secret]) -> None:
+    """Hide these too in what is logged from now on, beside all that was hidden before: both may still be said."""
+    secrets = tuple(secrets)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, LineFormatter):
+            handler.formatter.redact.learn(secrets)
 
 
 def _is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:

@@ -5,6 +5,7 @@ themselves (BadReply); drops single rows that are misaligned or implausible. Kno
 """
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from itertools import pairwise
 
 from marketd.errors import BadReply
@@ -14,6 +15,8 @@ from marketd.timeframe import Timeframe
 
 _LEAST = 1e-20
 _MOST = 1e20
+_FIGURES = bytes.maketrans(b"0123456789.", b"0" * 11)
+_LONG = b"0" * 16  # floats tell apart whatever has no more than 15 digits
 _DROPPED_SHARE = 0.01  # a page with more dropped rows than this is refused as a whole
 
 
@@ -38,7 +41,7 @@ def check(ask: Ask, rows: Rows, *, at_ms: int, columns: tuple[str, ...], grace_s
     outside = sum(1 for number in numbers if not ask.start <= number < ask.end)
     if numbers and outside == len(numbers):
         raise BadReply(f"{len(numbers)} candles came and none lies in the range asked for")
-    usable = [fits and sane for fits, sane in zip(aligned, _plausible(rows), strict=True)]
+    usable = [fits and sane for fits, sane in zip(aligned, _plausible(rows, columns), strict=True)]
     inside = sorted((number, at) for at, number in enumerate(numbers) if ask.start <= number < end)
     stored = list(_unique([(number, at) for number, at in inside if usable[at]], rows))
     good = Ranges.from_numbers(number for number, _ in stored)
@@ -80,14 +83,27 @@ def _month_number(ms: int, frame: Timeframe) -> int:
         raise BadReply(f"open time {ms} is not a date") from error
 
 
-def _plausible(rows: Rows) -> list[bool]:
+def _plausible(rows: Rows, columns: Sequence[str]) -> list[bool]:
     """Positive finite prices in order, volume finite and not negative; NaN fails every comparison."""
-    return [
+    plausible = [
         _LEAST <= low <= opened <= high <= _MOST and low <= close <= high and (volume == 0 or _LEAST <= volume <= _MOST)
         for opened, high, low, close, volume in zip(
             rows.open, rows.high, rows.low, rows.close, rows.volume, strict=True
         )
     ]
+    if _LONG not in b",".join(rows.lines).translate(_FIGURES):
+        return plausible
+    return [sane and _in_order(line, columns) for sane, line in zip(plausible, rows.lines, strict=True)]
+
+
+def _in_order(line: bytes, columns: Sequence[str]) -> bool:
+    """The same by all digits: the database compares those, and would refuse the whole page for the last one."""
+    if _LONG not in line.translate(_FIGURES):
+        return True
+    prices = {name: Decimal(text) for name, text in zip(columns, line.decode().split(","), strict=True)}
+    return (
+        prices["low"] <= min(prices["open"], prices["close"]) <= max(prices["open"], prices["close"]) <= prices["high"]
+    )
 
 
 def _unique(ordered: Sequence[tuple[int, int]], rows: Rows) -> Iterator[tuple[int, int]]:

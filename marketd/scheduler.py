@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
+from operator import itemgetter
 from typing import Any, Protocol
 
 from marketd.clock import Clock
@@ -64,7 +65,9 @@ class Runs(Protocol):
 
     async def begin(self, exchange: str, firings: Sequence[tuple[int, int]], epoch: int) -> dict[int, int]: ...
 
-    async def skip(self, firings: Sequence[tuple[int, int]], epoch: int, reason: str) -> None: ...
+    async def skip(self, exchange: str, firings: Sequence[tuple[int, int]], epoch: int, reason: str) -> None: ...
+
+    async def under_way(self, exchange: str, epoch: int) -> dict[int, int]: ...
 
     async def finish(self, run: int, status: RunStatus, error: str | None, tally: Tally) -> None: ...
 
@@ -99,6 +102,15 @@ class _Retry:
 
     failures: int = 0
     not_before_ms: int = 0
+
+    def holds(self, now_ms: int) -> bool:
+        """True while it has to wait; a clock that is set back makes that no longer than the longest pause."""
+        return now_ms < self.not_before_ms <= now_ms + _BACKOFF_MS[-1]
+
+    def ended(self, now_ms: int, *, well: bool) -> None:
+        """Wait for a moment after a run that ended ``well``, and longer after each failure in a row."""
+        self.failures = 0 if well else self.failures + 1
+        self.not_before_ms = now_ms + _BACKOFF_MS[min(max(self.failures, 1), len(_BACKOFF_MS)) - 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +158,7 @@ class Scheduler:
     _orders: set[int] = field(default_factory=set)
     _finished: dict[int, Job] = field(default_factory=dict)
     _own_work_ms: int = 0
+    _behind: bool = True
     _queues: Queues = field(default_factory=_queues)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -187,14 +200,12 @@ class Scheduler:
             workers = [
                 group.create_task(self._work_off(queue)) for queue in self._queues.values() for _ in range(_AT_ONCE)
             ]
-            behind = True
             while not self._stop.is_set():
                 self.turned()
                 self.events.tick(self.desk.exchange, self.clock.now_ms())
                 try:
-                    if behind:
-                        await self._fire(await self._missed(), late=True)
-                        behind = False
+                    if self._behind:
+                        await self._catch_up()
                     began_ms = self.clock.now_ms()
                     await self._turn()
                     self.events.turned(self.desk.exchange, (self.clock.now_ms() - began_ms) / 1000)
@@ -202,9 +213,8 @@ class Scheduler:
                     self.events.store_failed(error.kind)
                     raise
                 except StoreError as error:
-                    behind = True
                     self._say_away(error)
-                await self.clock.sleep(LONGEST_PAUSE_S if behind else self._pause_s())
+                await self.clock.sleep(LONGEST_PAUSE_S if self._behind else self._pause_s())
             learning.cancel()
             await heeding
             while self._running:  # a run may wait long for its turn at the budget: that is no hang
@@ -222,7 +232,26 @@ class Scheduler:
         left_s = (min(due_ms) - self.clock.now_ms()) / 1000 if due_ms else LONGEST_PAUSE_S
         return min(max(left_s, SHORTEST_PAUSE_S), LONGEST_PAUSE_S)
 
+    async def _catch_up(self) -> None:
+        """Take up what was recorded without being heard of, and fire what was missed."""
+        self._behind = False
+        await self._adopt()
+        await self._fire(await self._missed(), late=True)
+
+    async def _adopt(self) -> None:
+        """Start runs that were begun without our hearing of it: a COMMIT whose answer is lost is a commit."""
+        known = frozenset(self._running)  # a run that ends while the database is asked is not to begin again
+        found = await self.desk.runs.under_way(self.desk.exchange, self.desk.epoch)
+        for number, run_id in found.items():
+            if number in known or number in self._running:
+                continue
+            if number in self.jobs.jobs:
+                self._start(self.jobs.jobs[number], run_id, self.jobs)
+            else:
+                await self.desk.runs.finish(run_id, RunStatus.INTERRUPTED, "its job is gone", Tally())
+
     def _say_away(self, error: StoreError) -> None:
+        self._behind = True
         self.events.store_failed(error.kind)
         log.warning("database away", extra={"fields": {"error": str(error), "once": "database"}})
 
@@ -249,10 +278,11 @@ class Scheduler:
         """Carry out what is given by hand; an order that was withdrawn stops at a page border."""
         while not self._stop.is_set():
             try:
+                known = frozenset(self._running)
                 rows = await self.desk.orders.open(self.desk.exchange)
                 for number in self._orders - {row["id"] for row in rows}:
                     self._running[number].stop.set()
-                await self._take_orders([row for row in rows if not row["begun"]])
+                await self._take_orders([row for row in rows if row["id"] not in known and self._is_ours(row)])
             except LeaseLost:
                 raise
             except StoreError as error:
@@ -260,26 +290,31 @@ class Scheduler:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), ORDERS_EVERY_S)
 
+    def _is_ours(self, row: Mapping[str, Any]) -> bool:
+        """True for an order that nobody has begun, or that we have begun unheard (see ``_adopt``)."""
+        return row["run_id"] is None or (row["run_status"] == RunStatus.RUNNING and row["epoch"] == self.desk.epoch)
+
     async def _take_orders(self, rows: Sequence[Mapping[str, Any]]) -> None:
         given: dict[int, tuple[Job, Order]] = {}
         for row in rows:
             try:
-                job = job_from_row(row)
+                job = job_from_row(row, derive={self.desk.exchange: self.desk.runner.derived})
                 given[job.id] = (job, self._order_by_hand(job, row))
             except ConfigError as error:
                 await self.desk.runs.note_job(row["id"], "refused", str(error))
         if given and self.desk.runner.fetcher.time.known:
+            begun = {row["id"]: row["run_id"] for row in rows if row["run_id"] is not None and row["id"] in given}
             now_ms = self.clock.now_ms()
-            begun = await self.desk.runs.begin(
-                self.desk.exchange, [(number, now_ms) for number in given], self.desk.epoch
+            begun |= await self.desk.runs.begin(
+                self.desk.exchange, [(number, now_ms) for number in given if number not in begun], self.desk.epoch
             )
             for number, run_id in begun.items():
                 self._start(given[number][0], run_id, self.jobs, given[number][1])
 
     def _order_by_hand(self, job: Job, row: Mapping[str, Any]) -> Order:
         return replace(
-            self._order(job, self.jobs.ordered(job)), claim=Claim.ORDER, by_hand=True, refetch=row["refetch"],
-            newest_first=not row["oldest_first"], most_gaps=row["most_gaps"],
+            self._order(job, self.jobs.ordered(job), self.jobs), claim=Claim.ORDER, by_hand=True,
+            refetch=row["refetch"], newest_first=not row["oldest_first"], most_gaps=row["most_gaps"],
         )  # fmt: skip
 
     async def _turn(self) -> None:
@@ -337,8 +372,8 @@ class Scheduler:
 
     def _may_run(self, job: int, now_ms: int) -> bool:
         """True where nothing keeps a job that fell due by itself: it does not run, is awake and has waited enough."""
-        waited = self._retries.get(job, _Retry()).not_before_ms <= now_ms
-        return job not in self._running and self._awake(job, now_ms) and waited
+        holding = job in self._retries and self._retries[job].holds(now_ms)
+        return job not in self._running and self._awake(job, now_ms) and not holding
 
     async def _unfinished(self, jobs: JobSet, now_ms: int) -> list[Job]:
         """Backfills whose range, up to what was closed when their row was made, holds unknown intervals.
@@ -353,7 +388,7 @@ class Scheduler:
         if not asked:
             return []
         left = await self.desk.runner.unfinished(
-            [(self._order(job, jobs.work[job.id]), job.created_ms) for job in asked]
+            [(self._order(job, jobs.work[job.id], jobs), job.created_ms) for job in asked]
         )
         if jobs is self.jobs and self.desk.runner.fetcher.time.known:
             self._finished |= {job.id: job for job, unfinished in zip(asked, left, strict=True) if not unfinished}
@@ -370,16 +405,15 @@ class Scheduler:
     async def _fire(self, firings: Sequence[tuple[int, int]], *, late: bool = False) -> None:
         """Record the firings of this moment in one statement, then start those that are ours to run."""
         jobs = self.jobs  # what was due is run as it was defined, whatever is reloaded meanwhile
-        firings = [(number, at_ms) for number, at_ms in firings if number in jobs.jobs]
-        if not firings or self._stop.is_set():
+        newest = {number: at_ms for number, at_ms in sorted(firings, key=itemgetter(1)) if number in jobs.jobs}
+        if not newest or self._stop.is_set():
             return
         # A run counts as under way until its end is recorded whole, not only until its row says so.
-        free = [(number, at_ms) for number, at_ms in firings if number not in self._running]
-        taken = [(number, at_ms) for number, at_ms in firings if number in self._running]
-        if taken:
-            await self.desk.runs.skip(taken, self.desk.epoch, "the job's last run is still under way")
-            for number, _ in taken:
-                self.events.fired(jobs.jobs[number].job_type, "skipped", 0)
+        free = [(number, at_ms) for number, at_ms in newest.items() if number not in self._running]
+        taken = [(number, at_ms) for number, at_ms in newest.items() if number in self._running]
+        overtaken = [(number, at_ms) for number, at_ms in firings if at_ms < newest.get(number, at_ms)]
+        await self._skip(taken, jobs, "the job's last run is still under way")
+        await self._skip(overtaken, jobs, "a later firing of the job was due at the same moment")
         begun = await self.desk.runs.begin(self.desk.exchange, free, self.desk.epoch) if free else {}
         now_ms = self.clock.now_ms()
         for number, at_ms in free:
@@ -388,6 +422,12 @@ class Scheduler:
                 outcome = "late" if late or now_ms - at_ms - jitter(job, at_ms) > _LATE_MS else "run"
                 self.events.fired(job.job_type, outcome, (now_ms - at_ms) / 1000)
                 self._start(job, begun[number], jobs)
+
+    async def _skip(self, firings: Sequence[tuple[int, int]], jobs: JobSet, reason: str) -> None:
+        if firings:
+            await self.desk.runs.skip(self.desk.exchange, firings, self.desk.epoch, reason)
+        for number, _ in firings:
+            self.events.fired(jobs.jobs[number].job_type, "skipped", 0)
 
     def _start(self, job: Job, run_id: int, jobs: JobSet, order: Order | None = None) -> None:
         task = Task(job, Account(run_id, self.desk.epoch, self.settle_ms), jobs, order)
@@ -401,7 +441,7 @@ class Scheduler:
 
     async def _run(self, task: Task) -> None:
         job, began_ms = task.job, self.clock.now_ms()
-        order = task.order or self._order(job, task.jobs.work[job.id])
+        order = task.order or self._order(job, task.jobs.work[job.id], task.jobs)
         try:
             outcome = await self._outcome(job, order, task.account)
             await self._finish(job, task.account, outcome)
@@ -410,9 +450,7 @@ class Scheduler:
             self._orders.discard(job.id)
         if not task.by_hand and not outcome.cut_off:
             retry = self._retries.setdefault(job.id, _Retry())
-            retry.failures = 0 if outcome.status is RunStatus.SUCCESS else retry.failures + 1
-            wait_ms = _BACKOFF_MS[min(max(retry.failures, 1), len(_BACKOFF_MS)) - 1]
-            retry.not_before_ms = self.clock.now_ms() + wait_ms
+            retry.ended(self.clock.now_ms(), well=outcome.status is RunStatus.SUCCESS)
         self.events.run_finished(job.job_type, outcome.status, (self.clock.now_ms() - began_ms) / 1000)
 
     async def _outcome(self, job: Job, order: Order, account: Account) -> Outcome:
@@ -430,10 +468,10 @@ class Scheduler:
             log.exception("run failed unexpectedly", extra={"fields": {"job": job.id}})
             return Outcome(RunStatus.FAILED, account.tally, note=f"unexpected {type(error).__name__}: {error}")
 
-    def _order(self, job: Job, series: tuple[Series, ...]) -> Order:
+    def _order(self, job: Job, series: tuple[Series, ...], jobs: JobSet) -> Order:
         return Order(
             job.job_type, series, CLAIMS[job.job_type], start_ms=job.start_ms, end_ms=job.end_ms,
-            page_allowance=self.page_allowance, histories=self.jobs.histories,
+            page_allowance=self.page_allowance, histories=jobs.histories,
         )  # fmt: skip
 
     async def _finish(self, job: Job, account: Account, outcome: Outcome) -> None:

@@ -135,7 +135,10 @@ class Database(Section):
 
 
 class Http(Section):
+    """Who is meant by ``web_config`` is read with the rest of the configuration (see ``webconfig``)."""
+
     listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:8000"
+    web_config: PathText | None = None
     trust_network: bool = False
 
     @property
@@ -146,11 +149,17 @@ class Http(Section):
     def port(self) -> int:
         return int(self.listen.rpartition(":")[2])
 
+    @property
+    def needs_authentication(self) -> bool:
+        """True where others than this host reach the port, and nobody has said that they may all read it."""
+        return not self.trust_network and not is_loopback(self.host)
+
     @model_validator(mode="after")
     def _closed(self) -> Self:
-        if not self.trust_network and not is_loopback(self.host):
+        if self.needs_authentication and self.web_config is None:
             raise ValueError(
                 f"listen = {clean(self.listen, 60)!r} is open to the network: listen on 127.0.0.1, "
+                "name those who may read it in a web_config, "
                 "or set trust_network = true where everybody on that network may read everything"
             )
         return self
@@ -205,7 +214,9 @@ class Settings(Section):
     owner: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")] | None = None
 
 
-PATHS: Final = (("database", "url_file"), ("database", "data_dir"), ("database", "bin_dir"), ("jobs_file",))
+PATHS: Final = (
+    ("database", "url_file"), ("database", "data_dir"), ("database", "bin_dir"), ("http", "web_config"), ("jobs_file",),
+)  # fmt: skip
 """The keys that hold a path, relative in the file to the file's own folder."""
 
 

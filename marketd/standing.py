@@ -11,8 +11,10 @@ import marketd
 from marketd.assembly import Lane
 from marketd.bulletin import Verdict
 from marketd.clock import Clock
+from marketd.cron import Crons
 from marketd.jobset import JobSet
 from marketd.model import Series
+from marketd.pauses import next_run_ms
 from marketd.pulse import Pulse
 from marketd.scheduler import Scheduler
 from marketd.web.status import ExchangeStatus, JobStatus
@@ -64,10 +66,13 @@ class Standing:
 
     def jobs(self) -> Mapping[int, JobStatus]:
         found: dict[int, JobStatus] = {}
+        crons = Crons()
         for working in self.working.values():
             nexts, running = working.scheduler.next_of(), working.scheduler.running
-            for number in working.scheduler.jobs.jobs:
-                found[number] = JobStatus(nexts.get(number), number in running)
+            for number, job in working.scheduler.jobs.jobs.items():
+                paused = job.paused_until_ms is not None
+                next_ms = next_run_ms(job, crons, self.now_ms()) if paused else nexts.get(number)
+                found[number] = JobStatus(next_ms, number in running)
         return found
 
     def exchanges(self) -> Sequence[ExchangeStatus]:

@@ -5,16 +5,21 @@ translation of everything that can go wrong on the way into ``Unreachable`` or `
 the environment's proxies, and to read what a body says: a reply of any status is handed on undecoded.
 """
 
+import asyncio
 import email.utils
 import errno
+import functools
 import re
 import socket
+import time
 from contextlib import AsyncExitStack
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.streams import StreamReader
 from yarl import URL
 
 from marketd import __version__
@@ -26,6 +31,9 @@ from marketd.text import clean
 
 MAX_BODY: Final = 8 * 1024 * 1024
 CHUNK: Final = 64 * 1024
+MAX_HEAD: Final = 64 * 1024
+_PACKING: Final = 1024 * 1024  # what chunk sizes may add to a body on the wire
+_WORK_S: Final = 0.2  # of this thread's own time; taking in the largest page costs a tenth of it
 WEEK_S: Final = 7 * 86_400.0
 TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=10, sock_connect=5, sock_read=10)
 
@@ -51,7 +59,7 @@ class Transport:
 
     async def __aenter__(self) -> Self:
         guard = GuardedResolver(self._resolver or aiohttp.ThreadedResolver(), self._proxy_hosts)
-        connector = aiohttp.TCPConnector(limit=32, limit_per_host=4, resolver=guard, ttl_dns_cache=60)
+        connector = _Connector(self._max_body, limit=32, limit_per_host=4, resolver=guard, ttl_dns_cache=60)
         self._session = await self._stack.enter_async_context(
             aiohttp.ClientSession(
                 connector=connector,
@@ -108,6 +116,49 @@ class Transport:
                 response.headers.get("Retry-After"), self._clock.now_ms() if date_ms is None else date_ms
             ),
         )
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Its connections count what they receive."""
+
+    def __init__(self, max_body: int, **options: Any) -> None:
+        super().__init__(**options)
+        # aiohttp has no public place for this; without it a flood of 1xx replies, or of chunks of a byte each, keeps
+        # the whole process busy for as long as a request may take.
+        self._factory: Any = functools.partial(_Counting, self._loop, max_body + _PACKING)
+
+
+class _Counting(ResponseHandler):
+    """A connection that is cut once a reply is longer than its head or all of it may be, or takes too much work."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, most: int) -> None:
+        super().__init__(loop)
+        self._most = most
+        self._received, self._worked_s, self._in_head = 0, 0.0, True
+
+    def set_response_params(self, **params: Any) -> None:
+        """Called for each request."""
+        self._received, self._worked_s, self._in_head = 0, 0.0, True
+        super().set_response_params(**params)
+
+    def feed_data(self, data: tuple[Any, StreamReader], size: int = 0) -> None:
+        """Called for each head; an informational one is followed by another."""
+        self._in_head = self._in_head and 100 <= data[0].code < 200
+        super().feed_data(data, size)
+
+    def data_received(self, data: bytes) -> None:
+        # The piece in which the head ends may be as long as the system hands on at once; it is not counted before.
+        if self._received > (MAX_HEAD if self._in_head else self._most) or self._worked_s > _WORK_S:
+            failure = aiohttp.ClientPayloadError("the reply is longer, or in more pieces, than one may be")
+            self.set_exception(failure)
+            if self._payload is not None:
+                self._payload.set_exception(failure)
+            self.abort()
+            return
+        self._received += len(data)
+        began_s = time.thread_time()
+        super().data_received(data)
+        self._worked_s += time.thread_time() - began_s
 
 
 def url_of(base_url: str, request: Request) -> URL:

@@ -19,6 +19,7 @@ from marketd.cli import main
 from marketd.cli.root import COMMANDS, root
 from marketd.clock import ScaledClock
 from marketd.rehearsal import Faults, RehearsalServer, synthetic
+from tests.canary import unseen
 from tests.conftest import BackgroundLoop
 
 NOW_MS = 1_709_251_205_000  # 2024-03-01 00:00:05
@@ -54,7 +55,7 @@ class Desk:
         self.capsys.readouterr()
         code = main(["--config", str(self.config), *words])
         captured = self.capsys.readouterr()
-        return Said(code, captured.out, captured.err)
+        return Said(code, unseen(captured.out), unseen(captured.err))
 
     @property
     def asked(self) -> int:

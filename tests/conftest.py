@@ -9,7 +9,7 @@ import itertools
 import os
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ import pytest
 
 from marketd.embedded import EmbeddedPostgres, installed_bin_dir, wheel_bin_dir
 from marketd.store import migrations
+from tests import canary
 
 T = TypeVar("T")
 
@@ -112,10 +113,42 @@ async def _make_template(dsn: str) -> None:
 @asynccontextmanager
 async def migrated_database(server: str) -> AsyncIterator[str]:
     """DSN of a migrated database, for as long as the block runs."""
+    async with _database(server, f" TEMPLATE {TEMPLATE}") as dsn:
+        yield dsn
+
+
+@asynccontextmanager
+async def _database(server: str, like: str = "") -> AsyncIterator[str]:
+    """Its address holds a password that must not be found anywhere, least of all in it."""
     name = f"test_{next(_numbers)}"
-    await _execute(server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-    yield _named(server, name)
+    await _execute(server, f"CREATE DATABASE {name}{like}")
+    dsn = _named(server, name)
+    yield canary.addressed(dsn)
+    shown = await _secrets_in(dsn)
     await _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+    assert shown == [], "a secret is stored"
+
+
+async def _secrets_in(dsn: str) -> list[str]:
+    try:
+        connection = await asyncpg.connect(dsn)
+    except asyncpg.ObjectNotInPrerequisiteStateError:  # a test has closed it for all
+        return []
+    try:
+        return await canary.look_into(connection)
+    finally:
+        await connection.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """No test passes that has shown a secret in the log or on the screen."""
+    report = yield
+    shown = [name for name, text in report.sections if canary.CANARY in text]
+    if shown and report.passed:
+        report.outcome = "failed"
+        report.longrepr = f"a secret is shown: {', '.join(shown)}"
+    return report
 
 
 @pytest.fixture
@@ -128,10 +161,8 @@ async def database(server: str) -> AsyncIterator[str]:
 @pytest.fixture
 async def empty_database(server: str) -> AsyncIterator[str]:
     """DSN of a database without any schema."""
-    name = f"test_{next(_numbers)}"
-    await _execute(server, f"CREATE DATABASE {name}")
-    yield _named(server, name)
-    await _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+    async with _database(server) as dsn:
+        yield dsn
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from marketd.clock import ScaledClock
 from marketd.config import Config, build, read_text
 from marketd.daemon import Daemon
 from marketd.notify import Notifier
+from tests.canary import unseen
 
 JOBS = """
 [[jobs]]
@@ -74,4 +75,5 @@ async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 40) ->
 
 async def get(daemon: Daemon, path: str) -> Any:
     async with aiohttp.ClientSession() as session, session.get(f"http://{daemon.address}{path}") as reply:
-        return json.loads(await reply.text()) if "json" in reply.headers["Content-Type"] else await reply.text()
+        text = unseen(await reply.text())
+        return json.loads(text) if "json" in reply.headers["Content-Type"] else text

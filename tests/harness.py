@@ -54,7 +54,8 @@ class Bench:
 
     async def given(self, series: Series, job_type: JobType) -> int:
         """The row of an order, as a command writes it."""
-        return await Orders(self.database).give(OrderRow(*series, job_type))
+        (job,) = await Orders(self.database).give([OrderRow(*series, job_type)], "test")
+        return job
 
     async def order(self, job_type: JobType, *series: Series, **more: Any) -> Outcome:
         order, account = await self.begun(job_type, *series, **more)

@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 
+from tests.canary import unseen
 from tests.daemons import until
 
 ROOT = Path(__file__).parents[1]
@@ -35,7 +36,7 @@ class Marketd:
 
     def lines(self, event: str = "") -> Sequence[Mapping[str, Any]]:
         """What it has logged so far: all of it, or the lines of one event."""
-        found = [json.loads(line) for line in self.log.read_text().splitlines()]
+        found = [json.loads(line) for line in unseen(self.log.read_text()).splitlines()]
         return [line for line in found if event in ("", line["event"])]
 
     async def said(self, event: str, seconds: float = 20) -> Mapping[str, Any]:
@@ -50,7 +51,7 @@ class Marketd:
     async def get(self, path: str) -> Answer:
         address = (await self.said("listening"))["address"]
         async with aiohttp.ClientSession() as session, session.get(f"http://{address}{path}") as reply:
-            text = await reply.text()
+            text = unseen(await reply.text())
             return Answer(reply.status, json.loads(text) if "json" in reply.headers["Content-Type"] else text)
 
     async def lease_held(self) -> bool:
@@ -102,6 +103,7 @@ async def started(folder: Path, dsn: str, base_url: str, name: str = "one", **mo
         yield daemon
     finally:
         await _ended(daemon)
+    unseen(log.read_text())
 
 
 async def _ended(daemon: Marketd) -> None:

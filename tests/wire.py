@@ -14,7 +14,7 @@ class Wire:
         parts = urlsplit(behind)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         self._path = f"{query['host']}/.s.PGSQL.{query['port']}"
-        self._name = f"{query['user']}@127.0.0.1:{{}}{parts.path}"
+        self._name = f"{query['user']}:{query['password']}@127.0.0.1:{{}}{parts.path}"
         self._ends: set[asyncio.StreamWriter] = set()
         self._whole = True
         self._port = 0

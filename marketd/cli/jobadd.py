@@ -15,7 +15,7 @@ from marketd import assembly
 from marketd.cli import words
 from marketd.cli.app import App, command, json_option, pass_app
 from marketd.cli.jobrules import held, holders, refuse
-from marketd.cli.jobwords import SOON, next_run_ms
+from marketd.cli.jobwords import SOON
 from marketd.cli.options import exchange_option
 from marketd.cli.output import say, show_json, talk
 from marketd.cli.start import configured, log_warnings, on_loop
@@ -27,6 +27,7 @@ from marketd.jobfile import Entry
 from marketd.jobs import Derive
 from marketd.jobset import JobSet, job_set
 from marketd.model import Job, JobRow, JobType, Series
+from marketd.pauses import next_run_ms
 from marketd.store.jobrows import JobRows
 from marketd.store.runs import Runs
 from marketd.web import shapes

@@ -8,7 +8,7 @@ import click
 
 from marketd.cli import words
 from marketd.cli.app import App, command, json_option, pass_app
-from marketd.cli.jobwords import next_run_ms, pause_end_ms, paused
+from marketd.cli.jobwords import paused
 from marketd.cli.options import checked_filter, exchange_option
 from marketd.cli.output import say, show_json, talk
 from marketd.cli.start import configured, log_warnings, on_loop, reading
@@ -19,6 +19,7 @@ from marketd.figures import RunFigures
 from marketd.jobfields import typed
 from marketd.jobs import ORDER
 from marketd.jobset import job_set
+from marketd.pauses import next_run_ms, pause_end_ms
 from marketd.store.codec import millis
 from marketd.store.jobrows import JobRows, Pause
 from marketd.store.reports import Reports
@@ -47,12 +48,17 @@ class ListedJob:
         if self.row["removed_at"] is not None:
             return "removed"
         if self.row["origin"] == ORDER:
-            return "waiting" if self.row["enabled"] else "ended"
+            return self._state_of_order()
         if not self.row["enabled"]:
             return "disabled"
         if self.refused is not None:
             return "refused"
         return paused(self.until_ms) if self.paused else "enabled"
+
+    def _state_of_order(self) -> str:
+        if not self.row["enabled"]:
+            return "ended"
+        return "waiting" if self.row["last_run"] is None else "running"
 
 
 @command("list")
@@ -75,7 +81,8 @@ def list_jobs(
       disabled  kept, but not worked
       paused    not fired for a while, itself or its exchange
       refused   enabled, but unusable, or a second one for the same; the last column says which
-      waiting   an order by hand that has not ended
+      waiting   an order by hand that no process has begun
+      running   an order by hand under way
 
     \b
     Examples:

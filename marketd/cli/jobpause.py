@@ -12,7 +12,7 @@ import click
 from marketd import assembly
 from marketd.cli.app import App, command, pass_app
 from marketd.cli.jobrules import Verb, checked
-from marketd.cli.jobwords import ENDLESS_MS, SOON, paused
+from marketd.cli.jobwords import SOON, paused
 from marketd.cli.options import JOB_ID, exchange_option, now_ms_of
 from marketd.cli.output import say, talk
 from marketd.cli.start import configured, log_warnings, on_loop
@@ -21,6 +21,7 @@ from marketd.config import Config
 from marketd.errors import UsageError
 from marketd.jobfields import facts_of, shown
 from marketd.jobfile import moment
+from marketd.pauses import ENDLESS_MS
 from marketd.store.jobrows import JobRows, KnownJob, Pause
 
 _UNIT_MS: Final = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}

@@ -45,9 +45,5 @@ def migrate(app: App, dry_run: bool, as_json: bool) -> int:
 
 
 async def _migrated(config: Config, *, dry_run: bool) -> Sequence[Migration]:
-    async with assembly.database_url(config) as url:
-        connection = await assembly.connect(url)
-        try:
-            return await migrations.apply(connection, dry_run=dry_run)
-        finally:
-            await connection.close()
+    async with assembly.database_url(config) as url, assembly.connection_for_schema(url) as connection:
+        return await migrations.apply(connection, dry_run=dry_run)

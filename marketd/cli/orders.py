@@ -5,13 +5,14 @@ what came of it and the exit code. Refuses to plan and to fetch (see ``runner``)
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from secrets import token_hex
 from typing import Any
 
 from marketd import assembly
-from marketd.cli.handover import HandedOver, order_row
+from marketd.cli.handover import HandedOver
 from marketd.cli.stopper import Stopper
 from marketd.clock import Clock
 from marketd.config import Config
@@ -88,29 +89,44 @@ class Orders:
         work.
         """
         stopper = Stopper(self.tell)
+        handed = HandedOver(OrderRows(self.opened), progress, f"{assembly.holder()} {token_hex(4)}")
         with stopper.listening():
             try:
-                await self._by_whoever_may(template, progress, stopper, wait)
+                await self._by_whoever_may(template, handed, stopper, wait)
             except asyncio.CancelledError:
                 if not stopper.asked:
                     raise
+            finally:
+                await self._leave(handed, stopper)
         self.stopped = stopper.asked
 
-    async def _by_whoever_may(self, template: Order, progress: Progress, stopper: Stopper, wait: bool) -> None:
+    async def _leave(self, handed: HandedOver, stopper: Stopper) -> None:
+        """Nobody shall carry out what nobody waits for any more."""
+        stopper.leaving = True
+        if not handed.left:
+            return
+        async with asyncio.TaskGroup() as group:  # a task of its own: this one may be cancelled
+            taking = group.create_task(handed.take_back())
+        if (reason := taking.result()) is not None:
+            self.tell(
+                f"the order given by {handed.giver} may still be carried out, it could not be taken back: {reason}; "
+                "`marketd jobs list` shows it, `marketd jobs disable ID` takes it back"
+            )
+
+    async def _by_whoever_may(self, template: Order, handed: HandedOver, stopper: Stopper, wait: bool) -> None:
         """Under a lease of our own where nobody has one, else by handing over; whoever goes away is replaced."""
         exchange = template.series[0].exchange
         leases = assembly.leases_of(self.opened, "command")
-        handed: HandedOver | None = None
         told: str | None = None
         while True:
             lease = await leases.try_take(exchange)
             if isinstance(lease, Lease):
-                await self._under_lease(leases, lease, template, progress, stopper, handed.jobs if handed else {})
+                await self._under_lease(leases, lease, template, handed, stopper)
                 return
-            if lease.kind == "daemon" or handed is not None:
-                if handed is None:
+            if lease.kind == "daemon" or handed.jobs:
+                if not handed.jobs:
                     self.tell(f"{lease}; it is given the order")
-                    handed = await HandedOver.give(template, OrderRows(self.opened), progress)
+                    await handed.give(template)
                 if await self._follow(handed, leases, stopper, exchange):
                     return
             elif not wait:
@@ -144,21 +160,15 @@ class Orders:
             stopper.ask = None
 
     async def _under_lease(
-        self,
-        leases: Leases,
-        lease: Lease,
-        template: Order,
-        progress: Progress,
-        stopper: Stopper,
-        given: Mapping[Series, int],
+        self, leases: Leases, lease: Lease, template: Order, handed: HandedOver, stopper: Stopper
     ) -> None:
-        """``given`` are rows of this order that somebody else was to carry out and has not begun."""
+        """Do it here: also what was ``handed`` over and not begun."""
         done = {result.series for result in self.results}
         async with (
             Transport(self.clock) as transport,
             assembly.lane(
-                lease.exchange, self.config, assembly.Books.of(self.opened), transport, self.clock, Events(), progress,
-                leases=leases, lease=lease,
+                lease.exchange, self.config, assembly.Books.of(self.opened), transport, self.clock, Events(),
+                handed.progress, leases=leases, lease=lease,
             ) as lane,
         ):  # fmt: skip
             for series in template.series:
@@ -167,12 +177,14 @@ class Orders:
                 if stopper.asked:
                     self.results.append(Result(series, RunStatus.SKIPPED, Tally(), error="not begun: stopped by hand"))
                 else:
-                    await self._one(lane, replace(template, series=(series,)), stopper, given.get(series))
+                    await self._one(lane, replace(template, series=(series,)), handed, stopper)
 
-    async def _one(self, lane: assembly.Lane, order: Order, stopper: Stopper, given: int | None) -> None:
+    async def _one(self, lane: assembly.Lane, order: Order, handed: HandedOver, stopper: Stopper) -> None:
         """One series as a run of its own; however it ends, the run says so as far as the database lets it."""
         (series,) = order.series
-        job = await lane.orders.give(order_row(series, order)) if given is None else given
+        if series not in handed.jobs:
+            await handed.give(order)
+        job = handed.jobs[series]
         begun = await lane.runs.begin(lane.name, [(job, self.clock.now_ms())], lane.lease.epoch)
         account = Account(begun[job], lane.lease.epoch, int(self.config.engine.settle_s * 1000))
         stopper.ask = account.stop.set
@@ -193,6 +205,7 @@ class Orders:
             self.results.append(result)
             with suppress(StoreError):  # the database may be what failed; the next holder closes the run then
                 await lane.runs.finish(begun[job], outcome.status, outcome.error, outcome.tally)
+                del handed.jobs[series]
         self.results[-1] = await self._completed(result)
 
     async def _completed(self, result: Result) -> Result:
@@ -204,7 +217,7 @@ class Orders:
 
 def _handed_result(series: Series, state: OrderState) -> Result:
     if state.status is None:
-        return Result(series, RunStatus.SKIPPED, Tally(), error="not begun: withdrawn")
+        return Result(series, RunStatus.SKIPPED, Tally(), error=f"not begun: {state.error or 'withdrawn'}")
     # The table and the list name the series already.
     error = None if state.status is RunStatus.SUCCESS else (state.error or "").removeprefix(f"{series}: ")
     return Result(series, state.status, state.tally, error=error, run_id=state.run_id)

@@ -2,8 +2,10 @@
 
 from functools import partial
 
+from marketd import logs
 from marketd.cli.app import App, command, pass_app
-from marketd.cli.start import configured, log_service, on_loop, share_time
+from marketd.cli.start import configured, log_service, on_loop, secrets_of, share_time
+from marketd.config import Config
 from marketd.daemon import Daemon
 
 
@@ -24,9 +26,14 @@ def run(app: App) -> int:
     Exit codes: 0 stopped by a signal, 75 its port or its private database is taken, 77 missing privilege,
     78 configuration or schema refused.
     """
-    load = partial(configured, app)
-    config = load()
-    log_service(config)
+    log_service(configured(app))
     share_time()
-    on_loop(Daemon(load, app.clock, environ=app.environ).run())
+    on_loop(Daemon(partial(_loaded, app), app.clock, environ=app.environ).run())
     return 0
+
+
+def _loaded(app: App) -> Config:
+    """The configuration of this moment; what is secret in it is kept out of the log before anybody works with it."""
+    config = configured(app)
+    logs.hide(secrets_of(config))
+    return config

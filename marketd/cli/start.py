@@ -86,10 +86,10 @@ def _log_retry(details: RetryDetails) -> None:
 
 def secrets_of(config: Config) -> list[Secret]:
     """Everything in the configuration that must not be shown."""
-    keys = [value for each in config.exchanges.values() for value in (each.api_key, each.api_secret, each.proxy)]
-    url = config.database.url
-    password = None if url is None else password_of(url.reveal())
-    return [secret for secret in (*keys, url, password) if secret is not None]
+    keys = [value for each in config.exchanges.values() for value in (each.api_key, each.api_secret)]
+    urls = [config.database.url, *(each.proxy for each in config.exchanges.values())]
+    passwords = [password_of(url.reveal()) for url in urls if url is not None]
+    return [secret for secret in (*keys, *urls, *passwords) if secret is not None]
 
 
 @asynccontextmanager

@@ -15,11 +15,15 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass(slots=True)
 class Stopper:
-    """``tell`` hears what the signal did; ``ask`` makes what is under way stop at its next page border."""
+    """``tell`` hears what the signal did; ``ask`` makes what is under way stop at its next page border.
+
+    ``leaving`` says that the work has ended and a moment is needed to clear up, which no signal cuts short.
+    """
 
     tell: Callable[[str], None]
     ask: Callable[[], None] | None = None
     asked: bool = False
+    leaving: bool = False
     _task: "asyncio.Task[object] | None" = field(default=None)
 
     @contextmanager
@@ -42,7 +46,9 @@ class Stopper:
                 loop.remove_signal_handler(number)
 
     def stop(self) -> None:
-        if self.ask is not None and not self.asked:
+        if self.leaving:
+            self.tell("taking the order back; a moment")
+        elif self.ask is not None and not self.asked:
             self.ask()
             self.tell("stopping at the next page border (once more stops at once)")
         elif self._task is not None:

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import asyncpg
 
 import marketd
-from marketd.errors import Busy, MarketdError, PrivilegeError, SchemaError
+from marketd.errors import Busy, DatabaseUnavailable, MarketdError, PrivilegeError, SchemaError
 from marketd.store.queries import sql, sql_dir
 
 OLDEST_SERVER = 150_000
@@ -144,4 +144,5 @@ def _explained(error: asyncpg.PostgresError, migration: Migration) -> MarketdErr
         return PrivilegeError(f"{said}. Run `marketd migrate` as the role that owns the schema")
     if isinstance(error, asyncpg.LockNotAvailableError):
         return Busy(f"{said}. Another session uses the tables: stop it, then `marketd migrate` again")
-    return SchemaError(said)
+    lost = isinstance(error, (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError))
+    return DatabaseUnavailable(said, error.sqlstate or "") if lost else SchemaError(said)

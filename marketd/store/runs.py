@@ -12,7 +12,7 @@ from marketd.errors import LeaseLost
 from marketd.model import JobRow, RunStatus, Tally
 from marketd.store import codec
 from marketd.store.queries import sql
-from marketd.store.session import Database
+from marketd.store.session import Connection, Database
 
 
 class Runs:
@@ -83,15 +83,21 @@ class Runs:
         jobs = [job for job, _ in firings]
         times = [at(ms) for _, ms in firings]
         async with self._database.session() as connection, connection.transaction():
-            if await connection.fetchval(sql("fence"), exchange, epoch) is None:
-                raise LeaseLost(f"another process has taken {exchange} over")
+            await _fence(connection, exchange, epoch)
             await connection.execute(sql("close_orphans"), jobs, epoch)
             rows = await connection.fetch(sql("begin_runs"), jobs, times, epoch)
         return {row["job_id"]: row["id"] for row in rows}
 
-    async def skip(self, firings: Sequence[tuple[int, int]], epoch: int, reason: str) -> None:
-        """Record (job id, scheduled ms) firings that start nothing."""
+    async def under_way(self, exchange: str, epoch: int) -> dict[int, int]:
+        """Job id -> run id of what this holder has begun and not ended; orders by hand are in ``Orders.open``."""
         async with self._database.session() as connection:
+            rows = await connection.fetch(sql("under_way"), exchange, epoch)
+        return {row["job_id"]: row["id"] for row in rows}
+
+    async def skip(self, exchange: str, firings: Sequence[tuple[int, int]], epoch: int, reason: str) -> None:
+        """Record (job id, scheduled ms) firings that start nothing; LeaseLost as in ``begin``."""
+        async with self._database.session() as connection, connection.transaction():
+            await _fence(connection, exchange, epoch)
             await connection.execute(
                 sql("skip_runs"), [job for job, _ in firings], [at(ms) for _, ms in firings], epoch, reason
             )
@@ -111,6 +117,11 @@ class Runs:
         """Close what this holder of the exchange leaves unfinished."""
         async with self._database.session() as connection:
             await connection.execute(sql("interrupt_runs"), exchange, epoch + 1)
+
+
+async def _fence(connection: Connection, exchange: str, epoch: int) -> None:
+    if await connection.fetchval(sql("fence"), exchange, epoch) is None:
+        raise LeaseLost(f"another process has taken {exchange} over")
 
 
 def insertable(job: JobRow) -> tuple[Any, ...]:

@@ -137,13 +137,14 @@ class Database:
 
     async def _acquire(self, pool: "asyncpg.Pool[asyncpg.Record]") -> Connection:
         """However many sessions wait for a server that is away, it is tried once a second; the others fail at once."""
-        began_s = asyncio.get_running_loop().time()
-        if self._failure is not None and began_s < self._connect_again_s and not pool.get_idle_size():
+        loop = asyncio.get_running_loop()
+        if self._failure is not None and loop.time() < self._connect_again_s and not pool.get_idle_size():
             raise self._failure.with_traceback(None)
         try:
             connection = await pool.acquire(timeout=_ACQUIRE_S)
         except (OSError, asyncpg.PostgresError) as error:
-            self._failure, self._connect_again_s = error, began_s + _CONNECT_EVERY_S
+            # From the end of the attempt: one that takes long must not be followed by that of whoever waits next.
+            self._failure, self._connect_again_s = error, loop.time() + _CONNECT_EVERY_S
             raise
         self._failure = None
         return connection

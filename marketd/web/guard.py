@@ -6,18 +6,19 @@ clients take every file descriptor, and the daemon stops fetching.
 """
 
 import asyncio
-import ipaddress
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from marketd.address import is_loopback
 from marketd.errors import MarketdError
 from marketd.text import clean
 from marketd.web.health import reason
+from marketd.web.keyring import Keyring, TooManyLooks
 from marketd.web.params import BadParameter
 
 log = logging.getLogger(__name__)
@@ -27,55 +28,111 @@ LINGER_S: Final = 1.0
 MOST_HEADERS: Final = 64
 
 _HEADERS: Final = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+_KEPT: Final = ("Allow", "Retry-After", "WWW-Authenticate")
 _DETAILS: Final = {404: "no such path", 405: "only GET and HEAD are answered here", 413: "too large"}
 
 
 @dataclass(slots=True)
 class Door:
-    """How many may be inside, and how long a client may take to send its headers and then to take its answer."""
+    """How many may be inside, and how long a client may take to send its headers and then to take its answer.
+
+    When all places are taken, who comes gets the place of whoever has waited longest without a request under way; of
+    those that have one, only the place of who has not taken the answer for ``patience_s``.
+    """
 
     most: int = 64
     header_s: float = 3.0
     request_s: float = 30.0
-    inside: set["Connection"] = field(default_factory=set)
+    patience_s: float = 5.5  # no statement of the port takes longer than five
+    inside: dict["Connection", None] = field(default_factory=dict)
+
+    def enter(self, who: "Connection") -> None:
+        self.inside[who] = None
+        if len(self.inside) > self.most:
+            self._to_make_room(who).throw_out()
+
+    def move_back(self, who: "Connection") -> None:
+        """``who`` has done something, and is now the one that was heard of last."""
+        if self.inside.pop(who, self) is None:
+            self.inside[who] = None
+
+    def clear(self) -> None:
+        for one in list(self.inside):
+            one.throw_out()
+
+    def leave(self, who: "Connection") -> None:
+        self.inside.pop(who, None)
+
+    def _to_make_room(self, newcomer: "Connection") -> "Connection":
+        waiting = (one for one in self.inside if one.asked_s is None)
+        longest = next(waiting, newcomer)
+        if longest is not newcomer:
+            return longest
+        impatient_s = asyncio.get_running_loop().time() - self.patience_s
+        return next((one for one in self.inside if one.asked_s is not None and one.asked_s < impatient_s), newcomer)
 
 
 class Connection(web.RequestHandler):
-    """A client; it is thrown out when its time is up."""
+    """A client; it is thrown out when its time is up.
 
-    __slots__ = ("_bell", "_door")
+    ``asked_s`` is when its request was read (the loop's time), None while none is being answered.
+    """
+
+    __slots__ = ("_bell", "_door", "_heard", "_line", "asked_s")
 
     def __init__(self, server: web.Server, door: Door, **options: Any) -> None:
         super().__init__(server, **options)
         self._door = door
         self._bell: asyncio.TimerHandle | None = None
+        self._line: asyncio.BaseTransport | None = None
+        self._heard = True  # the time for a request's headers is running
+        self.asked_s: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._door.inside.add(self)
-        if len(self._door.inside) > self._door.most:
-            self._throw_out()
-        else:
-            self._ring_in(self._door.header_s)
+        self._line = transport
+        self._ring_in(self._door.header_s)
+        self._door.enter(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._door.inside.discard(self)
+        self._door.leave(self)
         if self._bell is not None:
             self._bell.cancel()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        if not self._heard and self.asked_s is None:
+            self._ring_in(self._door.header_s)
+        # Whatever does not end with a head may be half of one, of which no more may ever come.
+        self._heard = not data.endswith(b"\r\n\r\n")
+        super().data_received(data)
+
     def asked(self) -> None:
-        """A request was read: the time for its answer, and for the next request, begins."""
+        """A request was read: the time for its answer begins."""
+        self.asked_s = asyncio.get_running_loop().time()
+        self._door.move_back(self)
         self._ring_in(self._door.request_s)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send the answer; then the time for the next request begins."""
+        try:
+            return await super().finish_response(request, resp, start_time)
+        finally:
+            self.asked_s = None
+            self._door.move_back(self)
+            self._ring_in(self._door.header_s if self._heard else KEEP_ALIVE_S)
 
     def _ring_in(self, delay_s: float) -> None:
         if self._bell is not None:
             self._bell.cancel()
-        self._bell = asyncio.get_running_loop().call_later(delay_s, self._throw_out)
+        self._bell = asyncio.get_running_loop().call_later(delay_s, self.throw_out)
 
-    def _throw_out(self) -> None:
-        if isinstance(self.transport, asyncio.Transport):
-            self.transport.abort()
+    def throw_out(self) -> None:
+        # aiohttp forgets a transport that it has closed, even while that waits for a client to take what is left.
+        if self._line is not None:
+            cast(asyncio.Transport, self._line).abort()  # those of uvloop only look like one
 
     def handle_error(
         self,
@@ -101,9 +158,9 @@ class Connection(web.RequestHandler):
         return response
 
 
-def middlewares(bound: str) -> tuple[Middleware, ...]:
+def middlewares(bound: str, keyring: Keyring) -> tuple[Middleware, ...]:
     """For a port bound to the host ``bound``; a loopback port answers to its own names only."""
-    return (_named(_names(bound)), _json_errors)
+    return (_named(_names(bound)), _known(keyring), _json_errors)
 
 
 def _names(bound: str) -> frozenset[str] | None:
@@ -111,15 +168,6 @@ def _names(bound: str) -> frozenset[str] | None:
     if not is_loopback(bound):
         return None
     return frozenset({"localhost", "127.0.0.1", "::1", bound.lower()})
-
-
-def is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _host_of(header: str) -> str:
@@ -142,6 +190,25 @@ def _named(names: frozenset[str] | None) -> Middleware:
         return await handler(request)
 
     return named
+
+
+def _known(keyring: Keyring) -> Middleware:
+    @web.middleware
+    async def known(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        # Whether the process lives, its own host may ask as it stands: systemd and containers have no password.
+        if keyring.open or (request.path == "/livez" and is_loopback(request.remote or "")):
+            return await handler(request)
+        try:
+            admitted = await keyring.admits(request.headers.get("Authorization"))
+        except TooManyLooks:
+            return _error(503, "too many passwords to look at", {"Retry-After": "1"})
+        if not admitted:
+            return _error(401, "name and password are needed", {"WWW-Authenticate": 'Basic realm="marketd"'})
+        return await handler(request)
+
+    return known
 
 
 @web.middleware
@@ -169,7 +236,7 @@ def _detail(error: web.HTTPException) -> str:
 
 
 def _error(status: int, detail: str, headers: Any = ()) -> web.Response:
-    kept = {name: value for name, value in dict(headers).items() if name in ("Allow", "Retry-After")}
+    kept = {name: value for name, value in dict(headers).items() if name in _KEPT}
     return web.json_response({"detail": detail}, status=status, headers=kept)
 
 

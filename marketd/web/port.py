@@ -15,14 +15,19 @@ from prometheus_client import CollectorRegistry
 from marketd.errors import Busy, ConfigError, PrivilegeError
 from marketd.web.guard import KEEP_ALIVE_S, LINGER_S, MOST_HEADERS, Connection, Door, dress, middlewares
 from marketd.web.handlers import Handlers
+from marketd.web.keyring import Keyring, tls_context
 from marketd.web.status import Reports, Status
+from marketd.webconfig import WebConfig
 
 _SHUTDOWN_S = 1.0
 _LARGEST_PORT = 65535
 
 
 class Port:
-    """``async with Port("127.0.0.1:8000", ...)``: answers until the block is left. Port 0 takes any free one."""
+    """``async with Port("127.0.0.1:8000", ...)``: answers until the block is left. Port 0 takes any free one.
+
+    ConfigError where the certificates of ``access`` cannot be used.
+    """
 
     def __init__(
         self,
@@ -31,9 +36,13 @@ class Port:
         status: Status,
         registry: CollectorRegistry,
         door: Door | None = None,
+        access: WebConfig | None = None,
     ) -> None:
         self._host, self._port = split(listen)
-        app = web.Application(middlewares=middlewares(self._host))
+        access = WebConfig() if access is None else access
+        self._keyring = Keyring(access.users)
+        self._tls = None if access.tls is None else tls_context(access.tls)
+        app = web.Application(middlewares=middlewares(self._host, self._keyring))
         app.on_response_prepare.append(dress)
         app.add_routes(Handlers(reports, status, registry).routes())
         self._runner = web.AppRunner(app, shutdown_timeout=_SHUTDOWN_S, access_log=None, handler_cancellation=True)
@@ -51,8 +60,9 @@ class Port:
         await self._runner.setup()
         try:
             self._listener = await asyncio.get_running_loop().create_server(
-                self._connection, self._host, self._port, backlog=self._door.most
-            )
+                self._connection, self._host, self._port, backlog=self._door.most, ssl=self._tls,
+                ssl_handshake_timeout=None if self._tls is None else self._door.header_s,
+            )  # fmt: skip
         except OSError as error:
             await self._runner.cleanup()
             raise _refused(self.address, error) from error
@@ -64,6 +74,8 @@ class Port:
         if self._listener is not None:
             self._listener.close()
         await self._runner.cleanup()
+        self._door.clear()
+        self._keyring.close()
         self._listener = None
 
     def _connection(self) -> Connection:

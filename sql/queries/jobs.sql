@@ -48,8 +48,9 @@ UPDATE market_data_jobs SET enabled = false, updated_at = now() WHERE id = ANY (
 
 -- name: backfill_rows
 -- params:
+-- One that was removed says nothing any more.
 SELECT id, exchange, symbol, timeframe, origin, enabled, status, caused_by
-FROM market_data_jobs WHERE job_type = 'backfill' AND origin <> 'order'
+FROM market_data_jobs WHERE job_type = 'backfill' AND origin <> 'order' AND removed_at IS NULL
 
 -- name: create_auto_jobs
 -- params: causes bigint[]
@@ -73,14 +74,23 @@ SELECT marketd_note_job(f.id, 'refused', f.reason) FROM unnest($1::bigint[], $2:
 -- Orders that wait for a process to carry them out, and those under way.
 SELECT j.id, j.exchange, j.symbol, j.timeframe, j.job_type, j.schedule, j.enabled, j.start_time, j.end_time, j.created_at, j.origin,
        j.timeout_s, j.refetch, j.oldest_first, j.most_gaps,
-       EXISTS (SELECT FROM market_data_job_runs r WHERE r.job_id = j.id) AS begun
-FROM market_data_jobs j WHERE j.exchange = $1::text AND j.enabled AND j.origin = 'order' ORDER BY j.id
+       r.id AS run_id, r.status AS run_status, r.epoch
+FROM market_data_jobs j LEFT JOIN market_data_job_runs r ON r.job_id = j.id WHERE j.exchange = $1::text AND j.enabled AND j.origin = 'order' ORDER BY j.id
 
 -- name: insert_order
--- params: exchange text, symbol text, timeframe text, job_type text, start_time timestamptz, end_time timestamptz, refetch boolean, oldest_first boolean, most_gaps integer
-INSERT INTO market_data_jobs (exchange, symbol, timeframe, job_type, start_time, end_time, origin, refetch, oldest_first, most_gaps)
-VALUES ($1::text, $2::text, $3::text, $4::text, $5::timestamptz, $6::timestamptz, 'order', $7::boolean, $8::boolean, $9::integer)
+-- params: exchange text, symbol text, timeframe text, job_type text, start_time timestamptz, end_time timestamptz, refetch boolean, oldest_first boolean, most_gaps integer, owner text
+INSERT INTO market_data_jobs (exchange, symbol, timeframe, job_type, start_time, end_time, origin, refetch, oldest_first, most_gaps, owner)
+VALUES ($1::text, $2::text, $3::text, $4::text, $5::timestamptz, $6::timestamptz, 'order', $7::boolean, $8::boolean, $9::integer, $10::text)
 RETURNING id
+
+-- name: lock_orders
+-- params: owner text
+-- Giving and taking back wait for each other: a COMMIT whose answer was lost may still be under way.
+SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))
+
+-- name: withdraw_all_orders
+-- params: owner text
+UPDATE market_data_jobs SET enabled = false, updated_at = now() WHERE owner = $1::text AND origin = 'order' AND enabled
 
 -- name: withdraw_orders
 -- params: ids bigint[]
@@ -121,6 +131,13 @@ RETURNING id, job_id
 UPDATE market_data_job_runs SET status = 'interrupted', completed_at = greatest(clock_timestamp(), started_at),
     error_message = coalesce(error_message, 'its end was never recorded')
 WHERE job_id = ANY ($1::bigint[]) AND status = 'running' AND epoch <= $2::bigint
+
+-- name: under_way
+-- params: exchange text, epoch bigint
+-- Runs of jobs, without orders by hand, that this holder of the exchange has begun.
+SELECT r.job_id, r.id
+FROM market_data_job_runs r JOIN market_data_jobs j ON j.id = r.job_id
+WHERE r.status = 'running' AND r.epoch = $2::bigint AND j.exchange = $1::text AND j.origin <> 'order'
 
 -- name: skip_runs
 -- params: job_ids bigint[], scheduled_for timestamptz[], epoch bigint, reason text

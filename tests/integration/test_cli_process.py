@@ -19,6 +19,7 @@ import pytest
 from marketd.clock import ScaledClock
 from marketd.rehearsal import RehearsalServer
 from marketd.rehearsal.faults import Latency
+from tests.canary import unseen
 from tests.command import NOW_MS, configuration, eventually, server_at
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +40,7 @@ async def start(
 async def ended(process: Process) -> tuple[int, str, str]:
     out, err = await process.communicate()
     assert process.returncode is not None
-    return process.returncode, (out or b"").decode(), err.decode()
+    return process.returncode, unseen((out or b"").decode()), unseen(err.decode())
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """The daemon, whole: jobs from file and table, the clock moving, damage done under it, nobody helping."""
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -19,6 +20,14 @@ DAY = 24 * HOUR
 START = 1_700_006_400_000
 RECORDED = 1_370_320_000_000  # a day into the small recordings, and well into the large ones
 SPEED = 600.0
+HOURLY = """
+[[jobs]]
+exchange = "bitfinex"
+symbols = ["BTCUSD"]
+timeframes = ["1h"]
+job_type = "continuous"
+schedule = "0 * * * *"
+"""
 
 
 async def test_three_series_are_kept_fresh_repaired_and_a_fourth_is_backfilled(
@@ -100,7 +109,39 @@ async def test_a_stop_ends_within_the_drain_and_the_next_start_goes_on(database:
     assert asked["BTCUSD 1m"] <= 30 * 1440 // 10_000 + 5
 
 
+async def test_what_a_stop_has_missed_is_caught_up_even_where_the_jobs_are_read_late(
+    database: str, tmp_path: Path
+) -> None:
+    market, clock = synthetic(3, ("BTCUSD",), START, START + 9 * DAY, 0.2), ScaledClock(START + 2 * DAY - 5000)
+    connection = await asyncpg.connect(database)
+    try:
+        async with RehearsalServer(market, clock) as server:
+            async with running(database, tmp_path, server.base_url, clock, jobs=HOURLY):
+                await until(lambda: _runs_at(connection, START + 2 * DAY))
+            clock.jump(2.1 * 3600)
+            late = connection.transaction()
+            await late.start()
+            await connection.execute("LOCK TABLE exchange_pauses")
+            async with running(database, tmp_path, server.base_url, clock, jobs=HOURLY) as daemon:
+                await asyncio.sleep(2)
+                await late.rollback()
+                await until(lambda: _runs_at(connection, START + 2 * DAY + 2 * HOUR), 20)
+                metrics = await get(daemon, "/metrics")
+                assert 'marketd_firings_total{job_type="continuous",outcome="late"} 1.0' in metrics
+    finally:
+        await connection.close()
+
+
+async def _runs_at(connection: "asyncpg.Connection[asyncpg.Record]", due_ms: int) -> int:
+    return int(
+        await connection.fetchval(
+            "SELECT count(*) FROM market_data_job_runs WHERE scheduled_for = to_timestamp($1)", due_ms / 1000
+        )
+    )
+
+
 async def test_it_stays_up_and_answers_while_the_database_is_away(tmp_path: Path, unused_tcp_port: int) -> None:
+    """fault_14."""
     clock = ScaledClock(START)
     nowhere = f"postgresql://marketd@127.0.0.1:{unused_tcp_port}/marketd"
     async with running(nowhere, tmp_path, "http://127.0.0.1:9/v2", clock) as daemon, aiohttp.ClientSession() as session:

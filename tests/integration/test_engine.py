@@ -140,6 +140,7 @@ async def test_a_deleted_stretch_and_scattered_holes_are_found_and_repaired(data
 
 
 async def test_a_page_limit_lowered_in_silence_loses_nothing(database: str) -> None:
+    """fault_39."""
     market, clock = days(8)
     faults = Faults(clock)
     async with bench(database, market, clock, faults=faults) as b:
@@ -172,6 +173,7 @@ async def test_an_exchange_that_does_not_heed_its_bounds_proves_nothing_wrong(
 
 
 async def test_nothing_is_proven_by_empty_answers_where_candles_are_known(database: str) -> None:
+    """fault_38."""
     market, clock = days(2)
     faults = Faults(clock)
     async with bench(database, market, clock, faults=faults) as b:
@@ -204,7 +206,7 @@ async def _no_stored_truth_is_called_empty(b: Bench, series: Series) -> None:
 
 @pytest.mark.parametrize("host_error_s", [-300, 300])
 async def test_the_open_candle_is_never_stored(database: str, host_error_s: int) -> None:
-    """The exchange's clock is right; the host's is five minutes wrong."""
+    """fault_44: The exchange's clock is right; the host's is five minutes wrong."""
     market, right = days(1)
     wrong = ScaledClock(right.now_ms() + host_error_s * 1000)
     async with bench(database, market, right) as b:
@@ -242,6 +244,7 @@ async def test_a_range_lost_and_restored_a_day_later_is_found_by_itself(database
 
 
 async def test_empties_are_confirmed_by_a_second_answer_only(database: str) -> None:
+    """fault_38."""
     market, clock = days(1)
     async with bench(database, market, clock) as b:
         await b.backfill(BTC)
@@ -368,6 +371,7 @@ async def test_a_poisoned_interval_becomes_a_failed_gap_and_the_rest_is_stored(d
 
 @pytest.mark.parametrize("trouble", [fault.ServerError(), fault.Maintenance(), fault.Reset()])
 async def test_an_exchange_out_of_reach_makes_lag_not_gaps(database: str, trouble: fault.Fault) -> None:
+    """fault_33."""
     market, clock = days(1)
     faults = Faults(clock)
     async with bench(database, market, clock, faults=faults) as b:
@@ -380,7 +384,28 @@ async def test_an_exchange_out_of_reach_makes_lag_not_gaps(database: str, troubl
         await clean(b)
 
 
+@pytest.mark.parametrize(("framing", "causes"), [("length", set()), ("chunked", set()), ("none", {"failed"})])
+async def test_a_body_that_is_cut_off_proves_nothing(
+    database: str, framing: Literal["length", "chunked", "none"], causes: set[str]
+) -> None:
+    """fault_36, fault_37: without a length it comes as a whole 200."""
+    market, clock = days(1)
+    faults = Faults(clock)
+    async with bench(database, market, clock, faults=faults) as b:
+        await b.continuous(BTC)
+        faults.add(fault.Truncated(framing=framing, asks=("candles",)))
+        with stamina.set_testing(True, attempts=2):
+            await b.backfill(ETH, start_ms=START + HOUR, end_ms=START + HOUR + 4 * MINUTE)
+        assert await b.candles(ETH) == []
+        assert {gap["cause"] for gap in await b.gaps(ETH)} == causes
+        assert (
+            await b.count("SELECT count(*) FROM candle_coverage WHERE symbol = 'ETHUSD' AND NOT isempty(answered)") == 0
+        )
+        await clean(b)
+
+
 async def test_a_reply_of_300_megabytes_ends_at_the_cap(database: str) -> None:
+    """fault_46."""
     market, clock = days(1)
     faults = Faults(clock)
     async with bench(database, market, clock, faults=faults) as b:
@@ -393,6 +418,7 @@ async def test_a_reply_of_300_megabytes_ends_at_the_cap(database: str) -> None:
 
 
 async def test_a_full_disk_is_said_and_leaves_nothing_half_written(database: str) -> None:
+    """fault_23."""
     market, clock = days(8)
     async with bench(database, market, clock, page=1000) as b:
         async with b.database.session() as connection:

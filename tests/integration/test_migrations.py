@@ -51,6 +51,7 @@ async def test_an_older_database_gets_the_rest(connection: Connection, tmp_path:
 
 
 async def test_a_newer_database_is_refused(connection: Connection, tmp_path: Path) -> None:
+    """fault_26."""
     known = written(tmp_path, FIRST, SECOND)
     await migrations.apply(connection, known)
     with pytest.raises(SchemaError, match=r"schema version 2, newer than marketd .* knows 1: upgrade"):
@@ -58,6 +59,7 @@ async def test_a_newer_database_is_refused(connection: Connection, tmp_path: Pat
 
 
 async def test_a_changed_file_is_refused(connection: Connection, tmp_path: Path) -> None:
+    """fault_26."""
     await migrations.apply(connection, written(tmp_path, FIRST))
     with pytest.raises(SchemaError, match=r"0001_step_1 is not the one applied on .*: restore the file"):
         await migrations.apply(connection, written(tmp_path, FIRST + "-- improved", SECOND))
@@ -89,6 +91,7 @@ async def test_two_processes_apply_each_migration_once(empty_database: str, tmp_
 
 
 async def test_a_role_without_rights_is_told_who_should_migrate(connection: Connection, tmp_path: Path) -> None:
+    """fault_26."""
     await connection.execute("SET SESSION AUTHORIZATION pg_monitor")
     with pytest.raises(PrivilegeError, match=r"as the role that owns the schema"):
         await migrations.apply(connection, written(tmp_path, FIRST))

@@ -18,6 +18,7 @@ from marketd.daemon import Daemon
 from marketd.rehearsal.faults import Faults, Latency
 from marketd.rehearsal.market import synthetic
 from marketd.rehearsal.server import RehearsalServer
+from tests.canary import unseen
 from tests.daemons import running, until
 
 DAY = 86_400_000
@@ -68,7 +69,7 @@ class House:
         async with asyncio.timeout(40):
             out, err = await process.communicate()
         assert process.returncode is not None
-        return process.returncode, out.decode(), err.decode()
+        return process.returncode, unseen(out.decode()), unseen(err.decode())
 
     async def value(self, statement: str, *values: object) -> Any:
         return await self.connection.fetchval(statement, *values)
@@ -173,7 +174,7 @@ async def test_what_a_daemon_did_not_begin_the_command_does_itself_when_it_is_go
         # A daemon that holds the exchange and does nothing: hung, or about to die.
         await found.connection.execute(
             "UPDATE exchange_leases SET epoch = epoch + 1, holder = 'elsewhere:7', "
-            "expires_at = clock_timestamp() + interval '4 seconds'"
+            "expires_at = clock_timestamp() + interval '8 seconds'"
         )
         found.daemon.stop()
         code, out, err = await found.told(
@@ -183,3 +184,28 @@ async def test_what_a_daemon_did_not_begin_the_command_does_itself_when_it_is_go
         assert "daemon elsewhere:7; it is given the order" in err
         assert json.loads(out)[0]["candles_inserted"] > 100
         assert await found.value("SELECT count(*) FROM market_data_jobs WHERE origin = 'order'") == 1
+
+
+async def test_an_order_for_a_derived_timeframe_is_handed_over_like_any_other(database: str, tmp_path: Path) -> None:
+    (tmp_path / "marketd.toml").write_text(
+        f'jobs_file = "{tmp_path}/jobs.toml"\nowner = "test"\n[exchanges.bitfinex]\nderive = {{ "2h" = "1h" }}\n'
+    )
+    async with house(database, tmp_path) as found:
+        words = ("backfill", "--symbol", "BTCUSD", "--timeframe", "2h", "--json")
+        code, out, err = await found.told(await found.begin(*words))
+        assert code == 0, (out, err)
+        assert "it is given the order" in err
+        assert await found.value("SELECT count(*) > 300 FROM candles WHERE timeframe = '2h'")
+
+
+async def test_an_order_that_the_daemon_refuses_says_why(database: str, tmp_path: Path) -> None:
+    async with house(database, tmp_path) as found:
+        # What this command derives, the daemon does not: another file, or one that was not reloaded.
+        config = tmp_path / "marketd.toml"
+        config.write_text(config.read_text() + '[exchanges.bitfinex]\nderive = { "2h" = "1h" }\n')
+        code, out, _ = await found.told(
+            await found.begin("backfill", "--symbol", "BTCUSD", "--timeframe", "2h", "--json")
+        )
+        assert code == 1
+        assert json.loads(out)[0]["error"].startswith("not begun: ")
+        assert "unknown timeframe '2h'" in json.loads(out)[0]["error"]

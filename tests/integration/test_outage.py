@@ -1,6 +1,7 @@
 """PostgreSQL stopped for a minute in mid-backfill: the daemon stays up, says so, and goes on by itself."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from marketd.assembly import connection_for_schema
 from marketd.clock import SystemClock
 from marketd.embedded import EmbeddedPostgres
 from marketd.errors import DatabaseUnavailable
@@ -61,6 +63,7 @@ AWAY = {
 async def test_a_minute_without_the_database_loses_nothing_and_is_said_once(
     pg_folder: Path, tmp_path: Path, pg_bin_dir: Path
 ) -> None:
+    """fault_14."""
     async with postgres(pg_folder, pg_bin_dir) as dsn:
         await migrated(dsn)
     async with marketplace() as exchange, Wire(dsn).laid() as wire:
@@ -172,6 +175,7 @@ async def nothing_doubled(dsn: str, exchange: RehearsalServer) -> None:
 
 
 async def test_however_many_sessions_wait_the_server_is_tried_once_a_second(database: str) -> None:
+    """fault_14."""
     async with Wire(database).laid() as wire, Database(wire.dsn) as opened:
 
         async def ask() -> bool:
@@ -199,3 +203,36 @@ async def test_however_many_sessions_wait_the_server_is_tried_once_a_second(data
                 return False
 
         await until(back, 3)
+
+
+async def test_waiting_for_a_server_that_hangs_takes_all_together_no_longer_than_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It takes connections and says nothing."""
+    monkeypatch.setattr("marketd.store.session._ACQUIRE_S", 0.5)
+    silent = socket.create_server(("127.0.0.1", 0))
+    port = silent.getsockname()[1]
+    with silent:
+        async with Database(f"postgresql://marketd@127.0.0.1:{port}/marketd", size=1) as opened:
+
+            async def ask() -> None:
+                with pytest.raises(DatabaseUnavailable):
+                    async with opened.session():
+                        raise AssertionError
+
+            began_s = time.monotonic()
+            await asyncio.gather(*(ask() for _ in range(8)))
+            assert time.monotonic() - began_s < 1.2
+
+
+async def test_a_connection_that_is_lost_while_the_schema_is_looked_at_is_a_database_that_is_away(
+    empty_database: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "0001_ends.sql"
+    file.write_text("SELECT pg_terminate_backend(pg_backend_pid())")
+    with pytest.raises(DatabaseUnavailable):
+        async with connection_for_schema(empty_database) as connection:
+            await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    with pytest.raises(DatabaseUnavailable):
+        async with connection_for_schema(empty_database) as connection:
+            await migrations.apply(connection, migrations.load(tmp_path))

@@ -2,8 +2,8 @@
 
 import asyncio
 import os
+import shutil
 import signal
-import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -208,48 +208,25 @@ async def test_a_row_made_by_sql_is_noticed_checked_and_told_what_is_wrong(datab
         assert await connection.fetchval("SELECT count(*) FROM market_data_jobs WHERE origin = 'auto'") == 1
 
 
-def test_the_bulletin_is_read_only_while_its_daemon_lives(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    assert bulletin.read(folder) is None
-    with bulletin.Bulletin(folder) as mine:
-        mine.post(News(7))
-        assert bulletin.read(folder) == News(7)
-        with bulletin.Bulletin(folder) as second:
-            assert not second.posting
-            second.post(News(8))
-        assert bulletin.read(folder) == News(7)
-    assert bulletin.read(folder) is None
+async def test_a_daemon_outlives_its_run_directory_and_takes_over_what_is_new(database: str, tmp_path: Path) -> None:
+    async with house(database, tmp_path) as (daemon, connection):
+        shutil.rmtree(tmp_path / "run-one")
+        (tmp_path / "jobs.toml").write_text(JOBS + ETH)
+        daemon.reload()
 
+        async def taken() -> bool:
+            return bool((await rows(connection)).get("continuous ETHUSD 1h"))
 
-def test_a_daemon_works_without_a_bulletin_where_it_may_not_post_one(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    (tmp_path / "open").mkdir(mode=0o777)
-    (tmp_path / "open").chmod(0o777)
-    for name, reason in (("file", "exists"), ("file/below", "directory"), ("open", "others may write there")):
-        with bulletin.Bulletin(tmp_path / name) as mine:
-            assert not mine.posting
-            assert reason in str(mine.problem)
-            mine.post(News(7))
+        await until(taken)
+        assert (await verdict(tmp_path, 1)).outcome == "accepted", "and it can be found again"
+        # Nothing can be made there any more.
+        shutil.rmtree(tmp_path / "run-one")
+        (tmp_path / "run-one").write_text("")
+        (tmp_path / "jobs.toml").write_text(JOBS)
+        daemon.reload()
 
+        async def gone() -> bool:
+            return not (await rows(connection))["continuous ETHUSD 1h"]
 
-async def test_a_reader_that_looks_at_that_moment_does_not_keep_a_daemon_from_posting(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    with bulletin.Bulletin(folder):
-        pass
-    stop = threading.Event()
-
-    def look() -> None:
-        while not stop.is_set():
-            bulletin.read(folder)
-
-    readers = [threading.Thread(target=look) for _ in range(2)]
-    for reader in readers:
-        reader.start()
-    try:
-        for _ in range(50):
-            with bulletin.Bulletin(folder) as mine:
-                assert mine.posting
-    finally:
-        stop.set()
-        for reader in readers:
-            reader.join()
+        await until(gone)
+        assert (await get(daemon, "/livez"))["status"] == "ok"

@@ -16,6 +16,7 @@ from marketd import bulletin
 from marketd.clock import ScaledClock
 from marketd.rehearsal.market import synthetic
 from marketd.rehearsal.server import RehearsalServer
+from tests.canary import unseen
 from tests.daemons import JOBS, until
 from tests.processes import ROOT, Marketd, environment, started
 from tests.wire import Wire
@@ -34,19 +35,28 @@ EDITED = JOBS.replace("*/5", "*/10") + ETH
 
 
 @asynccontextmanager
-async def house(database: str, folder: Path) -> AsyncIterator[tuple[Marketd, Wire]]:
-    """A daemon that has loaded its jobs, behind a wire."""
+async def house(database: str, folder: Path, *, cut: bool = False) -> AsyncIterator[tuple[Marketd, Wire]]:
+    """A daemon behind a wire, which has loaded its jobs; not so where the wire is ``cut``."""
     (folder / "jobs.toml").write_text(JOBS)
     (folder / "marketd.toml").write_text(f'jobs_file = "{folder}/jobs.toml"\nowner = "test"\n')
     market, clock = synthetic(3, ("BTCUSD", "ETHUSD"), START, START + 9 * DAY, 0.2), ScaledClock(START + 2 * DAY)
     async with (
-        Wire(database).laid() as wire,
+        laid(database, cut=cut) as wire,
         RehearsalServer(market, clock) as server,
         started(folder, wire.dsn, server.base_url) as daemon,
     ):
         await daemon.said("listening")
-        await until(lambda: ready(daemon))
+        if not cut:
+            await until(lambda: ready(daemon))
         yield daemon, wire
+
+
+@asynccontextmanager
+async def laid(database: str, *, cut: bool) -> AsyncIterator[Wire]:
+    async with Wire(database).laid() as wire:
+        if cut:
+            wire.cut()
+        yield wire
 
 
 async def ready(daemon: Marketd) -> bool:
@@ -61,7 +71,7 @@ async def reload(environ: Mapping[str, str], *words: str) -> tuple[int, str, str
     async with asyncio.timeout(30):
         out, err = await process.communicate()
     assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    return process.returncode, unseen(out.decode()), unseen(err.decode())
 
 
 async def outcome(daemon: Marketd) -> str | None:
@@ -98,6 +108,25 @@ async def test_the_verdict_is_the_exit_code_and_the_difference_is_printed(databa
         assert (await daemon.get("/jobs")).shape["last_reload"]["outcome"] == "refused"
 
 
+async def test_a_secret_that_came_with_a_reload_is_hidden_in_the_log_like_the_first(
+    database: str, tmp_path: Path
+) -> None:
+    """The words come back in the reason of a refusal, as the schedule of a job."""
+    async with house(database, tmp_path) as (daemon, _):
+        config = (tmp_path / "marketd.toml").read_text()
+        for key in ("firstsecretkey", "secondsecretkey"):
+            (tmp_path / "marketd.toml").write_text(f'{config}[exchanges.bitfinex]\napi_key = "{key}"\n')
+            code, _, err = await reload(daemon.environ, "--wait")
+            assert code == 0, err
+        (tmp_path / "jobs.toml").write_text(
+            EDITED.replace("*/15 * * * *", "firstsecretkey").replace("*/10 * * * *", "secondsecretkey")
+        )
+        assert (await reload(daemon.environ, "--wait"))[0] == 1
+        (refusal,) = daemon.lines("reload refused")
+        assert "***" in refusal["error"]
+        assert "secretkey" not in daemon.log.read_text()
+
+
 async def test_without_a_daemon_there_is_nothing_to_ask(database: str, tmp_path: Path) -> None:
     environ = environment(tmp_path, database, "http://127.0.0.1:9/v2", "nobody")
     code, out, err = await reload(environ, "--wait")
@@ -127,6 +156,21 @@ async def test_a_reload_waits_for_the_database_and_is_not_lost(database: str, tm
         }  # fmt: skip
         shown = (await daemon.get("/jobs")).shape["last_reload"]
         assert (shown["outcome"], len(shown["changes"]["added"])) == ("accepted", 2)
+
+
+async def test_a_reload_before_the_first_jobs_are_read_waits_and_gets_its_verdict(
+    database: str, tmp_path: Path
+) -> None:
+    async with house(database, tmp_path, cut=True) as (daemon, wire):
+        await daemon.said("database away")
+        code, out, err = await reload(daemon.environ, "--wait", "--timeout", "3")
+        assert (code, out) == (1, "")
+        assert "no verdict within 3 s: the database is away, the reload waits for it" in err
+        (tmp_path / "jobs.toml").write_text(EDITED)
+        wire.mend()
+        code, out, err = await reload(daemon.environ, "--wait")
+        assert (code, err) == (0, "")
+        assert (await schedules(database))["ETHUSD 1h"] == "*/15 * * * *"
 
 
 async def begun(daemon: Marketd, reloads: int) -> bool:

@@ -71,8 +71,8 @@ async def test_the_runtime_role_keeps_auto_rows_notes_refusals_and_carries_out_o
         assert await owner.fetchval("SELECT last_error FROM market_data_jobs WHERE id = $1", bad) == "unknown exchange"
 
         lease = await Leases(opened, "here", "daemon").take("bitfinex")
-        given = [await orders.give(OrderRow(*BTC, JobType.BACKFILL, refetch=True)) for _ in range(3)]
-        assert [(row["id"], row["begun"]) for row in await orders.open("bitfinex")] == [(id, False) for id in given]
+        given = await orders.give([OrderRow(*BTC, JobType.BACKFILL, refetch=True)] * 3, "me")
+        assert [(row["id"], row["run_id"]) for row in await orders.open("bitfinex")] == [(id, None) for id in given]
         run = (await runs.begin("bitfinex", [(given[0], 1000)], lease.epoch))[given[0]]
         await orders.withdraw([given[1]])
         states = await orders.follow(given)
@@ -83,6 +83,10 @@ async def test_the_runtime_role_keeps_auto_rows_notes_refusals_and_carries_out_o
         state = (await orders.follow(given))[given[0]]
         assert (state.status, state.tally.inserted, state.waiting) == (RunStatus.SUCCESS, 5, False)
         assert [row["id"] for row in await orders.open("bitfinex")] == [given[2]]
+        await orders.withdraw_all("somebody else")
+        assert len(await orders.open("bitfinex")) == 1
+        await orders.withdraw_all("me")
+        assert await orders.open("bitfinex") == []
 
 
 @pytest.mark.parametrize(
@@ -149,3 +153,48 @@ async def test_the_reader_reads_and_does_nothing_else(
             await connection.execute("INSERT INTO market_series VALUES ('a', 'b', '1m')")
     finally:
         await connection.close()
+
+
+async def test_no_table_of_its_own_gives_the_runtime_role_the_rights_of_the_owner(
+    database: str, owner: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    """A temporary table is found before others of its name, unless a function says where it looks."""
+    job = await owner.fetchval(
+        "INSERT INTO market_data_jobs (exchange, symbol, timeframe, job_type) "
+        "VALUES ('bitfinex', 'BTCUSD', '1m', 'backfill') RETURNING id"
+    )
+    runner = await asyncpg.connect(await login(owner, database, "marketd_run"))
+    try:
+        for table, time in (("run_figures", "hour"), ("series_figures", "symbol"), ("market_data_jobs", "id")):
+            await runner.execute(f"CREATE TEMP TABLE {table} (LIKE public.{table} INCLUDING ALL); SELECT '{time}'")
+        await runner.execute(
+            "CREATE FUNCTION pg_temp.strike() RETURNS trigger LANGUAGE plpgsql AS "
+            "'BEGIN DELETE FROM public.market_data_jobs; RETURN NEW; END'"
+        )
+        for table in ("run_figures", "series_figures", "market_data_jobs"):
+            await runner.execute(
+                f"CREATE TRIGGER strike BEFORE INSERT OR UPDATE ON pg_temp.{table} "
+                "FOR EACH STATEMENT EXECUTE FUNCTION pg_temp.strike()"
+            )
+        await runner.execute(
+            "INSERT INTO public.market_data_job_runs (job_id, scheduled_for, started_at, completed_at, status) "
+            "VALUES ($1, now(), now(), now(), 'success')",
+            job,
+        )
+        await runner.execute("SELECT public.marketd_note_job($1, 'success', NULL)", job)
+    finally:
+        await runner.close()
+    assert await owner.fetchval("SELECT count(*) FROM public.market_data_jobs") == 1
+    assert await owner.fetchval("SELECT sum(success) FROM public.run_figures") == 1
+
+
+async def test_every_function_with_its_owners_rights_says_where_it_looks(
+    owner: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    found = await owner.fetch(
+        "SELECT proname, proconfig FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace"
+    )
+    assert len(found) >= 4
+    assert {(row["proname"], *row["proconfig"]) for row in found} == {
+        (row["proname"], "search_path=public, pg_temp") for row in found
+    }

@@ -5,6 +5,7 @@ keeper of the jobs are the real ones; here is only what ``marketd.daemon`` puts 
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -39,6 +40,16 @@ DRAIN_S = 20.0
 _DRAIN_STEP_S = 0.05
 
 
+class Silence(Bulletin):
+    """A bulletin that nobody reads, and that leaves the disk alone."""
+
+    def post(self, news: News) -> None:
+        pass
+
+    def tend(self) -> None:
+        pass
+
+
 @dataclass
 class WatchedRunner:
     """The runner, and word of what it really runs."""
@@ -50,6 +61,10 @@ class WatchedRunner:
     @property
     def fetcher(self) -> object:
         return self.runner.fetcher
+
+    @property
+    def derived(self) -> Mapping[str, str]:
+        return self.runner.derived
 
     async def unfinished(self, orders: list[tuple[Order, int]]) -> list[bool]:
         return await self.runner.unfinished(orders)
@@ -86,6 +101,7 @@ class Host:
     scheduler: Scheduler | None = None
     draining: bool = False
     reload: asyncio.Event = field(default_factory=asyncio.Event)
+    loaded: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
 
     @property
@@ -126,7 +142,7 @@ class Host:
     async def _live(self) -> None:
         runs = cast(Runs, SimRuns(self.line, self.watch))
         keeper = Keeper(
-            lambda: self.config, JobTable(runs, self.clock), self.clock, Bulletin(Path()), take=self._take,
+            lambda: self.config, JobTable(runs, self.clock), self.clock, Silence(Path()), take=self._take,
             begin=lambda: None, tell=self._tell, turned=lambda: None, config=self.config, jobs=self.jobs, news=News(1),
         )  # fmt: skip
         async with asyncio.TaskGroup() as group:
@@ -138,12 +154,14 @@ class Host:
 
     def _take(self, config: Config, jobs: JobSet) -> None:
         self.jobs = jobs
+        self.loaded.set()
         if self.scheduler is not None:
             budget = self.scheduler.desk.runner.fetcher.gate
             cast(Budget, budget).set_rate(config.requests_per_minute_of("bitfinex"))
             self.scheduler.take(jobs)
 
     async def _keep_exchange(self) -> None:
+        await self.loaded.wait()
         while not self.draining:
             try:
                 await self._exchange()

@@ -303,8 +303,17 @@ class SimRuns:
         self.line.end()
         return begun
 
-    async def skip(self, firings: Sequence[tuple[int, int]], epoch: int, reason: str) -> None:
+    async def under_way(self, exchange: str, epoch: int) -> dict[int, int]:
         tables = await self.line.begin()
+        return {
+            job: number
+            for job, number in tables.running.items()
+            if tables.runs[number].epoch == epoch and tables.jobs[job]["origin"] != "order"
+        }
+
+    async def skip(self, exchange: str, firings: Sequence[tuple[int, int]], epoch: int, reason: str) -> None:
+        tables = await self.line.begin()
+        _fence(tables, epoch)
         now_ms = self.line.server.now_ms
         for job, at_ms in firings:
             if at_ms not in tables.slots.setdefault(job, {}):
@@ -350,10 +359,20 @@ class SimOrders:
     async def open(self, exchange: str) -> Sequence[Mapping[str, Any]]:
         tables = await self.line.begin()
         return [
-            {**row, "begun": bool(tables.slots.get(row["id"]))}
+            {**row, **_begun(tables, row["id"])}
             for row in tables.jobs.values()
             if row["enabled"] and row["origin"] == "order"
         ]
+
+
+def _begun(tables: Tables, job: int) -> dict[str, Any]:
+    runs = [tables.runs[number] for number in tables.slots.get(job, {}).values()]
+    run = runs[0] if runs else None
+    return {
+        "run_id": None if run is None else run.id,
+        "run_status": None if run is None else run.status,
+        "epoch": None if run is None else run.epoch,
+    }
 
 
 def _lease_ms() -> int:

@@ -13,7 +13,7 @@ from tests.simulation.world import Plan
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_troubled_world_keeps_every_promise(seed: int) -> None:
-    result = run(Plan.drawn(seed, days=0.8, series=2))
+    result = run(Plan.drawn(seed, days=0.6, series=2))
     assert result.journal.violations == []
     assert result.journal.troubles
     assert result.liveness_s
@@ -21,15 +21,16 @@ def test_a_troubled_world_keeps_every_promise(seed: int) -> None:
 
 
 def test_one_seed_is_one_run() -> None:
-    plan = replace(Plan.drawn(7, days=0.3, series=2), pause_s=1200.0)
-    first = run(plan).digest
-    assert first == run(plan).digest
-    assert first != run(replace(plan, seed=8, days=0.1)).digest
+    plan = replace(Plan.drawn(7, days=0.2, series=2), pause_s=900.0)
+    first = run(plan)
+    assert first.journal.violations == []
+    assert first.digest == run(plan).digest
+    assert first.digest != run(replace(plan, seed=8, days=0.1)).digest
 
 
 def test_the_engine_polls_as_often_as_it_really_does() -> None:
     """The other worlds poll more rarely, to be fast."""
-    result = run(replace(Plan.drawn(3, days=0.05, series=1), slower=1.0, pause_s=600.0, history_days=1))
+    result = run(replace(Plan.drawn(3, days=0.02, series=1), slower=1.0, pause_s=300.0, history_days=1))
     assert result.journal.violations == []
 
 

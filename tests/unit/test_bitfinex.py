@@ -184,6 +184,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_page_is_a_bad_reply(body: bytes) -> None:
+    """fault_42, fault_45."""
     with pytest.raises(BadReply) as refused:
         read(body)
     assert str(refused.value).isprintable()
@@ -194,6 +195,8 @@ def test_a_hostile_page_is_a_bad_reply(body: bytes) -> None:
     "reader", [read, BITFINEX.read_symbols, lambda body: failure(200, body)], ids=["candles", "symbols", "failure"]
 )
 def test_a_hostile_page_is_refused_at_once(reader: Callable[[bytes], object], body: bytes) -> None:
+    """fault_42."""
+
     def once() -> float:
         began = time.perf_counter()
         with suppress(MarketdError):
@@ -257,6 +260,7 @@ class TestFailures:
         ],
     )
     def test_the_table(self, status: int, body: bytes, kind: type[ExchangeError]) -> None:
+        """fault_32, fault_45."""
         assert type(failure(status, body)) is kind
 
     @pytest.mark.parametrize("status", [200, 500])
@@ -280,6 +284,7 @@ class TestFailures:
         assert isinstance(failure(200, body), Unreachable)
 
     def test_the_exchange_names_its_own_wait(self) -> None:
+        """fault_31."""
         found = failure(429, b'["error",11010,"ratelimit: error"]', retry_after_s=63)
         assert isinstance(found, Throttled)
         assert found.retry_after_s == 63

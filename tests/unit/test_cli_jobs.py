@@ -11,7 +11,7 @@ from marketd.cli.jobadd import Wanted
 from marketd.cli.joblisting import judged
 from marketd.cli.jobpause import until_ms
 from marketd.cli.jobrules import Verb, checked, held, holders, reached
-from marketd.cli.jobwords import ENDLESS_MS, next_run_ms, pause_end_ms, paused
+from marketd.cli.jobwords import paused
 from marketd.cli.root import main
 from marketd.clock import at, ms_of
 from marketd.config import Config, build
@@ -19,6 +19,7 @@ from marketd.cron import Crons
 from marketd.errors import JobRefused, PrivilegeError, UsageError
 from marketd.jobs import NO_DERIVE
 from marketd.model import Job, JobRow, JobType
+from marketd.pauses import ENDLESS_MS, next_run_ms, pause_end_ms
 from marketd.store.jobrows import KnownJob
 
 NOW_MS = ms_of(datetime(2026, 1, 1, 0, 2, 3, tzinfo=UTC))
@@ -269,6 +270,7 @@ def config() -> Config:
         ({"enabled": False}, "disabled", None),
         ({"enabled": False, "removed_at": at(NOW_MS)}, "removed", None),
         ({"origin": "order"}, "waiting", None),
+        ({"origin": "order", "last_run": 7}, "running", None),
         ({"origin": "order", "enabled": False}, "ended", None),
         ({"paused_until": at(NOW_MS + HOUR)}, "paused until 2026-01-01 01:02", None),
         ({"paused_until": at(NOW_MS - HOUR)}, "enabled", None),

@@ -80,7 +80,9 @@ class TestDefaults:
         shipped = (ROOT / "config" / "marketd.toml").read_text()
         text = re.sub(r"^# (?=[a-z_]+ = |\[)", "", shipped, flags=re.MULTILINE)
         assert text.count("\n# ") < shipped.count("\n# ") - 15
-        assert config(text, files={"/etc/marketd/database_url": URL}).exchanges["bitfinex"].derive == {
+        assert config(text, files={"/etc/marketd/database_url": URL, "/srv/config/web.toml": ""}).exchanges[
+            "bitfinex"
+        ].derive == {
             "4h": "1h",
             "1h": "1m",
         }

@@ -1,5 +1,6 @@
 """The manual is tested: what can be called, set or ended with is in it."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -97,3 +98,17 @@ def test_the_unit_starts_what_there_is() -> None:
     unit = (ROOT / "marketd.service").read_text(encoding="utf-8")
     assert re.search(r"^ExecStart=.*/marketd run$", unit, re.MULTILINE)
     assert re.search(r"^Type=notify$", unit, re.MULTILINE)
+
+
+MATRIX = re.findall(
+    r"^\| (\d+) \| [^|]+ \| ([^|]+) \|$", (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8"), re.MULTILINE
+)
+
+
+@pytest.mark.parametrize(("number", "tests"), MATRIX, ids=[f"fault_{number}" for number, _ in MATRIX])
+def test_every_fault_of_the_matrix_has_the_test_it_names(number: str, tests: str) -> None:
+    for path, name in re.findall(r"`([\w/.]+)::(?:\w+::)?(\w+)`", tests):
+        tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+        said = [ast.get_docstring(node) or "" for node in functions if node.name == name]
+        assert [text for text in said if re.search(rf"\bfault_{number}\b", text)], f"{path}::{name}"

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 
 import pytest
+import stamina
 
 from marketd.clock import ScaledClock
-from marketd.errors import BadReply
+from marketd.errors import BadReply, Throttled
 from marketd.exchanges import exchange
 from marketd.exchanges.facts import Reply, Request
 from marketd.fetcher import Asking, Circuit, CircuitOpen, Fetcher
@@ -88,7 +89,15 @@ class TestCircuit:
         assert circuit.failed(NOW_MS, NOW_MS)
         return circuit
 
+    def test_stays_open_for_no_longer_than_its_longest_pause_whatever_becomes_of_the_clock(self) -> None:
+        circuit = self.opened()
+        year_ms = 365 * 86_400_000
+        assert not circuit.closed_to(NOW_MS - year_ms), "the clock was a year ahead"
+        assert circuit.failed(NOW_MS - year_ms, NOW_MS - year_ms + 10)
+        assert circuit.closed_to(NOW_MS - year_ms + 1000)
+
     def test_opens_after_repeated_failures_and_one_try_decides(self) -> None:
+        """fault_33."""
         circuit = self.opened()
         assert circuit.closed_to(NOW_MS + 29_999)
         assert not circuit.closed_to(NOW_MS + 30_000)
@@ -127,3 +136,34 @@ async def test_while_one_request_tries_a_failed_exchange_the_others_are_not_sent
     circuit.try_ended()
     await one.answer(ASK)
     assert circuit.open_until_ms is None
+
+
+@dataclass
+class Throttling(Says):
+    """An exchange that always asks to slow down; also a budget that notes for how long it is blocked."""
+
+    retry_after_s: float | None = None
+    blocked: list[float] = field(default_factory=list)
+
+    async def get(self, base_url: str, request: Request, proxy: str | None = None) -> Reply:
+        return Reply(429, self.body, retry_after_s=self.retry_after_s)
+
+    def block(self, delay_s: float) -> None:
+        self.blocked.append(delay_s)
+
+
+@pytest.mark.parametrize(
+    ("retry_after_s", "silence_s"), [(None, 65), (0.0, 1), (63.0, 63), (604_800.0, 604_800), (1e9, 604_800)]
+)
+async def test_the_whole_exchange_is_silent_for_as_long_as_it_wants(
+    retry_after_s: float | None, silence_s: float
+) -> None:
+    """fault_31, fault_32: a minute and more where it does not say."""
+    says = Throttling(b"[]", retry_after_s)
+    silences: list[float] = []
+    fetcher = Fetcher(
+        exchange("bitfinex"), "http://localhost", says, says, ScaledClock(NOW_MS), Heard(), silences.append
+    )
+    with stamina.set_testing(True, attempts=1), pytest.raises(Throttled):
+        await Asking(fetcher, Claim.BACKFILL).answer(ASK)
+    assert says.blocked == silences == [silence_s]

@@ -53,6 +53,7 @@ class TestFirstAnswer:
 
 class TestConfirmation:
     def test_takes_a_second_answer(self) -> None:
+        """fault_38."""
         held = book()
         held.record(answered(0, 100, at_ms=OLD + SETTLE_MS))
         assert (held.once, held.confirmed) == (NOTHING, Ranges.of((0, 100)))

@@ -111,6 +111,7 @@ async def test_what_was_used_is_forgotten_after_a_minute(passed: Passed) -> None
 
 
 async def test_nobody_passes_during_a_block_and_the_longer_of_two_holds(passed: Passed) -> None:
+    """fault_31."""
     budget = Budget(30)
     take = passer(budget, passed)
     budget.block(60)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from marketd.logs import LogFormat, Redactor, configure, event
+from marketd.logs import LogFormat, Redactor, configure, event, hide
 from marketd.secret import Secret
 
 log = logging.getLogger("marketd.test")
@@ -187,3 +187,10 @@ def test_the_journal_is_recognised_by_its_stream(tmp_path: Path) -> None:
             target.seek(0)
         assert stream.read() == "<6>happened\n"
         assert other.read().endswith("INFO    happened\n")
+
+
+def test_secrets_that_come_later_are_hidden_beside_the_first() -> None:
+    stream = written(LogFormat.JOURNAL, "info", "first-one")
+    hide([Secret("first-one-and-more"), Secret("second/one")])
+    event(log, logging.INFO, "said", text="first-one first-one-and-more second/one second%2Fone third")
+    assert stream.getvalue() == '<6>said text="*** *** *** *** third"\n'

@@ -29,6 +29,7 @@ class TestCoverage:
         assert covered(10, 20, []) == covered(10, 20, [], newest_first=True) == ((10, 20),)
 
     def test_rows_speak_from_the_uncut_edge_to_the_outermost_on_the_cut_side(self) -> None:
+        """fault_39."""
         assert covered(10, 20, [12, 15]) == ((10, 16),)
         assert covered(10, 20, [15, 12], newest_first=True) == ((12, 20),)
 
@@ -37,6 +38,7 @@ class TestCoverage:
         assert covered(10, 20, [12, 10], newest_first=True) == ((10, 20),)
 
     def test_a_page_against_its_sort_speaks_from_its_first_to_its_last_row(self) -> None:
+        """fault_41."""
         assert covered(10, 20, [15, 12]) == ((12, 16),)
         assert covered(10, 20, [12, 15], newest_first=True) == ((12, 16),)
 
@@ -44,6 +46,7 @@ class TestCoverage:
         assert covered(10, 20, [12, 18, 15]) == covered(10, 20, [18, 12, 15], newest_first=True) == ((12, 19),)
 
     def test_rows_outside_are_counted_and_narrow_what_is_believed(self) -> None:
+        """fault_41."""
         answer = answer_of(ask(10, 20), rows([9, 12, 15, 20]), LATER)
         assert (answer.covered, answer.rows.size, answer.fetched) == (Ranges.of((12, 16)), 2, 4)
         assert answer.drops[Drop.OUTSIDE] == 2
@@ -54,6 +57,7 @@ class TestCoverage:
             answer_of(ask(10, 20), rows(opens), LATER)
 
     def test_an_open_row_ends_the_coverage(self) -> None:
+        """fault_44."""
         answer = answer_of(ask(10, 20), rows([12, 17, 18]), closed_at(18))
         assert (answer.covered, answer.rows) == (Ranges.of((10, 18)), numbers([12, 17]))
 
@@ -73,14 +77,17 @@ class TestCoverage:
 
 class TestRows:
     def test_are_stored_ascending_in_the_digits_that_were_sent(self) -> None:
+        """fault_41."""
         answer = answer_of(ask(10, 20, newest_first=True), rows([15, 12]), LATER)
         assert answer.csv == b"720000,5.0,5.0,5.0,5.0,1\n900000,5.0,5.0,5.0,5.0,1\n"
 
     def test_equal_repeats_are_one(self) -> None:
+        """fault_40."""
         answer = answer_of(ask(10, 20), rows([12, 12, 15]), LATER)
         assert (answer.rows, answer.csv.count(b"\n"), answer.fetched) == (numbers([12, 15]), 2, 3)
 
     def test_two_different_candles_of_an_interval_refuse_the_page(self) -> None:
+        """fault_40."""
         with pytest.raises(Conflicting, match="two different candles"):
             answer_of(ask(10, 20), _both(rows([12, 13]), rows([13], price=6.0)), LATER)
 
@@ -92,6 +99,7 @@ class TestRows:
         assert (answer.covered, answer.rows, answer.dropped) == (Ranges.of((10, 16)), numbers([12]), numbers([15]))
 
     def test_a_misaligned_row_is_dropped_from_the_interval_it_lies_in(self) -> None:
+        """fault_41."""
         answer = answer_of(ask(10, 20), _both(rows([12]), rows([15], late_ms=7_000)), LATER)
         assert (answer.rows, answer.dropped, answer.covered) == (numbers([12]), numbers([15]), Ranges.of((10, 16)))
 
@@ -138,9 +146,26 @@ class TestRows:
         ],
     )
     def test_prices_are_positive_finite_and_in_order(self, values: tuple[float, ...], usable: bool) -> None:
+        """fault_43."""
         opened, high, low, close, volume = values
         sent = Rows([FRAME.open_ms(12)], [opened], [high], [low], [close], [volume], [b"x"])
         assert (answer_of(ask(10, 20), sent, LATER).rows == numbers([12])) is usable
+
+    @pytest.mark.parametrize(
+        ("line", "usable"),
+        [
+            (b"0,5,5,5.00000000000000000001,5,1", True),
+            (b"0,5,5,5,4.99999999999999999999,1", True),
+            (b"0,5,5,5,5.00000000000000000001,1", False),
+            (b"0,5.00000000000000000001,5,5,5,1", False),
+            (b"0,5,5.00000000000000000001,5,5,1", False),
+            (b"0,5,5,5,5,1.00000000000000000001", True),
+        ],
+    )
+    def test_prices_are_in_order_to_the_last_digit(self, line: bytes, usable: bool) -> None:
+        """fault_43: the database compares all digits, and would refuse the page for them."""
+        answer = answer_of(ask(0, 1), Rows([0], [5.0], [5.0], [5.0], [5.0], [1.0], [line]), LATER)
+        assert (answer.rows.size, answer.dropped.size) == (usable, not usable)
 
     def test_an_open_time_that_is_no_date_is_refused(self) -> None:
         monthly = Ask(Series("bitfinex", "BTCUSD", "1M"), 0, 12, newest_first=False)

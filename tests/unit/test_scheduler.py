@@ -45,6 +45,7 @@ class Rows:
     orders: list[dict[str, Any]] = field(default_factory=list)
     noted: list[tuple[int, str, str | None]] = field(default_factory=list)
     away: bool = False
+    unheard: bool = False
     failure: StoreError = field(default_factory=lambda: DatabaseUnavailable("away"))
     note: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -62,9 +63,16 @@ class Rows:
             if job not in self.running and (job, at_ms) not in self.begun:
                 self.begun.append((job, at_ms))
                 self.running[job] = ids[job] = len(self.begun)
+        if self.unheard:
+            self.unheard = False
+            raise DatabaseUnavailable("the answer to COMMIT is lost")
         return ids
 
-    async def skip(self, firings: Sequence[tuple[int, int]], epoch: int, reason: str) -> None:
+    async def under_way(self, exchange: str, epoch: int) -> dict[int, int]:
+        self._answer()
+        return {job: run for job, run in self.running.items() if all(order["id"] != job for order in self.orders)}
+
+    async def skip(self, exchange: str, firings: Sequence[tuple[int, int]], epoch: int, reason: str) -> None:
         self._answer()
         self.skipped += firings
 
@@ -79,7 +87,12 @@ class Rows:
 
     async def open(self, exchange: str) -> Sequence[dict[str, Any]]:
         self._answer()
-        return [order for order in self.orders if order["enabled"]]
+        return [order | self._run_of(order["id"]) for order in self.orders if order["enabled"]]
+
+    def _run_of(self, order: int) -> dict[str, Any]:
+        run = next((number + 1 for number, (job, _) in enumerate(self.begun) if job == order), None)
+        status = None if run is None else RunStatus.RUNNING if order in self.running else RunStatus.SUCCESS
+        return {"run_id": run, "run_status": status, "epoch": None if run is None else 1}
 
     async def due_series(self, exchange: str, now_ms: int) -> Sequence[Series]:
         return []
@@ -100,6 +113,7 @@ class Works:
     outcome: Outcome = field(default_factory=lambda: Outcome(RunStatus.SUCCESS, Tally()))
     failure: Exception | None = None
     orders: list[Order] = field(default_factory=list)
+    derived: dict[str, str] = field(default_factory=dict)
 
     class fetcher:
         class time:
@@ -227,6 +241,51 @@ async def test_what_was_missed_is_caught_up_once(stage: Stage) -> None:
     await stage.pass_minutes(1)
     assert [at - NOON for _, at in stage.rows.begun] == [5 * MINUTE, 35 * MINUTE]
     assert stage.heard.outcomes == ["run", "late"]
+
+
+async def test_a_firing_whose_beginning_was_not_heard_of_runs_once(stage: Stage) -> None:
+    stage.works.gate.set()
+    stage.rows.unheard = True
+    await stage.pass_minutes(6)
+    assert [at - NOON for _, at in stage.rows.begun] == [5 * MINUTE]
+    assert [status for _, status, _ in stage.rows.finished] == [RunStatus.SUCCESS]
+
+
+async def test_a_begun_run_whose_job_is_gone_meanwhile_is_closed(stage: Stage) -> None:
+    stage.rows.away = True
+    await stage.pass_minutes(6)
+    stage.scheduler.take(jobs())
+    stage.rows.running[7] = 99
+    stage.rows.away = False
+    await stage.pass_minutes(1)
+    assert stage.rows.finished == [(99, RunStatus.INTERRUPTED, "its job is gone")]
+
+
+async def test_firings_of_a_job_that_are_due_together_are_one_run(stage: Stage) -> None:
+    """Held back by more than a step, and the clock is set forward."""
+    stage.works.gate.set()
+    often = Job(1, "bitfinex", "BTCUSD", "1m", JobType.CONTINUOUS, "* * * * *", created_ms=NOON, jitter_s=3600)
+    stage.scheduler.take(jobs(often))
+    await stage.pass_minutes(20)
+    ran = len(stage.rows.begun)
+    stage.clock.ms += 60 * MINUTE
+    await stage.pass_minutes(0.5)
+    assert len(stage.rows.begun) == ran + 1
+    assert len(stage.rows.begun) + len(stage.rows.skipped) == 20
+    assert set(stage.rows.skipped).isdisjoint(stage.rows.begun)
+    await stage.pass_minutes(90)
+    assert stage.works.began == len(stage.rows.begun) == len(set(stage.rows.begun))
+
+
+async def test_a_clock_that_was_far_ahead_does_not_hold_own_work_back(stage: Stage) -> None:
+    stage.works.failure, stage.works.left = Unreachable("gone"), 99
+    stage.clock.ms += 365 * 24 * 60 * MINUTE
+    stage.scheduler.take(jobs(Job(1, "bitfinex", "BTCUSD", "1m", JobType.BACKFILL, None, created_ms=NOON)))
+    await stage.pass_minutes(0.5)
+    assert stage.works.began == 1
+    stage.clock.ms -= 365 * 24 * 60 * MINUTE
+    await stage.pass_minutes(1)
+    assert stage.works.began == 2
 
 
 async def test_a_host_that_slept_catches_up_once_or_not_at_all_as_the_job_wants_it(stage: Stage) -> None:
@@ -391,18 +450,17 @@ def test_jitter_is_the_same_whenever_it_is_asked_and_spread_evenly() -> None:
 def order(number: int, **more: Any) -> dict[str, Any]:
     return {
         "id": number, "exchange": "bitfinex", "symbol": "BTCUSD", "timeframe": "1m", "job_type": "backfill",
-        "enabled": True, "origin": "order", "begun": False, "refetch": False, "oldest_first": True, "most_gaps": None,
+        "enabled": True, "origin": "order", "refetch": False, "oldest_first": True, "most_gaps": None,
         **more,
     }  # fmt: skip
 
 
 async def test_an_order_by_hand_is_carried_out_as_given_beside_the_jobs(stage: Stage) -> None:
     stage.rows.orders.append(order(50, refetch=True))
-    await until(lambda: 50 in stage.scheduler.running)
-    given = stage.works.orders[-1]
+    await until(lambda: any(given.claim is Claim.ORDER for given in stage.works.orders))
+    (given,) = [each for each in stage.works.orders if each.claim is Claim.ORDER]
     assert given.series == (BTC,)
-    assert (given.claim, given.by_hand, given.refetch, given.newest_first) == (Claim.ORDER, True, True, False)
-    stage.rows.orders[0]["begun"] = True
+    assert (given.by_hand, given.refetch, given.newest_first) == (True, True, False)
     stage.scheduler.take(jobs(job(2)))
     await stage.turn()
     assert 50 in stage.scheduler.running, "a reload does not concern it"
@@ -411,7 +469,7 @@ async def test_an_order_by_hand_is_carried_out_as_given_beside_the_jobs(stage: S
 async def test_an_order_that_is_withdrawn_stops_at_a_page_border(stage: Stage) -> None:
     stage.rows.orders.append(order(50))
     await until(lambda: 50 in stage.scheduler.running)
-    stage.rows.orders[0] |= {"begun": True, "enabled": False}
+    stage.rows.orders[0]["enabled"] = False
     await until(lambda: 50 not in stage.scheduler.running)
     assert stage.rows.finished[-1][1] is RunStatus.INTERRUPTED
 
@@ -422,6 +480,23 @@ async def test_an_order_that_cannot_be_meant_is_refused_and_keeps_nobody_from_wo
     number, status, error = stage.rows.noted[0]
     assert (number, status) == (50, "refused")
     assert "7m" in str(error)
+
+
+async def test_an_order_may_name_what_this_exchange_derives(stage: Stage) -> None:
+    stage.works.derived = {"2h": "1h"}
+    stage.rows.orders.append(order(50, timeframe="2h"))
+    await until(lambda: 50 in stage.scheduler.running or bool(stage.rows.noted))
+    assert stage.rows.noted == []
+    assert stage.works.orders[-1].series == (BTC._replace(timeframe="2h"),)
+
+
+async def test_an_order_whose_beginning_was_not_heard_of_is_carried_out(stage: Stage) -> None:
+    stage.scheduler.take(jobs())
+    stage.works.gate.set()
+    stage.rows.unheard = True
+    stage.rows.orders.append(order(50))
+    await until(lambda: bool(stage.rows.finished))
+    assert (stage.works.began, len(stage.rows.begun)) == (1, 1)
 
 
 async def until(condition: Callable[[], bool]) -> None:

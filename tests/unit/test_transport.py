@@ -175,12 +175,14 @@ class TestRequest:
 
 class TestBody:
     async def test_over_the_cap_is_cut(self, transport: Transport) -> None:
+        """fault_46."""
         head = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n"
         error = await failure(transport, sends(head, *[b"x" * 1_048_576] * 9))
         assert isinstance(error, BadReply)
         assert "larger than 8388608 bytes" in str(error)
 
     async def test_the_cap_is_measured_after_unpacking(self, clock: Clock) -> None:
+        """fault_46."""
         bomb = gzip.compress(bytes(64 * 1024 * 1024), compresslevel=9)
         assert len(bomb) < 100_000
         async with Transport(clock, timeout=QUICK, max_body=1_000_000) as transport:
@@ -194,15 +196,19 @@ class TestBody:
         assert isinstance(await failure(transport, whole(b"not gzip at all", "Content-Encoding: gzip")), Unreachable)
 
     async def test_that_is_shorter_than_it_said(self, transport: Transport) -> None:
+        """fault_36."""
         error = await failure(transport, sends(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[[1,"))
         assert isinstance(error, Unreachable)
 
     async def test_whose_chunks_are_broken_off_or_malformed(self, transport: Transport) -> None:
+        """fault_36."""
         head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         for rest in (b"5\r\n[[1,", b"zz\r\nxx\r\n", b"-5\r\n[[1]]\r\n0\r\n\r\n"):
             assert isinstance(await failure(transport, sends(head, rest)), Unreachable), rest
 
     async def test_that_never_comes(self, transport: Transport) -> None:
+        """fault_35."""
+
         async def stall(writer: asyncio.StreamWriter) -> None:
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n[")
             await writer.drain()
@@ -211,6 +217,8 @@ class TestBody:
         assert isinstance(await failure(transport, stall), Unreachable)
 
     async def test_that_trickles_meets_the_total_limit(self, transport: Transport) -> None:
+        """fault_35."""
+
         async def trickle(writer: asyncio.StreamWriter) -> None:
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n")
             for _ in range(500):
@@ -241,6 +249,7 @@ class TestUnreachable:
 
     @pytest.mark.parametrize("location", ["http://169.254.169.254/", "file:///etc/passwd", "/v2/elsewhere"])
     async def test_by_a_redirect_which_is_not_followed(self, transport: Transport, location: str) -> None:
+        """fault_47."""
         seen: list[bytes] = []
         async with serving(whole(b"", f"Location: {location}", status="302 Found"), seen) as base:
             with pytest.raises(Unreachable, match="redirect"):
@@ -248,12 +257,14 @@ class TestUnreachable:
         assert len(seen) == 1
 
     async def test_by_a_refused_connection(self, transport: Transport) -> None:
+        """fault_34."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
         with pytest.raises(Unreachable, match=r"127\.0\.0\.1: cannot connect"):
             await transport.get(f"http://127.0.0.1:{port}", PAGE)
 
     async def test_by_a_server_that_speaks_no_tls(self, transport: Transport) -> None:
+        """fault_34."""
         async with serving(whole(b"[]")) as base:
             with pytest.raises(Unreachable):
                 await transport.get(base.replace("http", "https"), PAGE)
@@ -300,11 +311,13 @@ class TestPrivateAddresses:
         "host", ["10.0.0.1", "169.254.169.254", "[::ffff:10.0.0.1]", "[fd00::1]", "[64:ff9b::a00:1]", "0.0.0.0"]
     )
     async def test_written_out_are_refused(self, transport: Transport, host: str) -> None:
+        """fault_34."""
         with pytest.raises(Unreachable, match="private address"):
             await transport.get(f"https://{host}/v2", PAGE)
 
     @pytest.mark.parametrize("address", ["10.0.0.1", "127.0.0.1", "169.254.169.254", "::1", "::ffff:192.168.0.1"])
     async def test_behind_a_name_are_refused(self, clock: Clock, address: str) -> None:
+        """fault_34."""
         async with Transport(clock, timeout=QUICK, resolver=NoDns("93.184.215.14", address)) as transport:
             with pytest.raises(Unreachable, match="private address"):
                 await transport.get(BASE, PAGE)
@@ -315,6 +328,7 @@ class TestPrivateAddresses:
                 await transport.get("https://0x7f.1/", PAGE)
 
     async def test_localhost_may_lead_to_the_loopback_only(self) -> None:
+        """fault_34."""
         assert await GuardedResolver(NoDns("127.0.0.1"), set()).resolve("localhost")
         with pytest.raises(OSError, match="private"):
             await GuardedResolver(NoDns("10.0.0.1"), set()).resolve("localhost")
@@ -351,6 +365,7 @@ class TestTimesInHeaders:
         ],
     )
     def test_retry_after(self, header: str | None, seconds: float | None) -> None:
+        """fault_31."""
         assert retry_after(header, NOW_MS) == seconds
 
     @pytest.mark.parametrize("header", ["", "yesterday", "Thu, 99 Jan 2026 00:00:00 GMT", "1", "Thu, 01 Jan 99999999"])
