@@ -10,7 +10,7 @@ SQUAWK := --pg-version 15.0 --assume-in-transaction \
 SCRIPTS := .ci/run $(wildcard packaging/*/*.sh tests/system/*.sh) packaging/deb/postinst packaging/deb/prerm packaging/deb/postrm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-alerts test-monitoring test-system fuzz deb sbom audit lint format check bench bench-large lock clean prove prove-long
+.PHONY: help demo test test-alerts test-monitoring test-system fuzz deb sbom audit lint format check bench bench-large lock clean prove prove-long simulate
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,12 @@ demo: .venv/.installed ## a rehearsal exchange, a private PostgreSQL and marketd
 
 test: .venv/.installed ## unit and integration tests, on a private PostgreSQL
 	@$(BIN)/python -m pytest $(ARGS)
+
+# A hundred seconds, unless DAYS says how long: the worlds of one seed, WORLD a single one of them as a report names it.
+simulate: .venv/.installed ## the whole engine in virtual time, and everything that can go wrong: SEED= DAYS= SERIES= WORLD= JOBS= JSON=
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(WORLD),--world $(WORLD)) \
+		$(if $(DAYS),--days $(DAYS),--days 1000 --seconds 100 --life 5) $(if $(SERIES),--series $(SERIES)) \
+		$(if $(JOBS),--jobs $(JOBS)) $(if $(JSON),--json $(JSON))
 
 test-alerts: .venv/.installed ## the rules for Prometheus, and the page of metrics it scrapes
 	@command -v promtool >/dev/null || { echo "make test-alerts needs promtool, in Debian's package prometheus" >&2; exit 1; }

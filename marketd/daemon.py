@@ -300,8 +300,9 @@ class _Service:
         clock, metrics, engine = self.daemon.clock, self.daemon.metrics, self.config.engine
         try:
             async with assembly.lane(
-                name, self.config, self.opened, self.transport, clock, metrics, Progress(), leases=self.leases
-            ) as lane:
+                name, self.config, assembly.Books.of(self.opened), self.transport, clock, metrics, Progress(),
+                leases=self.leases,
+            ) as lane:  # fmt: skip
                 desk = Desk(name, lane.lease.epoch, lane.runner, lane.runs, lane.orders, SeriesReader(self.opened))
                 scheduler = Scheduler(
                     desk, clock, metrics, int(engine.settle_s * 1000), engine.page_allowance,

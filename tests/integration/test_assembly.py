@@ -43,7 +43,7 @@ async def lose_the_lease(dsn: str, events: Events) -> None:
         assembly.lane(
             "bitfinex",
             config,
-            opened,
+            assembly.Books.of(opened),
             transport,
             clock,
             events,
