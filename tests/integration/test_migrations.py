@@ -43,6 +43,7 @@ async def test_a_fresh_database_gets_all_in_order(connection: Connection, tmp_pa
 
 
 async def test_an_older_database_gets_the_rest(connection: Connection, tmp_path: Path) -> None:
+    """fault_72."""
     await migrations.apply(connection, written(tmp_path, FIRST))
     known = written(tmp_path, FIRST, SECOND)
     with pytest.raises(SchemaError, match=r"at schema version 1, marketd .* needs 2: run `marketd migrate`"):
@@ -51,7 +52,7 @@ async def test_an_older_database_gets_the_rest(connection: Connection, tmp_path:
 
 
 async def test_a_newer_database_is_refused(connection: Connection, tmp_path: Path) -> None:
-    """fault_26."""
+    """fault_72, fault_26."""
     known = written(tmp_path, FIRST, SECOND)
     await migrations.apply(connection, known)
     with pytest.raises(SchemaError, match=r"schema version 2, newer than marketd .* knows 1: upgrade"):
@@ -68,6 +69,7 @@ async def test_a_changed_file_is_refused(connection: Connection, tmp_path: Path)
 async def test_a_failing_migration_leaves_no_trace_and_keeps_those_before(
     connection: Connection, tmp_path: Path
 ) -> None:
+    """fault_72."""
     known = written(tmp_path, FIRST, "CREATE TABLE second (); SELECT * FROM third;")
     with pytest.raises(SchemaError, match=r"0002_step_2 failed and was undone: .*third"):
         await migrations.apply(connection, known)

@@ -49,6 +49,7 @@ class TestParse:
         ],
     )
     def test_refuses_with_a_reason(self, expression: str, said: str) -> None:
+        """fault_56, fault_71."""
         with pytest.raises(UsageError, match=said) as caught:
             parse(expression)
         assert len(str(caught.value)) < 400
@@ -159,18 +160,21 @@ class TestTable:
         assert CronTable([], seen_ms=T0).due(T0 + DAY) == ((), None)
 
     def test_missed_firings_are_one_a_job_the_latest(self) -> None:
+        """fault_54."""
         table = CronTable([(1, "* * * * *"), (2, "0 2 * * *")], seen_ms=T0)
         due = table.due(T0 + 30 * DAY + 90_500)
         assert sorted(due.firings) == [Firing(1, T0 + 30 * DAY + MINUTE), Firing(2, T0 + 29 * DAY + 2 * HOUR)]
         assert due.next_ms == T0 + 30 * DAY + 2 * MINUTE
 
     def test_a_clock_set_back_neither_stalls_nor_repeats_in_one_go(self) -> None:
+        """fault_52."""
         table = CronTable([(1, "*/5 * * * *")], seen_ms=T0)
         table.due(T0 + DAY)
         assert table.due(T0 + HOUR) == ((), T0 + HOUR + 5 * MINUTE)
         assert table.due(T0 + HOUR + 5 * MINUTE).firings == (Firing(1, T0 + HOUR + 5 * MINUTE),)
 
     def test_a_clock_set_forward_ten_years_fires_once(self) -> None:
+        """fault_51."""
         table = CronTable([(1, "* * * * *")], seen_ms=T0)
         assert len(table.due(T0 + 3650 * DAY).firings) == 1
 
@@ -192,6 +196,7 @@ class TestTable:
         assert len(table) == 2
 
     def test_ten_thousand_jobs_load_and_fire_quickly(self) -> None:
+        """fault_58."""
         expressions = ["* * * * *", "*/5 * * * *", "0 2 * * *", "30 3 * * 1"]
         began = time.perf_counter()
         table = CronTable(((n, expressions[n % 4]) for n in range(10_000)), seen_ms=T0)

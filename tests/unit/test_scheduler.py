@@ -252,6 +252,7 @@ async def test_a_firing_whose_beginning_was_not_heard_of_runs_once(stage: Stage)
 
 
 async def test_a_begun_run_whose_job_is_gone_meanwhile_is_closed(stage: Stage) -> None:
+    """fault_60."""
     stage.rows.away = True
     await stage.pass_minutes(6)
     stage.scheduler.take(jobs())
@@ -278,6 +279,7 @@ async def test_firings_of_a_job_that_are_due_together_are_one_run(stage: Stage) 
 
 
 async def test_a_clock_that_was_far_ahead_does_not_hold_own_work_back(stage: Stage) -> None:
+    """fault_51."""
     stage.works.failure, stage.works.left = Unreachable("gone"), 99
     stage.clock.ms += 365 * 24 * 60 * MINUTE
     stage.scheduler.take(jobs(Job(1, "bitfinex", "BTCUSD", "1m", JobType.BACKFILL, None, created_ms=NOON)))
@@ -289,6 +291,7 @@ async def test_a_clock_that_was_far_ahead_does_not_hold_own_work_back(stage: Sta
 
 
 async def test_a_host_that_slept_catches_up_once_or_not_at_all_as_the_job_wants_it(stage: Stage) -> None:
+    """fault_53."""
     stage.works.gate.set()
     stage.scheduler.take(jobs(job(1), job(2, catch_up="none")))
     await stage.pass_minutes(6)
@@ -302,6 +305,7 @@ async def test_a_host_that_slept_catches_up_once_or_not_at_all_as_the_job_wants_
 
 
 async def test_a_clock_set_back_fires_nothing_twice(stage: Stage) -> None:
+    """fault_52."""
     stage.works.gate.set()
     await stage.pass_minutes(6)
     stage.clock.ms -= 30 * MINUTE
@@ -310,6 +314,7 @@ async def test_a_clock_set_back_fires_nothing_twice(stage: Stage) -> None:
 
 
 async def test_a_removed_job_stops_at_a_page_border(stage: Stage) -> None:
+    """fault_60."""
     await stage.pass_minutes(6)
     assert stage.scheduler.running == {1}
     stage.scheduler.take(jobs(job(2)))
