@@ -45,7 +45,7 @@ def test_the_sandbox_is_as_tight_as_the_program_allows(site: Site, machine: Mach
 
 
 def test_a_killed_daemon_is_started_again_and_tells_how_its_runs_ended(site: Site, machine: Machine) -> None:
-    """fault_1."""
+    """fault_9, fault_1."""
     site.faults({"kind": "latency", "delay_s": 5, "asks": ["candles"]})
     site.configure(
         BACKFILL, job("continuous", "ETHUSD", "1m", EVERY_MINUTE), job("continuous", "LTCUSD", "1m", EVERY_MINUTE)

@@ -112,6 +112,7 @@ class Works:
     left: int = 0
     outcome: Outcome = field(default_factory=lambda: Outcome(RunStatus.SUCCESS, Tally()))
     failure: Exception | None = None
+    failing: frozenset[JobType] = frozenset(JobType)
     orders: list[Order] = field(default_factory=list)
     derived: dict[str, str] = field(default_factory=dict)
 
@@ -127,7 +128,7 @@ class Works:
         self.began += 1
         self.orders.append(order)
         self.left = max(0, self.left - 1)
-        if self.failure is not None:
+        if self.failure is not None and order.job_type in self.failing:
             raise self.failure
         while not self.gate.is_set():
             if account.stop.is_set():
@@ -347,6 +348,16 @@ async def test_a_run_that_fails_says_why_and_the_next_one_comes(stage: Stage, fa
     stage.works.failure = failure
     await stage.pass_minutes(11)
     assert [(status, error) for _, status, error in stage.rows.finished] == [(RunStatus.FAILED, said)] * 2
+
+
+async def test_a_run_that_finds_no_memory_fails_alone(stage: Stage) -> None:
+    """fault_9."""
+    stage.works.gate.set()
+    stage.works.failure, stage.works.failing = MemoryError(), frozenset({JobType.GAP_REPAIR})
+    stage.scheduler.take(jobs(job(1), replace(job(2), job_type=JobType.GAP_REPAIR)))
+    await stage.pass_minutes(11)
+    ended = [(stage.rows.begun[run - 1][0], status, error) for run, status, error in stage.rows.finished]
+    assert sorted(ended) == [(1, RunStatus.SUCCESS, None)] * 2 + [(2, RunStatus.FAILED, "unexpected MemoryError: ")] * 2
 
 
 async def test_a_run_over_its_time_is_partial(stage: Stage) -> None:
