@@ -156,6 +156,25 @@ class TestTable:
         assert due.next_ms == T0 + 10 * MINUTE
         assert table.due(T0 + 5 * MINUTE).firings == ()
 
+    @pytest.mark.parametrize("zone", ["America/New_York", "Australia/Lord_Howe", "Pacific/Apia", "Europe/London"])
+    def test_the_zone_of_the_host_moves_no_firing(self, zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """fault_55: a whole year, with the hours that its zone leaves out and repeats."""
+        cron = parse("30 1,2 * * *")
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        try:
+            year = [
+                firing for day in range(366) for firing in (T0 + day * DAY + 90 * MINUTE, T0 + day * DAY + 150 * MINUTE)
+            ]
+            table, found = CronTable([(1, "30 1,2 * * *")], seen_ms=T0), []
+            while table.next_ms is not None and len(found) < len(year):
+                found += [firing.scheduled_ms for firing in table.due(table.next_ms).firings]
+            assert found == year
+            assert [cron.next_after(at_ms - 1) for at_ms in year] == year
+        finally:
+            monkeypatch.undo()
+            time.tzset()
+
     def test_an_empty_table_is_never_due(self) -> None:
         assert CronTable([], seen_ms=T0).due(T0 + DAY) == ((), None)
 
