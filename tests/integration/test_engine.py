@@ -6,10 +6,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
+import asyncpg
 import pytest
 import stamina
 
-from marketd.clock import ScaledClock
+from marketd.clock import ScaledClock, at
 from marketd.errors import DiskFull, LeaseLost
 from marketd.model import Answer, Ask, JobType, RunStatus, Series
 from marketd.ranges import Ranges
@@ -136,6 +137,31 @@ async def test_a_deleted_stretch_and_scattered_holes_are_found_and_repaired(data
         gaps = await b.gaps(BTC)
         assert {(gap["cause"], gap["resolution"]) for gap in gaps} == {("lost", "stored")}
         assert len(gaps) == 201
+        await clean(b)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "TRUNCATE candles",
+        "DELETE FROM candles WHERE open_time >= $1",  # the table alone, as it was in yesterday's backup
+        "UPDATE candles SET open_time = open_time - interval '400 days', close_time = close_time - interval '400 days'",
+    ],
+)
+async def test_what_an_operator_has_done_to_the_table_is_found_and_made_good(database: str, damage: str) -> None:
+    """fault_68: by the audit of an ordinary repair, without an order."""
+    market, clock = days(3)
+    async with bench(database, market, clock) as b:
+        await b.backfill(BTC)
+        before = await b.candles(BTC)
+        yesterday = [at(clock.now_ms() - DAY)] if "$1" in damage else []
+        async with b.database.session() as connection:
+            await connection.execute(damage, *yesterday)
+        assert "i01_accounted" in await b.violations()
+        outcome = await b.repair(BTC)
+        assert outcome.status is RunStatus.SUCCESS, outcome.error
+        assert set(before) <= set(await b.candles(BTC))
+        assert {(gap["cause"], gap["resolution"]) for gap in await b.gaps(BTC)} == {("lost", "stored")}
         await clean(b)
 
 
@@ -447,6 +473,24 @@ async def test_a_page_of_a_lease_that_was_lost_is_refused_whole(database: str) -
             await b.runner.run(order, account)
         assert await b.value("SELECT count(*) FROM candles") == 0
         assert await b.value("SELECT count(*) FROM candle_coverage") == 0
+
+
+async def test_a_run_whose_rows_were_deleted_under_it_does_its_work_and_ends(database: str) -> None:
+    """fault_60."""
+    market, clock = days(2)
+    async with bench(database, market, clock) as b:
+        order, account = await b.begun(JobType.BACKFILL, BTC)
+        async with b.database.session() as connection:
+            with pytest.raises(asyncpg.ForeignKeyViolationError):  # runs are history: a job that has any is kept
+                await connection.execute("DELETE FROM market_data_jobs")
+            await connection.execute("DELETE FROM market_data_job_runs")
+            await connection.execute("DELETE FROM market_data_jobs")
+        outcome = await b.runner.run(order, account)
+        await b.runs.finish(account.run_id, outcome.status, outcome.error, outcome.tally)
+        assert outcome.status is RunStatus.SUCCESS, outcome.error
+        assert await b.count("SELECT count(*) FROM market_data_job_runs") == 0
+        assert len(await b.candles(BTC)) > 2000
+        await clean(b)
 
 
 async def test_rows_by_others_are_taken_for_stored_and_warned_about(database: str) -> None:

@@ -1,6 +1,6 @@
 """Rows of the job table as operators change them, and what the daemon and the port then see."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import asyncpg
@@ -96,7 +96,7 @@ async def test_an_entry_of_the_job_file_brings_its_removed_row_back(database: st
 GOOD = {
     "exchange": "bitfinex", "symbol": "BTCUSD", "timeframe": "1m", "job_type": "continuous", "schedule": "*/5 * * * *",
 }  # fmt: skip
-TAKEN = (
+TAKEN: Sequence[tuple[Mapping[str, object], str]] = (
     ({"exchange": "krakn"}, "unknown exchange"),
     ({"exchange": ""}, "exchange"),
     ({"timeframe": "7x"}, "unknown timeframe"),
@@ -112,7 +112,7 @@ TAKEN = (
     ({}, "job 1 does the same"),
 )
 """Rows that anybody who may write to the table can leave there, and why they are not worked on."""
-REFUSED = (
+REFUSED: Sequence[Mapping[str, object]] = (
     {"job_type": "fill"}, {"job_type": None}, {"exchange": None}, {"enabled": None}, {"timeout_s": -1.0},
     {"freshness_s": 0.0}, {"jitter_s": -5.0}, {"catch_up": "all"}, {"origin": "evil"},
 )  # fmt: skip
@@ -145,7 +145,7 @@ async def test_rows_of_no_use_are_named_and_the_rest_is_worked_on(database: str)
 
 
 async def put(connection: "asyncpg.Connection[asyncpg.Record]", columns: Mapping[str, object]) -> int:
-    row = GOOD | columns
+    row = {**GOOD, **columns}
     names, places = ", ".join(row), ", ".join(f"${number}" for number in range(1, len(row) + 1))
     found: int = await connection.fetchval(
         f"INSERT INTO market_data_jobs ({names}) VALUES ({places}) RETURNING id",

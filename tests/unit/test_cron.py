@@ -166,7 +166,7 @@ class TestTable:
             year = [
                 firing for day in range(366) for firing in (T0 + day * DAY + 90 * MINUTE, T0 + day * DAY + 150 * MINUTE)
             ]
-            table, found = CronTable([(1, "30 1,2 * * *")], seen_ms=T0), []
+            table, found = CronTable([(1, "30 1,2 * * *")], seen_ms=T0), list[int]()
             while table.next_ms is not None and len(found) < len(year):
                 found += [firing.scheduled_ms for firing in table.due(table.next_ms).firings]
             assert found == year
