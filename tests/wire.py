@@ -1,4 +1,4 @@
-"""A TCP address in front of the private PostgreSQL: it can be cut and mended, and counts who comes."""
+"""A TCP address in front of the private PostgreSQL: it can be cut, held and mended, and counts who comes."""
 
 import asyncio
 import time
@@ -17,6 +17,11 @@ class Wire:
         self._name = f"{query['user']}:{query['password']}@127.0.0.1:{{}}{parts.path}"
         self._ends: set[asyncio.StreamWriter] = set()
         self._whole = True
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._last_words: bytes | None = None
+        self._before = 0
+        self.lost = 0
         self._port = 0
         self.attempts: list[float] = []
 
@@ -30,8 +35,17 @@ class Wire:
         for end in self._ends:
             end.transport.abort()
 
+    def hold(self) -> None:
+        """A black hole: whoever comes is taken, what is sent is taken too, and nothing arrives."""
+        self._flowing.clear()
+
     def mend(self) -> None:
         self._whole = True
+        self._flowing.set()
+
+    def lose_answer_to(self, words: bytes, before: int = 0) -> None:
+        """When a client has sent ``words`` as often as ``before``, they arrive once more, and the answer does not."""
+        self._last_words, self._before = words, before
 
     @asynccontextmanager
     async def laid(self) -> AsyncIterator["Wire"]:
@@ -61,19 +75,30 @@ class Wire:
         self._ends.add(forth)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(_carry(reader, forth))
-                group.create_task(_carry(back, writer))
+                lost = asyncio.Event()
+                group.create_task(self._carry(reader, forth, lost, asking=True))
+                group.create_task(self._carry(back, writer, lost, asking=False))
         finally:
             self._ends.discard(forth)
             forth.transport.abort()
 
-
-async def _carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    """All that comes, until either end is gone: then the other one goes too."""
-    try:
-        while data := await source.read(65_536):
-            sink.write(data)
-            await sink.drain()
-    except OSError:
-        pass
-    sink.close()
+    async def _carry(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, lost: asyncio.Event, *, asking: bool
+    ) -> None:
+        """All that comes, until either end is gone: then the other one goes too."""
+        try:
+            while data := await source.read(65_536):
+                await self._flowing.wait()
+                if asking and self._last_words is not None and self._last_words in data:
+                    self._before -= 1
+                    if self._before < 0:
+                        self._last_words = None
+                        lost.set()
+                elif not asking and lost.is_set():
+                    self.lost += 1
+                    break
+                sink.write(data)
+                await sink.drain()
+        except OSError:
+            pass
+        sink.close()
