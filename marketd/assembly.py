@@ -36,6 +36,7 @@ from marketd.transport import Transport
 log = logging.getLogger(__name__)
 
 _CLOSE_S = 3
+_GIVE_BACK_S = 2
 
 
 @dataclass(slots=True)
@@ -195,8 +196,9 @@ async def _note_silences(leases: Leases, lease: Lease, silences: "asyncio.Queue[
 
 async def _give_back(leases: Leases, lease: Lease) -> None:
     try:
-        await leases.release(lease)
-    except (DatabaseUnavailable, LeaseLost):
+        async with asyncio.timeout(_GIVE_BACK_S):
+            await leases.release(lease)
+    except (DatabaseUnavailable, LeaseLost, TimeoutError):
         log.info("lease left to expire", extra={"fields": {"exchange": lease.exchange}})
 
 

@@ -23,7 +23,7 @@ Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 """What a session yields."""
 
 _ACQUIRE_S = 5
-_CLOSE_S = 3
+_CLOSE_S = 1
 _CANCEL_S = 1.0
 _STATEMENT_S = 7.0
 _MARGIN_S = 0.5  # by which the server, where it is there, is the first to end a statement that takes too long
