@@ -10,7 +10,7 @@ SQUAWK := --pg-version 15.0 --assume-in-transaction \
 SCRIPTS := .ci/run $(wildcard packaging/*/*.sh tests/system/*.sh) packaging/deb/postinst packaging/deb/prerm packaging/deb/postrm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-alerts test-monitoring test-system fuzz deb lint format check bench bench-large lock clean
+.PHONY: help demo test test-alerts test-monitoring test-system fuzz deb sbom audit lint format check bench bench-large lock clean prove prove-long simulate
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,12 @@ demo: .venv/.installed ## a rehearsal exchange, a private PostgreSQL and marketd
 
 test: .venv/.installed ## unit and integration tests, on a private PostgreSQL
 	@$(BIN)/python -m pytest $(ARGS)
+
+# A hundred seconds, unless DAYS says how long: the worlds of one seed, WORLD a single one of them as a report names it.
+simulate: .venv/.installed ## the whole engine in virtual time, and everything that can go wrong: SEED= DAYS= SERIES= WORLD= JOBS= JSON=
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(WORLD),--world $(WORLD)) \
+		$(if $(DAYS),--days $(DAYS),--days 1000 --seconds 100 --life 5) $(if $(SERIES),--series $(SERIES)) \
+		$(if $(JOBS),--jobs $(JOBS)) $(if $(JSON),--json $(JSON))
 
 test-alerts: .venv/.installed ## the rules for Prometheus, and the page of metrics it scrapes
 	@command -v promtool >/dev/null || { echo "make test-alerts needs promtool, in Debian's package prometheus" >&2; exit 1; }
@@ -47,11 +53,27 @@ test-system: .venv/.installed ## the package and its units on a booted Debian (a
 	@packaging/deb/build.sh 1 2
 	@$(BIN)/python -m pytest tests/system $(ARGS)
 
+prove: .venv/.installed ## marketd struck at some of its turns and calls, others each time, in two and a half minutes
+	@$(BIN)/python -m tests.prove --points 12 --seconds 125 $(ARGS)
+
+prove-long: .venv/.installed ## the same at every turn and every call, which takes hours; then mistakes that must be found
+	@$(BIN)/python -m tests.prove $(ARGS)
+	@$(BIN)/python -m tests.prove.teeth
+
 fuzz: .venv/.installed ## a million spoilt replies for each exchange's reader, in some minutes (ARGS="--inputs N --seed S")
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 deb: .venv/.installed ## a package for this Debian, in build/deb
 	@packaging/deb/build.sh
+
+sbom: .venv/.installed ## what marketd is made of, as CycloneDX, in build/sbom.json
+	@mkdir -p build
+	@$(BIN)/python packaging/deb/runtime_lock.py >build/runtime.lock
+	@PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml -o build/sbom.json build/runtime.lock
+	@echo build/sbom.json
+
+audit: .venv/.installed ## known weaknesses of all that is pinned (asks PyPI's advisory database)
+	@$(BIN)/python packaging/audit.py
 
 lint: .venv/.installed ## format, lint, types, floors, spelling, migrations
 	$(BIN)/ruff format --check --quiet .
@@ -72,14 +94,16 @@ format: .venv/.installed ## rewrite the code in the house format
 
 check: lint test ## what has to pass before a commit
 
-bench: .venv/.installed ## measure pages, how long the port takes to answer, and how late many jobs start
+bench: .venv/.installed ## measure pages, the port, how late many jobs start, and how long verify takes
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.port
 	@$(BIN)/python -m bench.jobs
+	@$(BIN)/python -m bench.verify
 
-bench-large: .venv/.installed ## the same beside ten million candles, and with 100 000 jobs
+bench-large: .venv/.installed ## the same beside ten million candles, with 100 000 jobs, and over fifty million candles
 	@$(BIN)/python -m bench.port --large
 	@$(BIN)/python -m bench.jobs --large
+	@$(BIN)/python -m bench.verify --large
 
 lock: ## pin the newest versions that fit pyproject.toml (uv comes into a scratch environment)
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock

@@ -124,7 +124,9 @@ async def _fire(database: Database, config: Config, jobs: JobSet, runs: int) -> 
     leases = assembly.leases_of(database, "daemon")
     async with (
         Transport(clock) as transport,
-        assembly.lane("bitfinex", config, database, transport, clock, Events(), Progress(), leases=leases) as lane,
+        assembly.lane(
+            "bitfinex", config, assembly.Books.of(database), transport, clock, Events(), Progress(), leases=leases
+        ) as lane,
     ):
         runner = cast(Runner, Instant(lane.fetcher))
         desk = Desk(lane.name, lane.lease.epoch, runner, lane.runs, lane.orders, SeriesReader(database))

@@ -78,7 +78,7 @@ async def backfill(name: str, config: Config, database: Database, *, refetch: bo
         assembly.lane(
             "bitfinex",
             config,
-            database,
+            assembly.Books.of(database),
             transport,
             clock,
             Events(),

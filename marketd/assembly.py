@@ -9,10 +9,9 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-
-import asyncpg
+from typing import Self
 
 from marketd.clock import Clock
 from marketd.config import Config
@@ -21,7 +20,7 @@ from marketd.errors import ConfigError, DatabaseUnavailable, LeaseLost, StoreErr
 from marketd.exchanges import exchange as exchange_called
 from marketd.fetcher import Fetcher
 from marketd.limiter import Budget
-from marketd.ports import Events, Progress
+from marketd.ports import Events, Progress, Transport
 from marketd.runner import Runner
 from marketd.store import migrations
 from marketd.store.leases import LEASE_S, Lease, Leases
@@ -30,13 +29,25 @@ from marketd.store.pages import Pages
 from marketd.store.queries import sql
 from marketd.store.runs import Runs
 from marketd.store.series import SeriesReader
-from marketd.store.session import Database, translated
-from marketd.transport import Transport
+from marketd.store.session import Database, connection_for_schema
 
 log = logging.getLogger(__name__)
 
-_CLOSE_S = 3
 _GIVE_BACK_S = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What work on an exchange is read from and written to: the tables of one database."""
+
+    pages: Pages
+    reader: SeriesReader
+    runs: Runs
+    orders: Orders
+
+    @classmethod
+    def of(cls, opened: Database) -> Self:
+        return cls(Pages(opened), SeriesReader(opened), Runs(opened), Orders(opened))
 
 
 @dataclass(slots=True)
@@ -108,25 +119,8 @@ async def ready_schema(url: str, *, migrate: bool) -> None:
 
 
 @asynccontextmanager
-async def connection_for_schema(url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-    """One plain connection, for migrations; DatabaseUnavailable when it cannot be had, or is lost."""
-    where = Database(url).where
-    try:
-        connection = await asyncpg.connect(url, timeout=10, command_timeout=60, server_settings={"timezone": "UTC"})
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-        raise translated(error, where) from error
-    try:
-        yield connection
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise translated(error, where) from error
-    finally:
-        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            await connection.close(timeout=_CLOSE_S)
-
-
-@asynccontextmanager
 async def lane(
-    name: str, config: Config, opened: Database, transport: Transport, clock: Clock, events: Events, progress: Progress,
+    name: str, config: Config, books: Books, transport: Transport, clock: Clock, events: Events, progress: Progress,
     *, leases: Leases, lease: Lease | None = None,
 ) -> AsyncIterator[Lane]:  # fmt: skip
     """The lane of exchange ``name`` under its lease, which is renewed until the block is left, and then given back.
@@ -143,11 +137,11 @@ async def lane(
         facts, config.base_url_of(name), transport, budget, clock, events, silences.put_nowait,
         proxy=config.proxy_of(name), page=config.page_limits_of(name)[0],
     )  # fmt: skip
-    runner = Runner(fetcher, Pages(opened), SeriesReader(opened), clock, events, progress, config.derive[name])
+    runner = Runner(fetcher, books.pages, books.reader, clock, events, progress, config.derive[name])
     async with AsyncExitStack() as stack:
         stack.push_async_callback(_give_back, leases, lease)
         await stack.enter_async_context(_kept(leases, lease, silences, events))
-        yield Lane(name, fetcher, budget, runner, Runs(opened), Orders(opened), lease)
+        yield Lane(name, fetcher, budget, runner, books.runs, books.orders, lease)
 
 
 @asynccontextmanager

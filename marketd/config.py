@@ -31,6 +31,7 @@ from marketd.settings import (
     Metrics,
     Section,
     Settings,
+    Verify,
     explained,
     model_of,
 )
@@ -72,6 +73,7 @@ class Config:
     exchanges: Mapping[str, ExchangeSettings]
     log: Log
     engine: Engine
+    verify: Verify
     timeframes: tuple[str, ...]
     jobs_file: Path | None
     owner: str | None
@@ -155,6 +157,7 @@ def build(text: str, environ: Mapping[str, str], file: Path | None, read: Read, 
         exchanges=settings.exchanges,
         log=settings.log,
         engine=settings.engine,
+        verify=settings.verify,
         timeframes=settings.timeframes,
         jobs_file=settings.jobs_file,
         owner=settings.owner,
@@ -367,7 +370,7 @@ def settings_of(config: Config) -> Iterator[tuple[str, str, Any]]:
         ("metrics", config.metrics),
     ]
     sections += [(f"exchanges.{name}", section) for name, section in sorted(config.exchanges.items())]
-    sections += [("log", config.log), ("engine", config.engine)]
+    sections += [("log", config.log), ("engine", config.engine), ("verify", config.verify)]
     for prefix, section in sections:
         for key in type(section).model_fields:
             yield f"{prefix}.{key}", key, getattr(section, key)

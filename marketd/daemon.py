@@ -25,6 +25,7 @@ from marketd.jobtable import JobTable, job_file
 from marketd.keeper import Keeper
 from marketd.metrics import Metrics
 from marketd.model import JobRow
+from marketd.nightly import Nightly
 from marketd.notify import Notifier
 from marketd.ports import Progress
 from marketd.pulse import Pulse
@@ -46,6 +47,7 @@ _STANDBY_S = 2.0
 _DRAIN_STEP_S = 0.05
 _LOOK_S = 1.0  # how often a drain sees to it that the database is still there
 _ANSWER_S = 3.0
+_LOOK_STATEMENT_S = 25
 _TURN_S = 90.0  # within which everything must turn; the statements of a turn take less even of a slow database
 
 
@@ -108,9 +110,15 @@ class Daemon:
             self.address = port.address
             self.listening.set()
             log.info("listening", extra={"fields": {"address": port.address, "version": standing.version}})
+            # The nightly look takes its time: it neither waits for the work nor lets readers wait.
+            verifying = await stack.enter_async_context(
+                Database(url, size=1, application="marketd verify", statement_s=_LOOK_STATEMENT_S)
+            )
             gauges = Gauges(self.metrics, standing, reports, {"pages": opened, "port": readers})
             leases = assembly.leases_of(renewing, "daemon")
-            service = _Service(self, config, specs, standing, opened, leases, reports, gauges, transport, bulletin)
+            service = _Service(
+                self, config, specs, standing, opened, leases, reports, gauges, verifying, transport, bulletin
+            )
             await service.live(self._stopping, self._hurry, self._reload)
 
     async def _database_url(self, stack: AsyncExitStack, config: Config) -> str:
@@ -147,6 +155,7 @@ class _Service:
     leases: Leases
     reports: Reports
     gauges: Gauges
+    verifying: Database
     transport: Transport
     bulletin: Bulletin
     loaded: asyncio.Event = field(default_factory=asyncio.Event)
@@ -220,6 +229,10 @@ class _Service:
         async with asyncio.TaskGroup() as group:
             group.create_task(keeper.keep(self.specs, reload))
             group.create_task(self.gauges.read())
+            nightly = Nightly(
+                self.verifying, self.daemon.clock, self.daemon.metrics, lambda: self.config.verify.schedule
+            )
+            group.create_task(nightly.watch())
             for name in EXCHANGES:
                 group.create_task(self._keep_exchange(name))
 
@@ -312,8 +325,9 @@ class _Service:
         clock, metrics, engine = self.daemon.clock, self.daemon.metrics, self.config.engine
         try:
             async with assembly.lane(
-                name, self.config, self.opened, self.transport, clock, metrics, Progress(), leases=self.leases
-            ) as lane:
+                name, self.config, assembly.Books.of(self.opened), self.transport, clock, metrics, Progress(),
+                leases=self.leases,
+            ) as lane:  # fmt: skip
                 desk = Desk(name, lane.lease.epoch, lane.runner, lane.runs, lane.orders, SeriesReader(self.opened))
                 scheduler = Scheduler(
                     desk, clock, metrics, int(engine.settle_s * 1000), engine.page_allowance,

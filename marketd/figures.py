@@ -4,6 +4,7 @@ Owns their names and units, so that the store and the edges that show them agree
 ``_ms`` since the epoch, UTC; counts are intervals unless they say otherwise. Refuses to fetch or to shape them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from marketd.model import Cause, JobType, Resolution, RunStatus, Series
@@ -21,6 +22,25 @@ class Tables:
 class Totals:
     stored: int
     open_gaps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was found when the promises were held against the tables: rows by the name of the promise they break.
+
+    ``kind`` is ``full`` or ``sample``; ``pieces`` of ``pieces_known`` were looked at.
+    """
+
+    began_ms: int
+    ended_ms: int
+    kind: str
+    pieces: int
+    pieces_known: int
+    violations: Mapping[str, int]
+
+    @property
+    def share(self) -> float:
+        return self.pieces / self.pieces_known if self.pieces_known else 1.0
 
 
 @dataclass(frozen=True, slots=True)

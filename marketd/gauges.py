@@ -68,6 +68,8 @@ class Gauges:
                 owed = await self._freshness()
                 await self._totals(owed)
                 await self._failing()
+                if (last := await self.reports.last_verification()) is not None:
+                    self.metrics.last_verification(last)
                 self.metrics.database(True)
             except StoreError as error:
                 self.metrics.database(False)

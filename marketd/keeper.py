@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 EVERY_S: Final = 15.0
 _MOST_SAID: Final = 20
 _TRY_AGAIN_S: Final = 1.0
-_TURN_EVERY_S: Final = 1.0
+TURN_EVERY_S: Final = 1.0
 
 Take = Callable[[Config, JobSet], None]
 Tell = Callable[[Verdict], None]
@@ -80,11 +80,11 @@ class Keeper:
 
     async def _rest(self, wanted: asyncio.Event) -> None:
         """Until the table is read again, or a reload is ``wanted``; one that waits is not one that hangs."""
-        for _ in range(round(EVERY_S / _TURN_EVERY_S)):
+        for _ in range(round(EVERY_S / TURN_EVERY_S)):
             if wanted.is_set():
                 return
             self.turned()
-            await _set_within(wanted, _TURN_EVERY_S)
+            await _set_within(wanted, TURN_EVERY_S)
 
     async def _start(self, specs: Sequence[JobRow] | None, wanted: asyncio.Event) -> None:
         while True:

@@ -44,10 +44,12 @@ class _Proof:
 def apply(held: Held, answer: Answer, *, settle_ms: int, owe: Ranges = NOTHING) -> Change:
     """What ``answer`` changes in what is ``held`` about its covered range (and about ``owe``).
 
-    ``owe`` is a stretch that this answer's run skips: what of it is neither answered nor owed yet becomes a
-    ``not_asked`` gap in the same change.
+    ``owe`` is a stretch that this answer's run skips: what of it has closed and is neither answered nor owed yet
+    becomes a ``not_asked`` gap in the same change.
     """
     state = joined(held)
+    if owe:  # planned by a clock that was ahead it reaches into the future
+        owe = owe & Ranges.of((owe.start, answer.ask.series.frame.closed_end(answer.at_ms)))
     proof, contradicted = _proof(held, state, answer, settle_ms)
     covered, gone = proof.covered, proof.filled | proof.bad  # no longer empty, whatever was thought
     gaps = tuple(_gap_after(gap, proof) if gap.missing & covered else gap for gap in held.gaps)

@@ -21,6 +21,7 @@ from prometheus_client import (
 
 import marketd
 from marketd.board import Board
+from marketd.figures import Verification
 from marketd.model import Cause, Claim, Drop, JobType, RunStatus, Series
 from marketd.ports import Events
 
@@ -31,6 +32,14 @@ JOB_STATES: Final = ("enabled", "refused")
 SERIES_STATES: Final = ("complete", "incomplete", "late", "never")
 INTERVAL_STATES: Final = ("stored", "empty_once", "empty_confirmed", "unknown")
 PAGE_OUTCOMES: Final = ("stored", "refused")
+VERIFY_OUTCOMES: Final = ("clean", "violated", "failed")
+INVARIANTS: Final = (
+    "i01_accounted", "i03_repaired", "i06_empties_within", "i07_closed", "i08_aligned", "i09_sane", "i10_counted",
+    "i11_one_run", "i12_orphans", "i13_fired_once", "i14_run_shape", "i15_disjoint", "i16_covered", "i17_owed_closed",
+    "i18_no_secret", "i18_no_secret_gaps", "i18_no_secret_jobs", "i19_figures", "i20_run_figures",
+    "i21_owed_not_answered",
+)  # fmt: skip
+"""The promises of ``sql/verify`` whose breach is a violation."""
 RELOAD_OUTCOMES: Final = ("accepted", "refused")
 POOLS: Final = ("pages", "port")
 POOL_STATES: Final = ("used", "idle")
@@ -62,6 +71,7 @@ class Metrics(Events):
         self._define_asking()
         self._define_storing()
         self._define_totals()
+        self._define_promises()
         self._build.labels(version, platform.python_version()).set(1)
         self._know_closed_sets()
 
@@ -138,6 +148,15 @@ class Metrics(Events):
         self._open_gaps = self._gauge("open_gaps", "Open gaps.", "exchange", "cause")
         self._missing = self._gauge("missing_candles", "Intervals owed by open gaps.", "exchange", "cause")
 
+    def _define_promises(self) -> None:
+        self._violations = self._gauge(
+            "invariant_violations", "Rows that broke a promise when it was last verified.", "id"
+        )
+        self._verified_at = self._gauge("verify_last_run_timestamp_seconds", "When the promises were last verified.")
+        self._verify_s = self._gauge("verify_last_run_duration_seconds", "How long that took.")
+        self._verified_share = self._gauge("verify_last_run_ratio", "Share of the tables that was looked at then.")
+        self._verifications = self._counter("verify_runs_total", "Looks of this process by outcome.", "outcome")
+
     def _know_closed_sets(self) -> None:
         for state in JOB_STATES:
             self._jobs.labels(state)
@@ -145,6 +164,10 @@ class Metrics(Events):
             self._store_errors.labels(kind)
         for outcome in RELOAD_OUTCOMES:
             self._reloads.labels(outcome)
+        for invariant in INVARIANTS:
+            self._violations.labels(invariant)
+        for outcome in VERIFY_OUTCOMES:
+            self._verifications.labels(outcome)
         for pool in POOLS:
             self.pool(pool, used=0, idle=0, most=0)
         for job_type in JobType:
@@ -322,6 +345,18 @@ class Metrics(Events):
 
     def lease(self, exchange: str, held: bool) -> None:
         self._lease.labels(exchange).set(held)
+
+    def verified(self, outcome: str) -> None:
+        """This process has held the promises against the tables; ``outcome`` is one of ``VERIFY_OUTCOMES``."""
+        self._verifications.labels(outcome).inc()
+
+    def last_verification(self, last: Verification) -> None:
+        """What was found last, whoever looked."""
+        self._verified_at.set(last.ended_ms / 1000)
+        self._verify_s.set((last.ended_ms - last.began_ms) / 1000)
+        self._verified_share.set(last.share)
+        for invariant in INVARIANTS:
+            self._violations.labels(invariant).set(last.violations.get(invariant, 0))
 
     def database(self, answers: bool) -> None:
         """The figures could be read, or could not."""

@@ -1,15 +1,20 @@
 """Sets of interval numbers as sorted, disjoint, non-adjacent half-open ranges.
 
 Owns the set arithmetic that ledger and planner are made of. Values are immutable; every operation is one merge
-over the sorted ranges, O(n + m). Refuses to know what the numbers mean.
+over the sorted ranges, O(n + m), or for the few ranges of a page a search among many. Refuses to know what the
+numbers mean.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import reduce
+from itertools import chain
 from typing import Self
 
 Span = tuple[int, int]
+
+_FEW = 3  # so many ranges are looked for one by one among the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +67,22 @@ class Ranges:
             return other
         if self.spans[-1][1] < other.spans[0][0]:
             return type(self)(self.spans + other.spans)
+        many, few = (self.spans, other.spans) if len(self.spans) > len(other.spans) else (other.spans, self.spans)
+        if len(few) <= _FEW:
+            return type(self)(reduce(_with, few, many))
         return type(self)(tuple(_joined(sorted(self.spans + other.spans))))
 
     def __and__(self, other: Self) -> Self:
-        return type(self)(tuple(_common(self.spans, other.spans)))
+        many, few = (self.spans, other.spans) if len(self.spans) > len(other.spans) else (other.spans, self.spans)
+        if len(few) <= _FEW:
+            return type(self)(tuple(chain.from_iterable(_within(many, span) for span in few)))
+        return type(self)(tuple(_common(many, few)))
 
     def __sub__(self, other: Self) -> Self:
         if not other.spans or not self.spans:
             return self
+        if len(other.spans) <= _FEW:
+            return type(self)(reduce(_without, other.spans, self.spans))
         return type(self)(tuple(_remaining(self.spans, other.spans)))
 
     @property
@@ -118,6 +131,41 @@ NOTHING = Ranges()
 
 def _start(span: Span) -> int:
     return span[0]
+
+
+def _end(span: Span) -> int:
+    return span[1]
+
+
+def _within(spans: tuple[Span, ...], span: Span) -> tuple[Span, ...]:
+    """What of ``spans`` lies in ``span``."""
+    start, end = span
+    found = spans[bisect_right(spans, start, key=_end) : bisect_left(spans, end, key=_start)]
+    if not found or (found[0][0] >= start and found[-1][1] <= end):
+        return found
+    if len(found) == 1:
+        return ((max(found[0][0], start), min(found[0][1], end)),)
+    return ((max(found[0][0], start), found[0][1]), *found[1:-1], (found[-1][0], min(found[-1][1], end)))
+
+
+def _without(spans: tuple[Span, ...], span: Span) -> tuple[Span, ...]:
+    """What of ``spans`` lies outside of ``span``."""
+    start, end = span
+    low, high = bisect_right(spans, start, key=_end), bisect_left(spans, end, key=_start)
+    if low >= high:
+        return spans
+    left = ((spans[low][0], start),) if spans[low][0] < start else ()
+    right = ((end, spans[high - 1][1]),) if spans[high - 1][1] > end else ()
+    return spans[:low] + left + right + spans[high:]
+
+
+def _with(spans: tuple[Span, ...], span: Span) -> tuple[Span, ...]:
+    """``spans`` and ``span``, joined with what it overlaps or touches."""
+    start, end = span
+    low, high = bisect_left(spans, start, key=_end), bisect_right(spans, end, key=_start)
+    if low < high:
+        start, end = min(start, spans[low][0]), max(end, spans[high - 1][1])
+    return (*spans[:low], (start, end), *spans[high:])
 
 
 def _joined(ordered: Iterable[Span]) -> Iterator[Span]:

@@ -36,7 +36,7 @@ SHORTEST_PAUSE_S = 0.001
 _OWN_WORK_MS = 10_000  # how often work that falls due by itself is looked for
 _BACKOFF_MS = (60_000, 300_000, 900_000, 3_600_000)
 _LEARN_AGAIN_S = 30.0
-_ORDERS_EVERY_S = 1.0
+ORDERS_EVERY_S = 1.0
 _LEAVE_STEP_S = 0.05
 _LATE_MS = 60_000  # a firing seen later than this was missed: the host slept, or its clock was set forward
 _AT_ONCE = 16  # runs of one exchange and job type that are under way together; the budget decides who is served
@@ -288,7 +288,7 @@ class Scheduler:
             except StoreError as error:
                 self._say_away(error)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), _ORDERS_EVERY_S)
+                await asyncio.wait_for(self._stop.wait(), ORDERS_EVERY_S)
 
     def _is_ours(self, row: Mapping[str, Any]) -> bool:
         """True for an order that nobody has begun, or that we have begun unheard (see ``_adopt``)."""

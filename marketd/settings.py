@@ -14,6 +14,8 @@ from pydantic_core import ErrorDetails
 from yarl import URL
 
 from marketd.address import is_loopback
+from marketd.cron import parse
+from marketd.errors import UsageError
 from marketd.exchanges import EXCHANGES
 from marketd.secret import Secret, masked
 from marketd.text import clean
@@ -194,6 +196,21 @@ class Engine(Section):
     page_allowance: int = Field(default=10, ge=1, le=10_000)
 
 
+def _schedule(text: str) -> str:
+    if text:
+        try:
+            parse(text)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+    return text
+
+
+class Verify(Section):
+    """``schedule``: when the daemon holds a sample of the tables against every promise; empty: never."""
+
+    schedule: Annotated[str, AfterValidator(_schedule)] = "30 3 * * *"
+
+
 def _known_exchanges(exchanges: dict[str, ExchangeSettings]) -> dict[str, ExchangeSettings]:
     return {name: exchanges.get(name, ExchangeSettings()) for name in EXCHANGES}
 
@@ -209,6 +226,7 @@ class Settings(Section):
     )
     log: Log = Field(default_factory=Log)
     engine: Engine = Field(default_factory=Engine)
+    verify: Verify = Field(default_factory=Verify)
     jobs_file: PathText | None = None
     timeframes: Annotated[tuple[str, ...], BeforeValidator(_timeframes)] = DEFAULT_TIMEFRAMES
     owner: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")] | None = None
@@ -235,6 +253,7 @@ def model_of(place: tuple[str, ...]) -> type[Section] | None:
 
 _SECTIONS: Final[dict[str, type[Section]]] = {
     "database": Database, "http": Http, "metrics": Metrics, "log": Log, "engine": Engine,
+    "verify": Verify,
 }  # fmt: skip
 
 _ACCEPTED: Final = {

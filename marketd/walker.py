@@ -181,6 +181,9 @@ class Walker:
 
     async def _give_up(self, series: Series, span: Ranges, error: str) -> None:
         at_ms = self.asking.fetcher.now_ms()
+        span = span & Ranges.of((span.start, self.asking.fetcher.closed_end(series)))
+        if not span:
+            return  # asked for by a clock that was ahead: what has not closed yet is not owed
         before = self.account.tally
         stored = await self._written(
             lambda: self.pages.record_failure(series, span, self.account.writing(), at_ms=at_ms, error=error)

@@ -1,6 +1,6 @@
 """A whole engine for tests: real database, real transport, rehearsal exchange; nothing is mocked."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,12 +20,13 @@ from marketd.runner import Order, Outcome, Runner
 from marketd.store.leases import Lease, Leases
 from marketd.store.orders import OrderRow, Orders
 from marketd.store.pages import Pages
-from marketd.store.queries import QUERIES, sql
+from marketd.store.queries import sql
 from marketd.store.runs import Runs
 from marketd.store.series import SeriesReader
 from marketd.store.session import Database
 from marketd.transport import Transport
 from marketd.walker import Account
+from tests.oracle import verdict
 
 FAST = 600_000.0  # requests a minute: the budget is not what these tests are about
 
@@ -98,14 +99,9 @@ class Bench:
             *series,
         )
 
-    async def violations(self) -> dict[str, list[asyncpg.Record]]:
+    async def violations(self) -> Mapping[str, Sequence[Any]]:
         """What ``marketd verify`` would find, warnings left out."""
-        found = {}
-        async with self.database.session() as connection:
-            for query in QUERIES.values():
-                if query.group == "invariants" and (rows := await connection.fetch(query.sql)):
-                    found[query.name] = rows
-        return found
+        return {finding.query.name: finding.rows for finding in (await verdict(self.database)).violations}
 
 
 @asynccontextmanager

@@ -1,4 +1,7 @@
-"""A TCP address in front of the private PostgreSQL: it can be cut, held and mended, and counts who comes."""
+"""A TCP address in front of the private PostgreSQL: it can be cut, held and mended, and counts who comes.
+
+With ``lingers`` it hides that the server has hung up: what the server said last is all that is known.
+"""
 
 import asyncio
 import time
@@ -10,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 class Wire:
     """``dsn`` leads through it; ``attempts`` are the times (monotonic, s) at which a connection was begun."""
 
-    def __init__(self, behind: str) -> None:
+    def __init__(self, behind: str, *, lingers: bool = False) -> None:
         parts = urlsplit(behind)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         self._path = f"{query['host']}/.s.PGSQL.{query['port']}"
@@ -22,6 +25,8 @@ class Wire:
         self._last_words: bytes | None = None
         self._before = 0
         self.lost = 0
+        self._lingers = lingers
+        self.hung_up = asyncio.Event()
         self._port = 0
         self.attempts: list[float] = []
 
@@ -101,4 +106,7 @@ class Wire:
                 await sink.drain()
         except OSError:
             pass
-        sink.close()
+        if asking or lost.is_set() or not self._lingers:
+            sink.close()
+        if not asking:
+            self.hung_up.set()

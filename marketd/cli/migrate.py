@@ -11,6 +11,7 @@ from marketd.cli.start import configured, log_warnings, on_loop
 from marketd.config import Config
 from marketd.store import migrations
 from marketd.store.migrations import Migration
+from marketd.store.session import connection_for_schema
 
 
 @command("migrate")
@@ -45,5 +46,5 @@ def migrate(app: App, dry_run: bool, as_json: bool) -> int:
 
 
 async def _migrated(config: Config, *, dry_run: bool) -> Sequence[Migration]:
-    async with assembly.database_url(config) as url, assembly.connection_for_schema(url) as connection:
+    async with assembly.database_url(config) as url, connection_for_schema(url) as connection:
         return await migrations.apply(connection, dry_run=dry_run)

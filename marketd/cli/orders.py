@@ -167,8 +167,8 @@ class Orders:
         async with (
             Transport(self.clock) as transport,
             assembly.lane(
-                lease.exchange, self.config, self.opened, transport, self.clock, Events(), handed.progress,
-                leases=leases, lease=lease,
+                lease.exchange, self.config, assembly.Books.of(self.opened), transport, self.clock, Events(),
+                handed.progress, leases=leases, lease=lease,
             ) as lane,
         ):  # fmt: skip
             for series in template.series:

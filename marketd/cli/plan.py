@@ -168,7 +168,8 @@ async def _asked(app: App, config: Config, chosen: Selection, *, wait: bool) -> 
         async with (
             Transport(app.clock) as transport,
             assembly.lane(
-                chosen.exchange, config, opened, transport, app.clock, Events(), Progress(), leases=leases, lease=lease,
+                chosen.exchange, config, assembly.Books.of(opened), transport, app.clock, Events(), Progress(),
+                leases=leases, lease=lease,
             ) as lane,
         ):  # fmt: skip
             for series in chosen.series:

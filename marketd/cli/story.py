@@ -17,7 +17,7 @@ from marketd.cli.output import say, talk
 from marketd.cli.progress import watching
 from marketd.cli.status import show_status
 from marketd.cli.tables import console
-from marketd.cli.verify import examine, show_verdict
+from marketd.cli.verify import show_verdict
 from marketd.clock import ScaledClock
 from marketd.config import Config
 from marketd.model import Claim, JobType, RunStatus, Series
@@ -25,8 +25,9 @@ from marketd.rehearsal import Faults, RehearsalServer
 from marketd.rehearsal.faults import Lost, TimeframeRefused
 from marketd.runner import Order
 from marketd.store.damage import drop_range, drop_scattered
-from marketd.store.oracle import Which
+from marketd.store.oracle import Oracle
 from marketd.store.session import Database
+from marketd.verification import hold
 
 SYMBOLS: Final = ("BTCUSD", "ETHUSD", "LTCUSD")
 TIMEFRAMES: Final = ("1m", "5m", "1h", "4h", "1d", "1w")
@@ -117,7 +118,7 @@ class Story:
         say("marketd status:")
         figures = await show_status(self.opened, self.clock.now_ms())
         say("\nmarketd verify: every promise as an SQL statement that must find nothing.")
-        verdict = await examine(self.opened, Which())
+        verdict = await hold(Oracle(self.opened), self.clock.now_ms())
         show_verdict(verdict)
         whole = [each for each in figures if each.complete]
         say(

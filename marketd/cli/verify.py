@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -15,51 +15,54 @@ from marketd.cli.start import configured, log_warnings, on_loop, reading
 from marketd.cli.tables import show_table
 from marketd.clock import ms_of
 from marketd.config import Config
-from marketd.figures import Totals
-from marketd.store.oracle import PATIENCE_S, Finding, Oracle, Which, snapshot
-from marketd.store.session import Database
+from marketd.errors import PrivilegeError, StoreError
+from marketd.store.oracle import PROMISES, Oracle, Piece
+from marketd.verification import EVERYTHING, SAMPLE_S, Finding, Sampling, Verdict, Which, hold
 
 _COLUMNS = ("series", "from", "until", "problem")
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What was found, over how much, in how many seconds."""
-
-    findings: tuple[Finding, ...]
-    totals: Totals
-    statements: int
-    seconds: float
-
-    @property
-    def violations(self) -> tuple[Finding, ...]:
-        return tuple(finding for finding in self.findings if finding.violation)
-
-    @property
-    def warnings(self) -> tuple[Finding, ...]:
-        return tuple(finding for finding in self.findings if not finding.violation)
+_LINE_EVERY_S: Final = 3.0
+_PATIENCE_S: Final = 600.0  # for one statement: pieces are small, but for what others may have put between two
 
 
 @command("verify")
 @filter_options
+@click.option(
+    "--sample",
+    "sample_s",
+    type=click.FloatRange(0, 86_400),
+    is_flag=False,
+    flag_value=SAMPLE_S,
+    metavar="[SECONDS]",
+    help=f"Look at pieces by chance for so long (default: {SAMPLE_S:.0f} s), instead of at everything.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Choose the same pieces as an earlier sample did.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=20, help="Rows shown of each finding (default: 20).")
 @json_option
 @pass_app
-def verify(app: App, exchange: str | None, symbol: str | None, timeframe: str | None, limit: int, as_json: bool) -> int:
+def verify(
+    app: App, exchange: str | None, symbol: str | None, timeframe: str | None, sample_s: float | None,
+    seed: int | None, limit: int, as_json: bool,
+) -> int:  # fmt: skip
     """Hold every promise against the tables.
 
-    Runs the statements of sql/verify in one snapshot, beside the daemon if it runs. They read every candle. A violation
-    means that the tables do not say what is true, and ends with 1; a warning is only worth knowing, and ends with 0.
+    Asks the statements of sql/verify, piece after piece, each in a short snapshot of its own, beside the daemon if it
+    runs. A violation means that the tables do not say what is true, and ends with 1; a warning is only worth knowing,
+    and ends with 0.
 
     \b
     Examples:
       marketd verify
       marketd verify --symbol BTCUSD --timeframe 1m --limit 100
+      marketd verify --sample 60
     """
     config = configured(app)
     checked_filter(config, exchange, symbol, timeframe)
+    if seed is not None and sample_s is None:
+        raise click.UsageError("--seed chooses a sample: give --sample too")
     log_warnings(config)
-    verdict = on_loop(_verified(config, Which(exchange, symbol, timeframe), limit))
+    now_ms = app.clock.now_ms()
+    sampling = None if sample_s is None else Sampling(now_ms if seed is None else seed, sample_s)
+    verdict = on_loop(_verified(config, now_ms, Which(exchange, symbol, timeframe), sampling, limit))
     if as_json:
         show_json(_shape(verdict))
     else:
@@ -67,35 +70,56 @@ def verify(app: App, exchange: str | None, symbol: str | None, timeframe: str | 
     return 1 if verdict.violations else 0
 
 
-async def _verified(config: Config, which: Which, limit: int) -> Verdict:
-    async with reading(config, "marketd verify", statement_s=PATIENCE_S) as opened:
-        return await examine(opened, which, limit)
+async def _verified(config: Config, now_ms: int, which: Which, sampling: Sampling | None, limit: int) -> Verdict:
+    async with reading(config, "marketd verify", statement_s=_PATIENCE_S) as opened:
+        oracle = Oracle(opened)
+        verdict = await hold(oracle, now_ms, which=which, sampling=sampling, most=limit, seen=_Progress())
+        if which == EVERYTHING:
+            await _record(oracle, verdict)
+    return verdict
 
 
-async def examine(opened: Database, which: Which, limit: int = 20) -> Verdict:
-    """Ask every statement of the oracle."""
-    now_s = asyncio.get_running_loop().time
-    began_s = now_s()
-    async with snapshot(opened) as oracle:
-        statements = Oracle.statements()
-        findings = [await oracle.ask(query, which, limit) for query in statements]
-        totals = await oracle.totals()
-    return Verdict(tuple(each for each in findings if each.total), totals, len(statements), now_s() - began_s)
+async def _record(oracle: Oracle, verdict: Verdict) -> None:
+    """Keep the verdict for the daemon's metrics; a role that only reads may look all the same."""
+    try:
+        await oracle.record(verdict.summary)
+    except (PrivilegeError, StoreError) as error:
+        talk(f"the result is not kept for the metrics: {error}")
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Where it is, in a line now and then."""
+
+    _said_s: float = 0.0
+
+    def __call__(self, piece: Piece, done: int, known: int) -> None:
+        now_s = asyncio.get_running_loop().time()
+        self._said_s = self._said_s or now_s  # nothing is said of what is over at once
+        if now_s - self._said_s >= _LINE_EVERY_S:
+            self._said_s = now_s
+            talk(f"{piece.series or piece.kind}, {done} of {known} pieces")
 
 
 def show_verdict(verdict: Verdict) -> None:
     for finding in verdict.findings:
         _show(finding)
-    over = (
-        f"{verdict.statements} statements over {words.plural(verdict.totals.stored, 'stored candle')} and "
-        f"{words.plural(verdict.totals.open_gaps, 'open gap')}, {verdict.seconds:.1f} s"
-    )
+    over = f"{len(PROMISES)} statements over {_extent(verdict)}, {verdict.seconds:.1f} s"
     if verdict.violations:
         say(f"{words.plural(sum(each.total for each in verdict.violations), 'violation')}: {over}")
     elif verdict.warnings:
         say(f"no violation, {words.plural(sum(each.total for each in verdict.warnings), 'warning')}: {over}")
     else:
         say(f"clean: {over}")
+
+
+def _extent(verdict: Verdict) -> str:
+    totals = verdict.totals
+    everything = f"{words.plural(totals.stored, 'stored candle')} and {words.plural(totals.open_gaps, 'open gap')}"
+    if verdict.sampling is None:
+        return everything
+    share = words.percent(verdict.summary.share)
+    return f"{share} ({verdict.pieces} of {verdict.pieces_known} pieces, seed {verdict.sampling.seed}) of {everything}"
 
 
 def _show(finding: Finding) -> None:
@@ -121,9 +145,13 @@ def _shape(verdict: Verdict) -> dict[str, Any]:
         "clean": not verdict.violations,
         "violations": [_finding(finding) for finding in verdict.violations],
         "warnings": [_finding(finding) for finding in verdict.warnings],
-        "statements": verdict.statements,
+        "statements": len(PROMISES),
         "stored": verdict.totals.stored,
         "open_gaps": verdict.totals.open_gaps,
+        "sample": verdict.sampling is not None,
+        "seed": None if verdict.sampling is None else verdict.sampling.seed,
+        "pieces": verdict.pieces,
+        "pieces_known": verdict.pieces_known,
         "seconds": round(verdict.seconds, 3),
     }
 

@@ -27,14 +27,10 @@ from marketd.rehearsal.faults import (
     ServerError,
     Truncated,
 )
+from marketd.rehearsal.said import Said, refusal
 from marketd.rehearsal.stats import WINDOW_MS, Asked
 
 MEGABYTE = 1_000_000
-
-
-def refusal(status: int, code: int, text: str) -> web.Response:
-    """The exchange's error array."""
-    return web.Response(status=status, body=f'["error",{code},"{text}"]'.encode(), content_type=JSON)
 
 
 class Trouble:
@@ -54,20 +50,27 @@ class Trouble:
         latency = self.faults.take(Latency, asked)
         if latency is not None:
             await asyncio.sleep(latency.delay_s)
-        throttled = self._throttled(asked)
+        throttled = self.throttled(asked)
         if throttled is not None:
-            return throttled
-        return await self._broken(request, asked) or self._refused(asked)
+            return _response(throttled)
+        broken = await self._broken(request, asked)
+        if broken is not None:
+            return broken
+        refused = self.refused(asked)
+        return None if refused is None else _response(refused)
 
-    async def delivered(self, request: web.Request, asked: Asked, body: Body) -> web.StreamResponse:
-        """The body on its way: whole, or as far as the connection holds."""
+    async def delivered(self, request: web.Request, asked: Asked, said: Said) -> web.StreamResponse:
+        """The reply on its way: whole, or as far as the connection holds; a refusal of the ask always arrives."""
+        if said.status != 200:
+            return _response(said)
+        body = said.body
         hang = self.faults.take(Hang, asked, lambda item: item.where == "body")
         truncated = self.faults.take(Truncated, asked)
         if hang is not None:
             return await _cut_off(request, body, Truncated(), hang.delay_s)
         if truncated is not None:
             return await _cut_off(request, body, truncated)
-        return web.Response(body=body.content, content_type=body.content_type, charset="utf-8")
+        return _response(said)
 
     async def _broken(self, request: web.Request, asked: Asked) -> web.StreamResponse | None:
         hang = self.faults.take(Hang, asked, lambda item: item.where == "headers")
@@ -79,31 +82,38 @@ class Trouble:
         huge = self.faults.take(Huge, asked)
         return None if huge is None else await _huge(request, huge.megabytes)
 
-    def _refused(self, asked: Asked) -> web.StreamResponse | None:
+    def refused(self, asked: Asked) -> Said | None:
+        """What the edge says instead of the exchange."""
         redirect = self.faults.take(Redirect, asked)
         if redirect is not None:
-            return web.Response(status=redirect.status, headers={"Location": redirect.to})
+            return Said(Body(b""), redirect.status, headers=(("Location", redirect.to),))
         error = self.faults.take(ServerError, asked)
         if error is not None:
             if error.body == "html":
-                return web.Response(status=error.status, body=HTML_PAGE, content_type="text/html")
+                return Said(Body(HTML_PAGE, "text/html"), error.status)
             return refusal(error.status, error.code, error.text)
         if asked.kind != "status" and self.faults.take(Maintenance, asked) is not None:
             return refusal(503, 20060, "maintenance")
         return None
 
-    def _throttled(self, asked: Asked) -> web.Response | None:
+    def throttled(self, asked: Asked) -> Said | None:
+        """Counts the ask; the refusal of one too many."""
         group = "candles" if asked.kind == "first" else asked.kind
         for fault in self.faults.standing(RateLimit):
             if not fault.concerns(asked):
                 continue
             wait_s = self._limits.setdefault((fault, group), _Limit(fault)).wait_s(self.clock.now_ms())
             if wait_s > 0:
-                response = refusal(429, 11010, "ratelimit: error")
-                if fault.retry_after:
-                    response.headers["Retry-After"] = _retry_after(fault, wait_s, self.clock.now_ms())
-                return response
+                wait = ("Retry-After", _retry_after(fault, wait_s, self.clock.now_ms()))
+                return refusal(429, 11010, "ratelimit: error", *([wait] if fault.retry_after else []))
         return None
+
+
+def _response(said: Said) -> web.Response:
+    return web.Response(
+        body=said.body.content, status=said.status, headers=dict(said.headers), content_type=said.body.content_type,
+        charset="utf-8",
+    )  # fmt: skip
 
 
 class _Limit:

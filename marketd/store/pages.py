@@ -41,7 +41,7 @@ class Pages:
             before = next((block.answered_ms for block in held.blocks.values() if block.answered_ms), None)
             await _note_vanished(connection, series, change.vanished, answer.at_ms, before)
             derived = await follow(connection, series, change.covered, answer.at_ms)
-            tally = _counted(writing.tally, answer, change, counts, derived)
+            tally = counted(writing.tally, answer, change, counts, derived)
             await _finish(connection, series, writing, tally)
         return Stored(change, tally, *counts)
 
@@ -91,7 +91,7 @@ class Pages:
             await write_change(connection, series, change)
             touched = union(Ranges.of(block.span) for block in change.blocks) & span.hull
             derived = await follow(connection, series, touched, at_ms)
-            tally = _gaps_counted(writing.tally, change, derived)
+            tally = gaps_counted(writing.tally, change, derived)
             await _finish(connection, series, writing, tally)
         return Stored(change, tally)
 
@@ -127,7 +127,7 @@ async def _store_rows(
     """Write the candles: plainly where the range was never asked, compare first elsewhere."""
     series = answer.ask.series
     touched = union(block.answered for block in held.blocks.values()) & answer.covered
-    if _never_asked(held, answer, touched):
+    if never_asked(held, answer, touched):
         change = ledger.apply(held, answer, settle_ms=writing.settle_ms, owe=owe)
         if not change.contradicted:
             try:
@@ -151,7 +151,7 @@ async def _store_rows(
     return change, (row["inserted"], row["updated"])
 
 
-def _never_asked(held: Held, answer: Answer, touched: Ranges) -> bool:
+def never_asked(held: Held, answer: Answer, touched: Ranges) -> bool:
     """True where of all that the answer covers only the anchors of the ask were answered before, and are settled.
 
     Whatever else was answered before is read again to be compared: that is what the second reading is for.
@@ -270,10 +270,11 @@ async def _finish(connection: Connection, series: Series, writing: Writing, tall
         raise LeaseLost(f"another process has taken {series.exchange} over; nothing of this page was written")
 
 
-def _counted(tally: Tally, answer: Answer, change: Change, counts: tuple[int, int], derived: int) -> Tally:
+def counted(tally: Tally, answer: Answer, change: Change, counts: tuple[int, int], derived: int) -> Tally:
+    """The run's counters after a page; ``counts`` are the candles inserted and updated."""
     newest = answer.ask.series.frame.open_ms(answer.rows.end - 1) if answer.rows else None
     return replace(
-        _gaps_counted(tally, change, derived),
+        gaps_counted(tally, change, derived),
         fetched=tally.fetched + answer.fetched,
         inserted=tally.inserted + counts[0],
         updated=tally.updated + counts[1],
@@ -283,7 +284,8 @@ def _counted(tally: Tally, answer: Answer, change: Change, counts: tuple[int, in
     )
 
 
-def _gaps_counted(tally: Tally, change: Change, derived: int) -> Tally:
+def gaps_counted(tally: Tally, change: Change, derived: int) -> Tally:
+    """The run's counters after any change of the ledger."""
     opened = sum(1 for gap in change.gaps if gap.id is None)
     closed = sum(1 for gap in change.gaps if not gap.open)
     return replace(

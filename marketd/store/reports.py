@@ -5,6 +5,7 @@ counts candles, nor the blocks of a series, so that a reader who polls costs the
 of them. Refuses to write.
 """
 
+import json
 import time
 from collections.abc import Iterable
 from itertools import pairwise
@@ -27,6 +28,7 @@ from marketd.figures import (
     SeriesFigures,
     Tables,
     Totals,
+    Verification,
 )
 from marketd.model import Cause, JobType, Resolution, RunStatus, Series
 from marketd.ranges import Span
@@ -49,6 +51,17 @@ class Reports:
         began = time.perf_counter()  # the loop's own time counts whole turns only
         await self._value("report_ping")
         return (time.perf_counter() - began) * 1000
+
+    async def last_verification(self) -> Verification | None:
+        """What was found when the promises were last held against the tables, by whom ever."""
+        async with self._database.session() as connection:
+            row = await connection.fetchrow(sql("last_verification"))
+        if row is None:
+            return None
+        return Verification(
+            ms_of(row["began_at"]), ms_of(row["ended_at"]), row["kind"], row["pieces"], row["pieces_known"],
+            json.loads(row["violations"]),
+        )  # fmt: skip
 
     async def tables(self) -> Tables:
         row = await self._one("report_tables")

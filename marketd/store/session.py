@@ -1,6 +1,7 @@
 """Sessions with PostgreSQL that cannot hang or lose a cancellation.
 
-Owns the pool and the one place where foreign database errors become ours. Every use goes through ``Database.session``.
+Owns the pool and the one place where foreign database errors become ours. Every use goes through ``Database.session``,
+but for migrations, which need a connection without time limits of its own: ``connection_for_schema``.
 Refuses to know any table, and to wait for a server longer than a statement may take: a call ends within ten seconds,
 a cancelled one within five. The settings are what it took to survive dead links: asyncpg's own time-outs bound neither
 the release of a connection nor the ROLLBACK that follows a time-out or a cancellation.
@@ -38,6 +39,8 @@ _SETTINGS = {
 _WAIT = ("08", "57P", "57014", "55000", "25006", "40001", "40P01", "55P03", "53300")
 _CONNECTION_LOST = "08006"
 _READ_ONLY = "25006"
+# InternalClientError: the server's last word has arrived on a connection that is not known to be closed yet.
+_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 
 class _Link(asyncpg.Connection):
@@ -132,7 +135,7 @@ class Database:
             return
         try:
             await asyncio.wait_for(pool.close(), _CLOSE_S)
-        except (TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.PostgresError):
+        except _FAILURES:
             pool.terminate()
 
     @asynccontextmanager
@@ -149,7 +152,7 @@ class Database:
             try:
                 connection = await self._acquire(self._pool)
                 yield connection
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            except _FAILURES as error:
                 _reraise_cancellation(error)
                 if _sqlstate(error) == _READ_ONLY:
                     await self._pool.expire_connections()  # they lead to the server that was the primary
@@ -177,7 +180,7 @@ class Database:
             return
         try:
             await self._pool.release(connection, timeout=1)
-        except (TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.PostgresError):
+        except _FAILURES:
             with suppress(asyncpg.InterfaceError):
                 connection.terminate()
 
@@ -185,6 +188,30 @@ class Database:
         _keep_alive(connection)
         if self._prepare is not None:
             await connection.execute(self._prepare)
+
+
+@asynccontextmanager
+async def connection_for_schema(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """One connection without a pool; it fails as ``Database.session`` does, as long as it lasts."""
+    where = masked_dsn(dsn)
+    try:
+        connection = await asyncpg.connect(dsn, timeout=10, command_timeout=60, server_settings={"timezone": "UTC"})
+    except (*_FAILURES, ValueError) as error:
+        raise translated(error, where) from error
+    try:
+        yield connection
+    except _FAILURES as error:
+        _reraise_cancellation(error)
+        raise translated(error, where) from error
+    finally:
+        await _closed(connection)
+
+
+async def _closed(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    try:
+        await connection.close(timeout=_CLOSE_S)
+    except _FAILURES:
+        connection.terminate()
 
 
 def _keep_alive(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

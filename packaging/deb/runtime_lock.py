@@ -52,11 +52,11 @@ def licence(distribution: Distribution) -> str:
 def main(words: list[str]) -> None:
     if words[:1] == ["--licences"]:
         listed = [each for each in distributions(path=[words[1]]) if each.metadata["Name"] != "marketd"]
-        print("\n".join(sorted(map(licence, listed), key=str.lower)))  # noqa: T201  its output
+        print("\n".join(sorted(map(licence, listed), key=str.lower)))
         return
     wanted = needed("marketd")
     lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-    print("\n".join(text for name, text in entries(lock) if name in wanted))  # noqa: T201  its output
+    print("\n".join(text for name, text in entries(lock) if name in wanted))
 
 
 if __name__ == "__main__":

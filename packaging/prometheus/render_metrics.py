@@ -8,6 +8,7 @@ import sys
 
 from prometheus_client import generate_latest
 
+from marketd.figures import Verification
 from marketd.metrics import Metrics
 from marketd.model import Cause, Claim, Drop, JobType, RunStatus, Series
 
@@ -47,6 +48,8 @@ def page() -> bytes:
     metrics.budget_state("bitfinex", used=20, free=4, blocked_until_ms=NOW_MS + 60_000)
     metrics.circuit("bitfinex", True)
     metrics.lease("bitfinex", True)
+    metrics.verified("violated")
+    metrics.last_verification(Verification(NOW_MS, NOW_MS + 5000, "sample", 30, 200, {"i01_accounted": 3}))
     return generate_latest(metrics.registry)
 
 

@@ -57,7 +57,8 @@ class Rows:
         found: int = await self.connection.fetchval(
             "INSERT INTO candle_gaps (exchange, symbol, timeframe, gap_start, gap_end, owed, missing, detected_at,"
             " cause, resolution, repaired_at) VALUES ($1, $2, $3, to_timestamp($4::float8), to_timestamp($5::float8),"
-            " $6::text::int4multirange, $6::text::int4multirange, now(), $7, $8,"
+            " $6::text::int4multirange, CASE WHEN $8 IN ('stored', 'empty', 'mixed') THEN '{}'"
+            " ELSE $6::text::int4multirange END, now(), $7, $8,"
             " CASE WHEN $8::text IS NOT NULL THEN now() END) RETURNING id",
             *series, opens / 1000, closes / 1000, multirange(missing), cause, repaired,
         )  # fmt: skip

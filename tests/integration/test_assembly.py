@@ -1,17 +1,21 @@
-"""The lane of an exchange: a lease that is lost is noticed, counted, and ends the work."""
+"""The parts put together: a lease that is lost ends the work, a lost connection is a database that is away."""
 
 import asyncio
 from dataclasses import dataclass, field
 
+import asyncpg
 import pytest
 
 from marketd import assembly
 from marketd.clock import SystemClock
 from marketd.config import build
-from marketd.errors import LeaseLost
+from marketd.errors import DatabaseUnavailable, LeaseLost
 from marketd.ports import Events, Progress
+from marketd.store.migrations import LOCK
 from marketd.store.session import Database
 from marketd.transport import Transport
+from tests.daemons import until
+from tests.wire import Wire
 
 
 @dataclass
@@ -39,7 +43,7 @@ async def lose_the_lease(dsn: str, events: Events) -> None:
         assembly.lane(
             "bitfinex",
             config,
-            opened,
+            assembly.Books.of(opened),
             transport,
             clock,
             events,
@@ -50,3 +54,27 @@ async def lose_the_lease(dsn: str, events: Events) -> None:
         async with opened.session() as connection:
             await connection.execute("UPDATE exchange_leases SET epoch = epoch + 1")
         await asyncio.Event().wait()
+
+
+async def test_a_connection_that_is_lost_in_a_migration_is_a_database_that_is_away(empty_database: str) -> None:
+    other = await asyncpg.connect(empty_database)
+    try:
+        await other.execute(f"SELECT pg_advisory_lock({LOCK})")
+        async with Wire(empty_database).laid() as wire, asyncio.TaskGroup() as group:
+            migrating = group.create_task(cut_off(wire))
+
+            async def waits() -> bool:
+                return bool(await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+            await until(waits)
+            wire.cut()
+            assert "is not available" in str(await migrating)
+    finally:
+        await other.close()
+
+
+async def cut_off(wire: Wire) -> DatabaseUnavailable:
+    """What a migration over ``wire`` ends in when that is cut."""
+    with pytest.raises(DatabaseUnavailable) as away:
+        await assembly.ready_schema(wire.dsn, migrate=True)
+    return away.value

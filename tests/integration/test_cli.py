@@ -99,7 +99,7 @@ def test_status_coverage_and_verify_agree(desk: Desk) -> None:
     assert [bucket["unknown"] for bucket in buckets["buckets"]] == [24, 0]
     verdict = desk("verify")
     assert verdict.code == 0
-    assert verdict.out.startswith("clean: 14 statements over ")
+    assert verdict.out.startswith("clean: 25 statements over ")
 
 
 def test_damage_is_found_by_verify_and_repaired(desk: Desk, database: str, background: BackgroundLoop) -> None:
@@ -120,6 +120,26 @@ def test_damage_is_found_by_verify_and_repaired(desk: Desk, database: str, backg
     closed = desk("gaps", "--closed", "--json").json
     assert (len(closed["gaps"]), closed["open"]) == (7, 0)
     assert {gap["resolution"] for gap in closed["gaps"]} == {"stored"}
+
+
+def test_a_sample_says_how_much_it_has_seen_and_what_it_finds_is_kept(
+    desk: Desk, database: str, background: BackgroundLoop
+) -> None:
+    desk("backfill", "--symbol", "BTCUSD", "--timeframe", "1h", *WEEK)
+    said = desk("verify", "--sample")
+    assert (said.code, said.err) == (0, "")
+    assert "25 statements over 100 % (" in said.out
+    nothing = desk("verify", "--sample", "0", "--seed", "7", "--json").json
+    assert (nothing["sample"], nothing["seed"], nothing["pieces"]) == (True, 7, 1)
+    assert nothing["pieces_known"] > 1
+    execute(background, database, "UPDATE series_figures SET stored = stored + 1")
+    assert desk("verify", "--symbol", "ETHUSD").code == 0
+    assert desk("verify", "--sample").code == 1
+    kept = "SELECT array_agg(kind || violations::text ORDER BY id) FROM verify_runs"
+    assert execute(background, database, kept)[0][0] == ["sample{}", "sample{}", 'sample{"i19_figures": 1}']
+    refused = desk("verify", "--seed", "7")
+    assert refused.code == 2
+    assert "give --sample too" in refused.err
 
 
 def test_rows_by_others_are_a_warning_not_a_violation(desk: Desk, database: str, background: BackgroundLoop) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 import asyncpg
 import pytest
 
-from marketd.assembly import connection_for_schema
 from marketd.clock import SystemClock
 from marketd.embedded import EmbeddedPostgres
 from marketd.errors import DatabaseUnavailable
@@ -22,7 +21,7 @@ from marketd.rehearsal.faults import Faults, Latency
 from marketd.rehearsal.market import synthetic
 from marketd.rehearsal.server import RehearsalServer
 from marketd.store import migrations
-from marketd.store.session import Database
+from marketd.store.session import Database, connection_for_schema
 from tests import shapes
 from tests.conftest import CARELESS
 from tests.daemons import until
@@ -204,6 +203,26 @@ async def test_however_many_sessions_wait_the_server_is_tried_once_a_second(data
                 return False
 
         await until(back, 3)
+
+
+async def test_the_last_word_of_a_server_that_stops_is_an_outage(database: str) -> None:
+    async with Wire(database, lingers=True).laid() as wire, Database(wire.dsn) as opened:
+        with pytest.raises(DatabaseUnavailable):
+            await hear_the_last_word(opened, wire, database)
+
+
+async def hear_the_last_word(opened: Database, wire: Wire, database: str) -> None:
+    """Be told that the server ends this connection, and use it before its end is noticed."""
+    other = await asyncpg.connect(database)
+    try:
+        async with opened.session() as connection:
+            await other.execute("SELECT pg_terminate_backend($1)", await connection.fetchval("SELECT pg_backend_pid()"))
+            await wire.hung_up.wait()
+            for _ in range(3):  # turns of the loop, in which the last word is read
+                await asyncio.sleep(0)
+            await connection.execute("SELECT 1")
+    finally:
+        await other.close()
 
 
 async def test_waiting_for_a_server_that_hangs_takes_all_together_no_longer_than_one(

@@ -1,7 +1,10 @@
 """What is shipped for operators works as it says."""
 
 import asyncio
+import hashlib
 import os
+import shutil
+import sys
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -82,3 +85,27 @@ async def test_the_containers_database_knows_the_passwords_that_are_made_for_it(
         for role in made:
             await admin.execute(f"DROP ROLE {role}")
         await admin.close()
+
+
+async def test_the_same_sources_give_the_same_wheel_bit_for_bit(tmp_path: Path) -> None:
+    """Wherever they lie, and whenever they were written."""
+    digests = []
+    for place, age_s in (("here", 0), ("elsewhere", 86_400)):
+        tree = tmp_path / place
+        for part in ("marketd", "sql", "config"):
+            shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
+        for file in ("pyproject.toml", "README.md"):
+            shutil.copy(ROOT / file, tree)
+        for copied in tree.rglob("*"):
+            os.utime(copied, (age_s, age_s + 1_000_000_000))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path / "wheels"),
+            cwd=tree, env={**os.environ, "SOURCE_DATE_EPOCH": "1700000000"},
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        said, _ = await process.communicate()
+        assert process.returncode == 0, said.decode()
+        (wheel,) = (tmp_path / "wheels").glob("*.whl")
+        digests.append(hashlib.sha256(wheel.read_bytes()).hexdigest())
+        wheel.unlink()
+    assert digests[0] == digests[1]

@@ -6,12 +6,15 @@ import asyncpg
 import pytest
 
 from marketd.clock import ScaledClock
+from marketd.errors import PrivilegeError
 from marketd.model import JobRow, JobType, RunStatus, Series, Tally
 from marketd.rehearsal.market import synthetic
 from marketd.store.leases import Leases
+from marketd.store.oracle import Oracle
 from marketd.store.orders import OrderRow, Orders
 from marketd.store.runs import Runs
 from marketd.store.session import Database
+from marketd.verification import hold
 from tests.harness import bench
 
 DAY = 86_400_000
@@ -49,6 +52,21 @@ async def test_the_runtime_role_works(database: str, owner: "asyncpg.Connection[
         job = await b.runs.add_job(JobRow(*BTC, JobType.BACKFILL, origin="file", owner="here"))
         await b.runs.note_job(job, "success", None)
         assert await b.violations() == {}
+
+
+async def test_whoever_reads_may_verify_and_the_runtime_role_keeps_what_it_found(
+    database: str, owner: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    async with Database(await login(owner, database, "marketd_read")) as opened:
+        found = (await hold(Oracle(opened), 0)).summary
+        with pytest.raises(PrivilegeError):
+            await Oracle(opened).record(found)
+    async with Database(await login(owner, database, "marketd_run")) as opened:
+        await Oracle(opened).record(found)
+        with pytest.raises(PrivilegeError):
+            async with opened.session() as connection:
+                await connection.execute("DELETE FROM verify_runs")
+    assert await owner.fetchval("SELECT count(*) FROM verify_runs") == 1
 
 
 async def test_the_runtime_role_keeps_auto_rows_notes_refusals_and_carries_out_orders(

@@ -29,6 +29,12 @@ SLOW: Final = (
     "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(22); RETURN NULL; END'",
     "CREATE TRIGGER slow BEFORE INSERT ON market_data_job_runs FOR EACH STATEMENT EXECUTE FUNCTION slow()",
 )
+# The oldest one: no run asks for it again.
+DELETED: Final = (
+    "CREATE TABLE deleted AS SELECT * FROM candles ORDER BY open_time LIMIT 1",
+    "DELETE FROM candles k USING deleted d WHERE k.symbol = d.symbol AND k.open_time = d.open_time",
+)
+BACK: Final = ("INSERT INTO candles SELECT * FROM deleted",)
 QUICK: Final = ("DROP TRIGGER slow ON market_data_job_runs",)
 
 Act = Callable[[Site], Awaitable[None]]
@@ -88,6 +94,14 @@ async def quick_database(here: Site) -> None:
     await here.execute(*QUICK)
 
 
+async def deleted_candle(here: Site) -> None:
+    await here.execute(*DELETED)
+
+
+async def candle_is_back(here: Site) -> None:
+    await here.execute(*BACK)
+
+
 async def database_away(here: Site) -> None:
     await here.lock_out()
 
@@ -130,6 +144,7 @@ SCENES: Final = {
     "failing": Scene("MarketdJobFailing", unlisted_symbol),
     # A candle that cannot be is a gap for as long as the exchange sends it.
     "gaps": Scene("MarketdGapsPersist", faults=(Malformed(how="implausible", candle_ms=AN_HOUR_AGO_MS),)),
+    "violated": Scene("MarketdInvariantViolated", deleted_candle, candle_is_back),
     "circuit": Scene("MarketdCircuitOpen", failing_exchange, symbols=SYMBOLS, also=LATE | {"MarketdJobFailing"}),
     "reload": Scene("MarketdReloadFailed", broken_job_file, mended_job_file),
     "infeasible": Scene("MarketdScheduleInfeasible", small_budget, enough_budget, symbols=SYMBOLS, also=LATE),

@@ -10,7 +10,9 @@ import pytest
 from marketd import errors
 from marketd.cli.root import COMMANDS, root
 from marketd.jobfile import KEYS
-from marketd.settings import Database, Engine, ExchangeSettings, Http, Log, Metrics, Section, Settings
+from marketd.settings import Database, Engine, ExchangeSettings, Http, Log, Metrics, Section, Settings, Verify
+from marketd.store.oracle import PROMISES
+from marketd.store.queries import QUERIES
 from tests.command import every_command
 
 ROOT = Path(__file__).parents[2]
@@ -58,13 +60,13 @@ def test_the_list_of_commands_says_what_each_help_says() -> None:
     [
         ("## Keys without a section", Settings), ("## `[database]`", Database), ("## `[http]`", Http),
         ("## `[metrics]`", Metrics), ("## `[exchanges.bitfinex]`", ExchangeSettings), ("## `[log]`", Log),
-        ("## `[engine]`", Engine),
+        ("## `[engine]`", Engine), ("## `[verify]`", Verify),
     ],
 )  # fmt: skip
 def test_every_setting_is_in_the_manual(heading: str, model: type[Section]) -> None:
     _, _, rest = SETTINGS.partition(heading)
     said = rest.partition("\n## ")[0]
-    sections = {"database", "http", "metrics", "exchanges", "log", "engine"}
+    sections = {"database", "http", "metrics", "exchanges", "log", "engine", "verify"}
     for key in set(model.model_fields) - (sections if model is Settings else set()):
         assert f"`{key}`" in said, f"{key} is not below {heading} in docs/configuration.md"
 
@@ -72,6 +74,15 @@ def test_every_setting_is_in_the_manual(heading: str, model: type[Section]) -> N
 def test_every_key_of_a_job_is_in_the_manual() -> None:
     said = SETTINGS.partition("## The job file")[2]
     assert [key for key in KEYS if f"`{key}`" not in said] == []
+
+
+def test_every_promise_and_every_rule_is_in_the_manual() -> None:
+    said = (ROOT / "docs" / "verify.md").read_text(encoding="utf-8")
+    rules = set(re.findall(r"\('\w+', '(\w{2,})'\)", QUERIES["w00_refused"].sql))
+    triggers = {name for name in rules if re.search("_(added|changed|removed|emptied)$", name)}
+    assert [name for name in {*PROMISES, *(rules - triggers)} if f"`{name}`" not in said] == []
+    for name in PROMISES:
+        assert f"`{QUERIES[name].group}.sql`" in next(line for line in said.splitlines() if f"`{name}`" in line)
 
 
 def test_every_exit_code_is_in_the_manual() -> None:

@@ -27,6 +27,12 @@ class TestNotAsked:
         assert [(gap.cause, gap.missing) for gap in change.gaps] == [(Cause.NOT_ASKED, Ranges.of((100, 150)))]
         assert held.answered == Ranges.of((0, 100), (150, 200))
 
+    def test_what_has_not_closed_yet_is_not_owed(self) -> None:
+        """A host whose clock is ahead plans into the future; the exchange's time of the answer says what there is."""
+        held = book(0, 100, (99,))
+        held.record(answered(150, 180, (150,), at_ms=closed_at(200)), owe=Ranges.of((100, 3000)))
+        assert held.owed == Ranges.of((100, 150), (180, 200))
+
     def test_what_is_answered_or_owed_already_is_not_owed_twice(self) -> None:
         held = book(0, 100, (99,))
         held.fail(Ranges.of((120, 130)), OLD)

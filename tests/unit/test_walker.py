@@ -6,7 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from marketd.errors import DatabaseUnavailable, DiskFull, LeaseLost, StoreError
+from marketd.blocks import Change
+from marketd.errors import BadReply, DatabaseUnavailable, DiskFull, LeaseLost, StoreError
 from marketd.fetcher import Asking
 from marketd.model import Answer, Ask, Series
 from marketd.planner import Edges, Walk
@@ -70,3 +71,42 @@ async def test_every_failed_write_is_told_by_its_kind(failure: StoreError, kinds
         await walker.walk(Walk(SERIES, Ranges.of((0, 10)), 100))
     assert heard.failed == kinds
     assert toy.tries == len(kinds)
+
+
+@dataclass
+class Unreadable:
+    """An exchange whose answers are of no use, and at which the intervals below 5 have closed."""
+
+    failed: list[Ranges] = field(default_factory=list)
+    requests: int = 0
+
+    @property
+    def fetcher(self) -> "Unreadable":
+        return self
+
+    def now_ms(self) -> int:
+        return SERIES.frame.open_ms(5)
+
+    def closed_end(self, series: Series) -> int:
+        return 5
+
+    async def answer(self, ask: Ask) -> Answer:
+        raise BadReply("not to be read")
+
+    async def edges(self, series: Series, span: Span) -> Edges:
+        return Edges()
+
+    async def record_failure(self, series: Series, span: Ranges, writing: Writing, **_: Any) -> Stored:
+        self.failed.append(span)
+        return Stored(Change(), writing.tally)
+
+
+async def test_what_has_not_closed_yet_has_not_failed() -> None:
+    """A host whose clock is ahead asks for the future; what cannot be answered there is not owed."""
+    toy = Unreadable()
+    walker = Walker(
+        cast(Asking, toy), cast(Pages, toy), cast(SeriesReader, toy), Leap(), Events(), Progress(), Account(1, 1, 0)
+    )
+    with pytest.raises(BadReply):
+        await walker.walk(Walk(SERIES, Ranges.of((0, 7)), 100))
+    assert toy.failed == [Ranges.of((4, 5))]

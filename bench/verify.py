@@ -1,0 +1,96 @@
+"""``python -m bench.verify``: how long it takes to hold the promises against years of candles, all and a sample."""
+
+import argparse
+import json
+import resource
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import uvloop
+
+from bench import stock
+from marketd.assembly import ready_schema
+from marketd.embedded import EmbeddedPostgres, installed_bin_dir
+from marketd.store.oracle import Oracle
+from marketd.store.session import Database
+from marketd.verification import Sampling, Verdict, hold
+
+DAYS, DAYS_LARGE = 72, 3620
+SEED = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One verdict; ``share`` of the pieces were looked at, ``cpu_s`` are this process's own."""
+
+    name: str
+    candles: int
+    seconds: float
+    share: float
+    violations: int
+    cpu_s: float
+
+
+def _cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+async def _held(name: str, oracle: Oracle, sampling: Sampling | None = None) -> Result:
+    cpu_s = _cpu_s()
+    verdict: Verdict = await hold(oracle, time.time_ns() // 1_000_000, sampling=sampling)
+    broken = sum(finding.total for finding in verdict.violations)
+    share, candles = verdict.summary.share, verdict.totals.stored
+    return Result(name, candles, verdict.seconds, share, broken, _cpu_s() - cpu_s)
+
+
+async def measure(dsn: str) -> list[Result]:
+    """The database at ``dsn`` is filled already."""
+    async with Database(dsn, size=1, application="marketd verify", statement_s=600) as opened:
+        oracle = Oracle(opened)
+        return [await _held("full", oracle), await _held("sample", oracle, Sampling(SEED))]
+
+
+async def _filled_and_measured(folder: Path, days: int, debian: bool) -> list[Result]:
+    bin_dir = await installed_bin_dir() if debian else None
+    async with EmbeddedPostgres(folder / "pg", bin_dir=bin_dir) as server:
+        await ready_schema(server.dsn, migrate=True)
+        await stock.fill(server.dsn, days, lambda said: print(said, file=sys.stderr))
+        return await measure(server.dsn)
+
+
+def _table(results: list[Result]) -> str:
+    head = ("verify", "candles", "seconds", "s/million", "looked at", "violations", "own CPU s")
+    lines = ["{:<10}{:>12}{:>9}{:>11}{:>11}{:>12}{:>11}".format(*head)]
+    lines += [
+        f"{one.name:<10}{one.candles:>12}{one.seconds:>9.1f}{one.seconds / one.candles / one.share * 1e6:>11.2f}"
+        f"{one.share:>11.1%}{one.violations:>12}{one.cpu_s:>11.1f}"
+        for one in results
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--large", action="store_true", help="fifty million candles instead of one")
+    parser.add_argument("--days", type=int, help="so many days of minutes of each of twelve series")
+    parser.add_argument("--debian", action="store_true", help="with the host's PostgreSQL")
+    parser.add_argument("--dsn", help="a database that is filled already")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    if given.dsn:
+        results = uvloop.run(measure(given.dsn))
+    else:
+        days = given.days or (DAYS_LARGE if given.large else DAYS)
+        with tempfile.TemporaryDirectory(prefix="marketd-bench-") as name:
+            folder = Path(name)
+            folder.chmod(0o711)  # as root, the server runs as another user
+            results = uvloop.run(_filled_and_measured(folder, days, given.debian))
+    print(json.dumps([asdict(one) for one in results]) if given.json else _table(results))
+
+
+if __name__ == "__main__":
+    main()

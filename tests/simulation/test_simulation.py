@@ -1,0 +1,70 @@
+"""A small share of the simulation, for every day; ``make simulate`` lives as long as it is asked to."""
+
+import asyncio
+import time
+from dataclasses import replace
+
+import pytest
+
+from tests.simulation.loop import HostClock, Stuck, VirtualLoop
+from tests.simulation.run import run
+from tests.simulation.world import Plan
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_troubled_world_keeps_every_promise(seed: int) -> None:
+    result = run(Plan.drawn(seed, days=0.6, series=2))
+    assert result.journal.violations == []
+    assert result.journal.troubles
+    assert result.liveness_s
+    assert result.held > 2 * 1440
+
+
+def test_one_seed_is_one_run() -> None:
+    plan = replace(Plan.drawn(7, days=0.2, series=2), pause_s=900.0)
+    first = run(plan)
+    assert first.journal.violations == []
+    assert first.digest == run(plan).digest
+    assert first.digest != run(replace(plan, seed=8, days=0.1)).digest
+
+
+def test_the_engine_polls_as_often_as_it_really_does() -> None:
+    """The other worlds poll more rarely, to be fast."""
+    result = run(replace(Plan.drawn(3, days=0.02, series=1), slower=1.0, pause_s=300.0, history_days=1))
+    assert result.journal.violations == []
+
+
+def test_nobody_waits_in_virtual_time() -> None:
+    async def wait() -> float:
+        loop = asyncio.get_running_loop()
+        loop.call_later(3600, lambda: None).cancel()  # at the head of the timers, and dead
+        await asyncio.sleep(1e6)
+        return loop.time()
+
+    began = time.monotonic()
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        assert runner.run(wait()) == pytest.approx(1e6)
+    assert time.monotonic() - began < 1
+
+
+def test_what_would_wait_for_ever_is_said() -> None:
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner, pytest.raises(Stuck):
+        runner.run(asyncio.Event().wait())
+
+
+def test_threads_end_at_once() -> None:
+    async def threaded() -> int:
+        return await asyncio.to_thread(lambda: 7)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        assert runner.run(threaded()) == 7
+
+
+def test_a_host_believes_its_own_clock() -> None:
+    async def later() -> int:
+        clock = HostClock(1_000_000, -500)
+        await clock.sleep(2)
+        return clock.now_ms()
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        assert runner.run(later()) == 1_001_500

@@ -1,0 +1,190 @@
+"""A world: one exchange, one database, one or two hosts, and the jobs.
+
+Owns how a world is made from a seed, and what it means that it is complete. Refuses to trouble it (see ``chaos``).
+"""
+
+from dataclasses import dataclass, field
+from random import Random
+
+from marketd.blocks import union
+from marketd.clock import at
+from marketd.config import Config, build
+from marketd.model import Cause, Series
+from marketd.ranges import Ranges
+from marketd.rehearsal.sources import DAY_MS, Synthetic
+from tests.simulation.host import Host
+from tests.simulation.journal import Journal
+from tests.simulation.loop import HostClock
+from tests.simulation.server import Line, Server
+from tests.simulation.site import Site, Wire
+from tests.simulation.tables import SeriesTable
+from tests.simulation.truth import MINUTE_MS, Lives, Truth
+from tests.simulation.watch import Watch
+
+SYMBOLS = ("BTCUSD", "ETHUSD", "LTCUSD", "XRPUSD", "EOSUSD", "DOGE:USD", "NEOUSD", "ZECUSD", "ETCUSD", "DSHUSD")
+EPOCH_MS = 1_704_067_200_000  # 2024-01-01T00:00Z
+LAG_MS = 15 * 60_000  # a series whose newest answered interval is older is not complete
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a world is like; drawn from its seed, or set by a test."""
+
+    seed: int
+    series: int = 6
+    days: float = 30.0
+    history_days: int = 3
+    schedule: str = "*/5 * * * *"
+    no_trade: tuple[float, ...] = (0.02, 0.1, 0.3)
+    per_minute: float = 24.0
+    page_limit: int = 10_000
+    settle_s: float = 120.0
+    skew_ms: int = 0
+    repair_all: bool = False
+    lenient: bool = False
+    only: tuple[str, ...] = ()
+    """The kinds of trouble that there are; none named: all."""
+
+    pause_s: float = 7200.0
+    """How long it takes on the average from one trouble to the next."""
+
+    slower: float = 60.0
+    troubled: bool = True
+
+    @classmethod
+    def drawn(cls, seed: int, days: float, series: int = 6) -> "Plan":
+        dice = Random(f"plan {seed}")
+        return cls(
+            seed, series, days,
+            history_days=dice.randint(1, 5),
+            schedule=dice.choice(["*/5 * * * *", "*/5 * * * *", "*/3 * * * *", "*/15 * * * *"]),
+            per_minute=dice.choice([24.0, 60.0]),
+            page_limit=dice.choice([120, 1000, 10_000]),
+            skew_ms=dice.randint(0, 30_000),
+            repair_all=dice.random() < 0.2,
+            lenient=dice.random() < 0.5,
+        )  # fmt: skip
+
+
+@dataclass
+class World:
+    plan: Plan
+    journal: Journal = field(default_factory=Journal)
+    hosts: dict[str, Host] = field(default_factory=dict)
+    born: int = 0
+
+    def __post_init__(self) -> None:
+        plan = self.plan
+        self.dice = Random(f"world {plan.seed}")
+        self.start_ms = EPOCH_MS + self.dice.randrange(700) * DAY_MS + self.dice.randrange(DAY_MS)
+        self.true = HostClock(self.start_ms)
+        self.journal.now_ms = self.true.now_ms
+        self.symbols = SYMBOLS[: plan.series]
+        first_ms = (self.start_ms // DAY_MS - plan.history_days) * DAY_MS
+        last_ms = self.start_ms + int((plan.days + 30) * DAY_MS)
+        markets = {
+            symbol: Synthetic(plan.seed, [symbol], first_ms - DAY_MS, last_ms, self.dice.choice(plan.no_trade))
+            for symbol in self.symbols
+        }
+        lives = Lives(markets, dict.fromkeys(self.symbols, (first_ms, last_ms)))
+        self.truth = Truth(lives)
+        self.server = Server(HostClock(self.start_ms, self._skew()), self.journal, self._dice("server"))
+        self.watch = Watch(
+            self.journal, self.truth, lambda: self.server.tables, plan.per_minute, int(plan.settle_s * 1000)
+        )
+        date = HostClock(self.start_ms, min(self._skew(), 4_000))
+        self.site = Site(lives, HostClock(self.start_ms), date, self.truth, self.watch, self.journal, plan.lenient)
+        self._jobs()
+
+    def _dice(self, name: str) -> Random:
+        return Random(f"{name} {self.plan.seed}")
+
+    def _skew(self) -> int:
+        return self.dice.randint(-self.plan.skew_ms, self.plan.skew_ms)
+
+    def _jobs(self) -> None:
+        created, tables = at(self.start_ms), self.server.tables
+        for symbol in self.symbols:
+            named = {"symbol": symbol, "timeframe": "1m"}
+            tables.add_job(created, **named, job_type="continuous", schedule=self.plan.schedule)
+            tables.add_job(created, **named, job_type="backfill")
+            if not self.plan.repair_all:
+                tables.add_job(created, **named, job_type="gap_repair", schedule="0 2 * * *")
+        if self.plan.repair_all:
+            tables.add_job(created, job_type="gap_repair", schedule="0 2 * * *")
+
+    def host(self) -> Host:
+        """Another host, not started yet."""
+        self.born += 1
+        name = f"host{self.born}"
+        clock, line = HostClock(self.start_ms, self._skew()), Line(self.server, name)
+        wire = Wire(self.site, line, self.true, self._dice(name))
+        host = Host(name, self.config(), clock, line, wire, self.watch, self.journal)
+        self.hosts[name] = host
+        return host
+
+    def config(self, share: float = 1.0) -> Config:
+        """The configuration; ``share`` of the budget may be used."""
+        plan = self.plan
+        text = (
+            f"[engine]\nsettle_s = {plan.settle_s}\n[exchanges.bitfinex]\nbase_url = 'http://127.0.0.1:1/v2'\n"
+            f"requests_per_minute = {plan.per_minute * share}\npage_limit = {plan.page_limit}\n"
+        )
+        return build(text, {}, None, lambda path: None, need_database=False)
+
+    def close_market(self, symbol: str) -> None:
+        """Nothing of it is traded from now on."""
+        now_ms = self.true.now_ms() // MINUTE_MS * MINUTE_MS
+        self.site.lives.lives[symbol] = (self.site.lives.bounds_ms(symbol)[0], now_ms)
+        self.truth.forget(symbol, now_ms)
+        self.site.open()
+
+    # What it means to be complete
+
+    def tables(self) -> dict[str, SeriesTable]:
+        return {symbol: self.server.tables.of(Series("bitfinex", symbol, "1m")) for symbol in self.symbols}
+
+    def incomplete(self) -> dict[str, str]:
+        """What is missing of each series that the exchange still has, by the jobs as they are now."""
+        found: dict[str, str] = {}
+        for symbol, table in self.tables().items():
+            wanted = self.wanted(symbol)
+            answered = union(table.blocks[number].answered for number in table.numbers)
+            unknown = wanted - answered
+            closed_ms = self.site.lives.bounds_ms(symbol)[1]
+            # A market that has closed is a silence without end: a day of it is always in doubt.
+            gaps = [g for g in table.gaps.values() if closed_ms > self.true.now_ms() or g.cause is not Cause.SUSPECT]
+            if gaps:
+                found[symbol] = f"{len(gaps)} open gaps: {gaps[0]}"
+            elif unknown:
+                found[symbol] = f"{unknown.size} intervals unknown, from {unknown.start}"
+        return found
+
+    def wanted(self, symbol: str) -> Ranges:
+        """From the first candle of the market to what has been closed for a while."""
+        return Ranges.of((self.truth.first(symbol), (self.true.now_ms() - LAG_MS) // MINUTE_MS))
+
+    def punctual(self, from_ms: int, until_ms: int) -> None:
+        """Every due time of a continuous job within a time of the host's clock was fired, but for the last minute."""
+        step_ms = int(self.plan.schedule.split()[0].removeprefix("*/")) * 60_000
+        expected = range(from_ms + -from_ms % step_ms, until_ms - 60_000, step_ms)
+        for row in self.server.tables.jobs.values():
+            if row["job_type"] == "continuous" and row["origin"] == "sql":
+                self.watch.slots(row["id"], expected)
+
+    def compare(self) -> int:
+        """Hold every wanted interval against what the exchange said when it was last heard; how many were held."""
+        held = 0
+        for symbol, table in self.tables().items():
+            heard = self.watch.heard[symbol]
+            for number in self.wanted(symbol).numbers():
+                held += 1
+                line, said_ms = table.candles.get(number), heard.last_ms.get(number)
+                said = None if said_ms is None else self.truth.line(symbol, number, said_ms)
+                if said_ms is None:
+                    self.journal.wrong("unheard", symbol, number)
+                elif line is None and said is not None and not self.truth.withheld(symbol, number, said_ms):
+                    self.journal.wrong("missing", symbol, number, "was said at", said_ms)
+                elif line is not None and said is not None and line != said:
+                    self.journal.wrong("outdated", symbol, number, line, said)
+        return held
