@@ -17,7 +17,8 @@ class Wire:
         parts = urlsplit(behind)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         self._path = f"{query['host']}/.s.PGSQL.{query['port']}"
-        self._name = f"{query['user']}:{query['password']}@127.0.0.1:{{}}{parts.path}"
+        word = f":{query['password']}" if "password" in query else ""
+        self._name = f"{query['user']}{word}@127.0.0.1:{{}}{parts.path}"
         self._ends: set[asyncio.StreamWriter] = set()
         self._whole = True
         self._flowing = asyncio.Event()
