@@ -261,8 +261,10 @@ class Chaos:
         ahead_ms = AHEAD_MS if any(host.clock.offset_ms > AHEAD_MS for host in self._hosts()) else 600_000
         before_ms = date.offset_ms
         date.offset_ms = self.dice.choice([-int(self._length(1000, 4e6)), self.dice.randint(0, ahead_ms)])
-        await self._told_clock("exchange_clock", date.offset_ms, self._length(300, 6 * HOUR_S))
-        date.offset_ms = before_ms
+        try:
+            await self._told_clock("exchange_clock", date.offset_ms, self._length(300, 6 * HOUR_S))
+        finally:
+            date.offset_ms = before_ms
 
     async def host_clock(self) -> None:
         host = self.primary

@@ -180,9 +180,7 @@ MISTAKES: Mapping[str, Mistake] = {
     "gap closed by an empty answer": Mistake(
         empty_closes_gap, _troubled("killed", "malformed", page_limit=120), frozenset({"gap_closed"})
     ),
-    "asked again without the wait": Mistake(
-        no_silence, _troubled("throttled", series=4, schedule="*/2 * * * *"), frozenset({"ban"})
-    ),
+    "asked again without the wait": Mistake(no_silence, _troubled("throttled", series=3, days=0.5), frozenset({"ban"})),
     "first empty confirms": Mistake(first_empty_confirms, CALM, frozenset({"confirmed"})),
     "host clock only": Mistake(
         host_clock_only, _troubled("host_clock", lenient=True), frozenset({"said", "content", "open_candle"})

@@ -23,7 +23,7 @@ from tests.simulation.watch import Watch
 
 SYMBOLS = ("BTCUSD", "ETHUSD", "LTCUSD", "XRPUSD", "EOSUSD", "DOGE:USD", "NEOUSD", "ZECUSD", "ETCUSD", "DSHUSD")
 EPOCH_MS = 1_704_067_200_000  # 2024-01-01T00:00Z
-LAG_MS = 15 * 60_000  # a series whose newest answered interval is older is not complete
+LAG_MS = 20 * 60_000  # a series whose newest answered interval is older is not complete
 
 
 @dataclass(frozen=True)
