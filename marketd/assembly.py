@@ -33,6 +33,8 @@ from marketd.store.session import Database, connection_for_schema
 
 log = logging.getLogger(__name__)
 
+_GIVE_BACK_S = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Books:
@@ -188,8 +190,9 @@ async def _note_silences(leases: Leases, lease: Lease, silences: "asyncio.Queue[
 
 async def _give_back(leases: Leases, lease: Lease) -> None:
     try:
-        await leases.release(lease)
-    except (DatabaseUnavailable, LeaseLost):
+        async with asyncio.timeout(_GIVE_BACK_S):
+            await leases.release(lease)
+    except (DatabaseUnavailable, LeaseLost, TimeoutError):
         log.info("lease left to expire", extra={"fields": {"exchange": lease.exchange}})
 
 

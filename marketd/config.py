@@ -273,6 +273,7 @@ class _Draft:
             self.put(("database", "data_dir"), f"{data or f'{home}/.local/share'}/marketd/postgres", "default")
 
     def validated(self, need_database: bool, read: Read) -> tuple[Settings, WebConfig]:
+        web = WebConfig()
         try:
             settings = Settings.model_validate(self.values)
         except ValidationError as error:
@@ -283,17 +284,13 @@ class _Draft:
             self.mistakes += _orphans(settings.exchanges)
             self.mistakes += _no_database(settings.database) if need_database else []
             web = self._web(settings.http, read)
-        else:
-            web = WebConfig()
         if self.mistakes or settings is None:
             raise ConfigError("configuration refused:\n" + "\n".join(f"  {mistake}" for mistake in self.mistakes))
         return settings, web
 
     def _web(self, http: Http, read: Read) -> WebConfig:
-        if http.web_config is None:
-            return WebConfig()
         try:
-            web = web_config(http.web_config, read)
+            web = WebConfig() if http.web_config is None else web_config(http.web_config, read)
         except ConfigError as error:
             self.mistakes += [f"http.web_config: {line}" for line in str(error).splitlines()]
             return WebConfig()

@@ -17,7 +17,7 @@ from marketd.bulletin import ACCEPTED, REFUSED, Bulletin, News, Verdict, folders
 from marketd.changes import reopened
 from marketd.clock import Clock
 from marketd.config import Config
-from marketd.errors import Busy, DatabaseUnavailable, LeaseLost, StoreError, leaf
+from marketd.errors import Busy, DatabaseUnavailable, LeaseLost, MarketdError, StoreError, leaf
 from marketd.exchanges import EXCHANGES
 from marketd.gauges import Gauges
 from marketd.jobset import JobSet
@@ -45,6 +45,9 @@ log = logging.getLogger(__name__)
 _PORT_STATEMENT_S = 5.0
 _STANDBY_S = 2.0
 _DRAIN_STEP_S = 0.05
+_LOOK_S = 1.0  # how often a drain sees to it that the database is still there
+_ANSWER_S = 3.0
+_LOOK_STATEMENT_S = 25
 _TURN_S = 90.0  # within which everything must turn; the statements of a turn take less even of a slow database
 
 
@@ -108,10 +111,14 @@ class Daemon:
             self.listening.set()
             log.info("listening", extra={"fields": {"address": port.address, "version": standing.version}})
             # The nightly look takes its time: it neither waits for the work nor lets readers wait.
-            verifying = await stack.enter_async_context(Database(url, size=1, application="marketd verify"))
+            verifying = await stack.enter_async_context(
+                Database(url, size=1, application="marketd verify", statement_s=_LOOK_STATEMENT_S)
+            )
             gauges = Gauges(self.metrics, standing, reports, {"pages": opened, "port": readers})
             leases = assembly.leases_of(renewing, "daemon")
-            service = _Service(self, config, specs, standing, opened, leases, gauges, verifying, transport, bulletin)
+            service = _Service(
+                self, config, specs, standing, opened, leases, reports, gauges, verifying, transport, bulletin
+            )
             await service.live(self._stopping, self._hurry, self._reload)
 
     async def _database_url(self, stack: AsyncExitStack, config: Config) -> str:
@@ -146,6 +153,7 @@ class _Service:
     standing: Standing
     opened: Database
     leases: Leases
+    reports: Reports
     gauges: Gauges
     verifying: Database
     transport: Transport
@@ -164,8 +172,8 @@ class _Service:
                 await stopping.wait()
                 self.standing.draining = True
                 self.daemon.notifier.stopping()
-                await self._drain(hurry)
-                cut_off = [working.lane for working in self.standing.working.values()]
+                if await self._drain(hurry):
+                    cut_off = [working.lane for working in self.standing.working.values()]
                 for task in tasks:
                     task.cancel()
         except BaseExceptionGroup as failures:
@@ -174,14 +182,31 @@ class _Service:
             with suppress(DatabaseUnavailable):  # whoever takes the exchange over records it then
                 await lane.runs.interrupt(lane.name, lane.lease.epoch)
 
-    async def _drain(self, hurry: asyncio.Event) -> None:
-        """Let runs end at their page borders, for ``drain_s`` at most."""
+    async def _drain(self, hurry: asyncio.Event) -> bool:
+        """Let runs end at their page borders, for ``drain_s`` at most.
+
+        False at once where the database does not answer: nothing that still runs can be stored or recorded then.
+        """
         for working in self.standing.working.values():
             working.scheduler.stop()
-        left_s = self.config.engine.drain_s
-        while left_s > 0 and self.standing.working and not hurry.is_set():
+        now_s = asyncio.get_running_loop().time
+        ends_s, look_s = now_s() + self.config.engine.drain_s, now_s() + _LOOK_S
+        while now_s() < ends_s and self.standing.working and not hurry.is_set():
+            if now_s() >= look_s:
+                if not await self._answered():
+                    log.warning("not drained", extra={"fields": {"reason": "the database does not answer"}})
+                    return False
+                look_s = now_s() + _LOOK_S
             await asyncio.sleep(_DRAIN_STEP_S)
-            left_s -= _DRAIN_STEP_S
+        return True
+
+    async def _answered(self) -> bool:
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                await self.reports.ping()
+        except (MarketdError, TimeoutError):
+            return False
+        return True
 
     async def _beat(self) -> None:
         """Tell whoever watches that everything turns: this loop, and each one that has work to do."""

@@ -1,4 +1,4 @@
-"""A TCP address in front of the private PostgreSQL: it can be cut and mended, and counts who comes.
+"""A TCP address in front of the private PostgreSQL: it can be cut, held and mended, and counts who comes.
 
 With ``lingers`` it hides that the server has hung up: what the server said last is all that is known.
 """
@@ -17,9 +17,15 @@ class Wire:
         parts = urlsplit(behind)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         self._path = f"{query['host']}/.s.PGSQL.{query['port']}"
-        self._name = f"{query['user']}:{query['password']}@127.0.0.1:{{}}{parts.path}"
+        word = f":{query['password']}" if "password" in query else ""
+        self._name = f"{query['user']}{word}@127.0.0.1:{{}}{parts.path}"
         self._ends: set[asyncio.StreamWriter] = set()
         self._whole = True
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._last_words: bytes | None = None
+        self._before = 0
+        self.lost = 0
         self._lingers = lingers
         self.hung_up = asyncio.Event()
         self._port = 0
@@ -35,8 +41,17 @@ class Wire:
         for end in self._ends:
             end.transport.abort()
 
+    def hold(self) -> None:
+        """A black hole: whoever comes is taken, what is sent is taken too, and nothing arrives."""
+        self._flowing.clear()
+
     def mend(self) -> None:
         self._whole = True
+        self._flowing.set()
+
+    def lose_answer_to(self, words: bytes, before: int = 0) -> None:
+        """When a client has sent ``words`` as often as ``before``, they arrive once more, and the answer does not."""
+        self._last_words, self._before = words, before
 
     @asynccontextmanager
     async def laid(self) -> AsyncIterator["Wire"]:
@@ -66,24 +81,33 @@ class Wire:
         self._ends.add(forth)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(_carry(reader, forth))
-                group.create_task(self._carry_back(back, writer))
+                lost = asyncio.Event()
+                group.create_task(self._carry(reader, forth, lost, asking=True))
+                group.create_task(self._carry(back, writer, lost, asking=False))
         finally:
             self._ends.discard(forth)
             forth.transport.abort()
 
-    async def _carry_back(self, back: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _carry(back, writer, ends=not self._lingers)
-        self.hung_up.set()
-
-
-async def _carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, ends: bool = True) -> None:
-    """All that comes, until either end is gone: then the other one goes too, if it ``ends``."""
-    try:
-        while data := await source.read(65_536):
-            sink.write(data)
-            await sink.drain()
-    except OSError:
-        pass
-    if ends:
-        sink.close()
+    async def _carry(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, lost: asyncio.Event, *, asking: bool
+    ) -> None:
+        """All that comes, until either end is gone: then the other one goes too."""
+        try:
+            while data := await source.read(65_536):
+                await self._flowing.wait()
+                if asking and self._last_words is not None and self._last_words in data:
+                    self._before -= 1
+                    if self._before < 0:
+                        self._last_words = None
+                        lost.set()
+                elif not asking and lost.is_set():
+                    self.lost += 1
+                    break
+                sink.write(data)
+                await sink.drain()
+        except OSError:
+            pass
+        if asking or lost.is_set() or not self._lingers:
+            sink.close()
+        if not asking:
+            self.hung_up.set()

@@ -2,8 +2,9 @@
 
 Owns the pool and the one place where foreign database errors become ours. Every use goes through ``Database.session``,
 but for migrations, which need a connection without time limits of its own: ``connection_for_schema``.
-Refuses to know any table. The settings are what it took to survive dead links: asyncpg's own time-outs do not bound
-the release of a connection, nor the ROLLBACK on a dead one.
+Refuses to know any table, and to wait for a server longer than a statement may take: a call ends within ten seconds,
+a cancelled one within five. The settings are what it took to survive dead links: asyncpg's own time-outs bound neither
+the release of a connection nor the ROLLBACK that follows a time-out or a cancellation.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import asyncpg
 
@@ -23,11 +24,13 @@ Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 """What a session yields."""
 
 _ACQUIRE_S = 5
-_CLOSE_S = 3
+_CLOSE_S = 1
+_CANCEL_S = 1.0
+_STATEMENT_S = 7.0
+_MARGIN_S = 0.5  # by which the server, where it is there, is the first to end a statement that takes too long
 _CONNECT_EVERY_S = 1.0
 _SETTINGS = {
     "timezone": "UTC",
-    "statement_timeout": "25000",
     "lock_timeout": "5000",
     "idle_in_transaction_session_timeout": "10000",
     "jit": "off",
@@ -35,8 +38,25 @@ _SETTINGS = {
 # Connection lost, server shutting down or starting, read-only after a failover, serialisation, lock not available.
 _WAIT = ("08", "57P", "57014", "55000", "25006", "40001", "40P01", "55P03", "53300")
 _CONNECTION_LOST = "08006"
+_READ_ONLY = "25006"
 # InternalClientError: the server's last word has arrived on a connection that is not known to be closed yet.
 _FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+
+
+class _Link(asyncpg.Connection):
+    """A connection that does not outlive a server that has stopped to listen."""
+
+    def _cancel_current_command(self, *waiters: Any) -> None:
+        """asyncpg calls this where a time-out or a cancellation ends a statement, and then waits for the server.
+
+        So does the ROLLBACK that follows. A server that is there says within milliseconds that the statement has ended.
+        """
+        super()._cancel_current_command(*waiters)  # type: ignore[misc]  # no public name tells of it
+        asyncio.get_running_loop().call_later(_CANCEL_S, self._end_if_silent)
+
+    def _end_if_silent(self) -> None:
+        if not self.is_closed() and self._protocol._is_cancelling():  # type: ignore[attr-defined]
+            self.terminate()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +81,7 @@ class Database:
         *,
         size: int = 8,
         application: str = "marketd",
-        statement_s: float = 25,
+        statement_s: float = _STATEMENT_S,
         prepare: str | None = None,
     ) -> None:
         self.dsn = dsn
@@ -70,7 +90,7 @@ class Database:
             "application_name": application,
             "statement_timeout": str(int(statement_s * 1000)),
         }
-        self._command_s = statement_s + 5
+        self._command_s = statement_s + _MARGIN_S
         self._prepare = prepare
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         # Who waits for others of this process must not take it for a database that is out of reach.
@@ -100,6 +120,7 @@ class Database:
                 timeout=_ACQUIRE_S,
                 command_timeout=self._command_s,
                 max_inactive_connection_lifetime=300,
+                connection_class=_Link,
                 init=self._init,
                 server_settings=self._settings,
             )
@@ -133,6 +154,8 @@ class Database:
                 yield connection
             except _FAILURES as error:
                 _reraise_cancellation(error)
+                if _sqlstate(error) == _READ_ONLY:
+                    await self._pool.expire_connections()  # they lead to the server that was the primary
                 raise translated(error, self.where) from error
             finally:
                 if connection is not None:
@@ -219,7 +242,7 @@ def translated(error: BaseException, where: str) -> Exception:
         return DatabaseUnavailable(f"the database at {where} is out of reach: {text}", _CONNECTION_LOST)
     if state.startswith("28") or state == "3D000":
         return DatabaseUnavailable(f"the database at {where} refuses the connection: {text}", state)
-    if state.startswith(_WAIT):
+    if state.startswith(_WAIT) or isinstance(error, asyncpg.InvalidCachedStatementError):  # a table was altered
         return DatabaseUnavailable(f"the database at {where} is not available: {text}", state)
     if state == "53100":
         return DiskFull(f"no space left at the database server: {text}", state)
@@ -231,11 +254,16 @@ def translated(error: BaseException, where: str) -> Exception:
 
 
 def _sqlstate(error: BaseException) -> str | None:
-    """The first server code in the chain: asyncpg may hide it behind an error of its own."""
+    """The first server code in the chain: asyncpg may hide it behind an error of its own.
+
+    That the connection is gone is only what followed, where something else is said too.
+    """
     seen: BaseException | None = error
+    lost = None
     while seen is not None:
         state = getattr(seen, "sqlstate", None)
-        if isinstance(state, str):
+        if isinstance(state, str) and not state.startswith("08"):
             return state
+        lost = lost or state
         seen = seen.__cause__ or seen.__context__
-    return None
+    return lost

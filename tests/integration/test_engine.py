@@ -18,6 +18,7 @@ from marketd.rehearsal import faults as fault
 from marketd.rehearsal.faults import Faults
 from marketd.rehearsal.market import Market, Overlay, Window, recorded, synthetic
 from tests.harness import Bench, bench
+from tests.wire import Wire
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -461,6 +462,23 @@ async def test_a_full_disk_is_said_and_leaves_nothing_half_written(database: str
         assert await b.value("SELECT sum(stored) FROM candle_coverage") == stored
         assert await b.value("SELECT candles_inserted FROM market_data_job_runs") == stored
         assert {name for name in await b.violations() if name != "i12_orphans"} == set()
+
+
+@pytest.mark.parametrize("before", range(1, 4))  # the first one registers the series: the run is cut off
+async def test_a_page_whose_answer_to_commit_is_lost_is_recognised(database: str, before: int) -> None:
+    """fault_17: whichever of its first pages it is, nothing is stored or counted twice."""
+    market, clock = days(1)
+    async with Wire(database).laid() as wire, bench(wire.dsn, market, clock, page=500) as b:
+        order, account = await b.begun(JobType.BACKFILL, BTC)
+        wire.lose_answer_to(b"COMMIT", before)
+        outcome = await b.runner.run(order, account)
+        await b.runs.finish(account.run_id, outcome.status, outcome.error, outcome.tally)
+        assert wire.lost == 1
+        assert outcome.status is RunStatus.SUCCESS, outcome.error
+        stored = len(await b.candles(BTC))
+        assert await b.value("SELECT sum(stored) FROM candle_coverage") == stored > 1000
+        assert await b.value("SELECT candles_inserted FROM market_data_job_runs") <= stored
+        await clean(b)
 
 
 async def test_a_page_of_a_lease_that_was_lost_is_refused_whole(database: str) -> None:

@@ -1,6 +1,7 @@
 """PostgreSQL stopped for a minute in mid-backfill: the daemon stays up, says so, and goes on by itself."""
 
 import asyncio
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -255,3 +256,20 @@ async def test_a_connection_that_is_lost_while_the_schema_is_looked_at_is_a_data
     with pytest.raises(DatabaseUnavailable):
         async with connection_for_schema(empty_database) as connection:
             await migrations.apply(connection, migrations.load(tmp_path))
+
+
+async def test_a_stop_over_a_dead_link_ends_in_time(database: str, tmp_path: Path) -> None:
+    """fault_3, fault_18: nothing that is sent to the database arrives, or is answered."""
+    async with marketplace() as exchange, Wire(database).laid() as wire:
+        (tmp_path / "jobs.toml").write_text(JOBS)
+        (tmp_path / "marketd.toml").write_text(f'jobs_file = "{tmp_path}/jobs.toml"\nowner = "test"\n')
+        limit = {"MARKETD_EXCHANGES__BITFINEX__PAGE_LIMIT": str(PAGE)}
+        async with started(tmp_path, wire.dsn, exchange.base_url, **limit) as daemon:
+            await until(lambda: at_work(database))
+            wire.hold()
+            await asyncio.sleep(1)
+            began_s = time.monotonic()
+            daemon.send(signal.SIGTERM)
+            async with asyncio.timeout(60):
+                assert await daemon.process.wait() == 0
+            assert time.monotonic() - began_s < 15
