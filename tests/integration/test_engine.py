@@ -233,7 +233,7 @@ async def _no_stored_truth_is_called_empty(b: Bench, series: Series) -> None:
 
 @pytest.mark.parametrize("host_error_s", [-300, 300])
 async def test_the_open_candle_is_never_stored(database: str, host_error_s: int) -> None:
-    """fault_44: The exchange's clock is right; the host's is five minutes wrong."""
+    """fault_51, fault_44: The exchange's clock is right; the host's is five minutes wrong."""
     market, right = days(1)
     wrong = ScaledClock(right.now_ms() + host_error_s * 1000)
     async with bench(database, market, right) as b:
@@ -254,6 +254,7 @@ async def test_the_open_candle_is_never_stored(database: str, host_error_s: int)
 
 
 async def test_a_range_lost_and_restored_a_day_later_is_found_by_itself(database: str) -> None:
+    """fault_48."""
     market, clock = days(3)
     faults = Faults(clock)
     lost = (START + DAY, START + DAY + 3 * HOUR)
@@ -301,6 +302,7 @@ async def test_continuous_keeps_up_with_one_request_a_cycle(database: str) -> No
 
 
 async def test_after_a_long_pause_the_newest_page_comes_first_and_the_rest_is_owed(database: str) -> None:
+    """fault_54."""
     market, clock = days(1, silent=0.1)
     async with bench(database, market, clock, page=1000) as b:
         await b.continuous(BTC)
@@ -320,6 +322,7 @@ async def test_after_a_long_pause_the_newest_page_comes_first_and_the_rest_is_ow
 
 
 async def test_revised_candles_are_noticed_and_both_values_kept(database: str) -> None:
+    """fault_48."""
     market, clock = days(1)
     faults = Faults(clock)
     async with bench(database, market, clock, faults=faults) as b:
@@ -369,6 +372,7 @@ async def test_four_hours_are_built_from_hours_where_the_exchange_refuses_them(d
 
 
 async def test_an_unknown_symbol_fails_alone_and_is_named(database: str) -> None:
+    """fault_49."""
     market, clock = days(1)
     async with bench(database, market, clock) as b:
         outcome = await b.backfill(Series("bitfinex", "BTCUSX", "1m"), BTC)
@@ -482,6 +486,7 @@ async def test_a_page_whose_answer_to_commit_is_lost_is_recognised(database: str
 
 
 async def test_a_page_of_a_lease_that_was_lost_is_refused_whole(database: str) -> None:
+    """fault_29."""
     market, clock = days(2)
     async with bench(database, market, clock) as b:
         order, account = await b.begun(JobType.BACKFILL, BTC)
@@ -593,6 +598,7 @@ async def test_three_empty_answers_where_candles_are_known_are_enough(database: 
 
 
 async def test_time_that_went_backwards_is_learnt_anew(database: str) -> None:
+    """fault_52."""
     market, clock = days(1)
     async with bench(database, market, clock) as b:
         await b.continuous(BTC)

@@ -31,6 +31,7 @@ def written(folder: Path, *texts: str) -> tuple[Migration, ...]:
 
 
 async def test_a_fresh_database_gets_all_in_order(connection: Connection, tmp_path: Path) -> None:
+    """fault_69."""
     known = written(tmp_path, FIRST, SECOND)
     with pytest.raises(SchemaError, match=r"no marketd schema yet: run `marketd migrate`"):
         await migrations.check(connection, known)
@@ -78,6 +79,7 @@ async def test_a_failing_migration_leaves_no_trace_and_keeps_those_before(
 
 
 async def test_two_processes_apply_each_migration_once(empty_database: str, tmp_path: Path) -> None:
+    """fault_72."""
     known = written(tmp_path, "SELECT pg_sleep(0.1); " + FIRST, SECOND)
 
     async def migrate() -> list[Migration]:

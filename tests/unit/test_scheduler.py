@@ -345,6 +345,7 @@ async def test_a_stop_ends_what_runs_and_begins_nothing(stage: Stage) -> None:
     [(Unreachable("gone"), "gone"), (ZeroDivisionError("what"), "unexpected ZeroDivisionError: what")],
 )
 async def test_a_run_that_fails_says_why_and_the_next_one_comes(stage: Stage, failure: Exception, said: str) -> None:
+    """fault_9."""
     stage.works.failure = failure
     await stage.pass_minutes(11)
     assert [(status, error) for _, status, error in stage.rows.finished] == [(RunStatus.FAILED, said)] * 2
