@@ -1,4 +1,4 @@
-"""A TCP address in front of the private PostgreSQL: it can be cut, held and mended, and counts who comes.
+"""A TCP address in front of the private PostgreSQL: it can be cut, held, slowed and mended, and counts who comes.
 
 With ``lingers`` it hides that the server has hung up: what the server said last is all that is known.
 """
@@ -23,6 +23,7 @@ class Wire:
         self._whole = True
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._delay_s = 0.0
         self._last_words: bytes | None = None
         self._before = 0
         self.lost = 0
@@ -44,6 +45,10 @@ class Wire:
     def hold(self) -> None:
         """A black hole: whoever comes is taken, what is sent is taken too, and nothing arrives."""
         self._flowing.clear()
+
+    def slow(self, delay_s: float) -> None:
+        """From now on each message of a client arrives ``delay_s`` later."""
+        self._delay_s = delay_s
 
     def mend(self) -> None:
         self._whole = True
@@ -95,6 +100,8 @@ class Wire:
         try:
             while data := await source.read(65_536):
                 await self._flowing.wait()
+                if asking:
+                    await asyncio.sleep(self._delay_s)
                 if asking and self._last_words is not None and self._last_words in data:
                     self._before -= 1
                     if self._before < 0:
