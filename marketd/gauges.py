@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from marketd.board import met
@@ -35,6 +35,8 @@ class Gauges:
     standing: Standing
     reports: Reports
     pools: Mapping[str, Database]
+    _transactions: dict[str, int] = field(default_factory=dict)
+    """Transactions that were open at the last round, and when each was first seen, in ms."""
 
     async def sample(self) -> None:
         """What can be read at once: budgets and pools, and how late the loop wakes a sleeper."""
@@ -68,6 +70,7 @@ class Gauges:
                 owed = await self._freshness()
                 await self._totals(owed)
                 await self._failing()
+                self._tell_oldest(await self.reports.open_transactions())
                 if (last := await self.reports.last_verification()) is not None:
                     self.metrics.last_verification(last)
                 self.metrics.database(True)
@@ -106,6 +109,13 @@ class Gauges:
         failing = await self.reports.failing_jobs()
         for exchange in self.standing.budgets:
             self.metrics.jobs_failing(exchange, failing.get(exchange, {}))
+
+    def _tell_oldest(self, found: Iterable[str]) -> None:
+        """When it began, the server tells of the own role's transactions only; so it counts from the first sight."""
+        now_ms = self.standing.now_ms()
+        self._transactions = {one: self._transactions.get(one, now_ms) for one in found}
+        first_ms = min(self._transactions.values(), default=now_ms)
+        self.metrics.oldest_transaction(max(0, now_ms - first_ms) / 1000)
 
     async def _figures(self) -> AsyncIterator[SeriesFigures]:
         """Every series that is known, a page at a time."""

@@ -104,6 +104,9 @@ class Metrics(Events):
         self._pool_max = self._gauge("pool_connections_max", "Connections that a pool may open.", "pool")
         self._store_errors = self._counter("store_errors_total", "Statements the database did not carry out.", "kind")
         self._database_up = self._gauge("database_up", "1 while the database answers.")
+        self._oldest_s = self._gauge(
+            "database_oldest_transaction_seconds", "For how long the oldest open transaction has been seen."
+        )
 
     def _define_jobs(self) -> None:
         self._jobs = self._gauge("jobs", "Rows of the job table by state.", "state")
@@ -361,6 +364,10 @@ class Metrics(Events):
     def database(self, answers: bool) -> None:
         """The figures could be read, or could not."""
         self._database_up.set(answers)
+
+    def oldest_transaction(self, age_s: float) -> None:
+        """For how long the oldest transaction that is open in the database, whoever's, has been seen; 0: none is."""
+        self._oldest_s.set(age_s)
 
     def store_failed(self, kind: str) -> None:
         """``kind`` is one of ``STORE_ERRORS``; any other counts as ``other``."""

@@ -89,6 +89,10 @@ class Reports:
             failing.setdefault(row["exchange"], {})[JobType(row["job_type"])] = row["jobs"]
         return failing
 
+    async def open_transactions(self) -> frozenset[str]:
+        """The transactions that are open in this database but this one, by names that last as long as they do."""
+        return frozenset(row["transaction"] for row in await self._all("report_transactions"))
+
     async def series_figures(
         self,
         exchange: str | None = None,

@@ -27,6 +27,15 @@ SELECT exchange, symbol, timeframe, marketd_open_time(timeframe, answered_end) A
 FROM series_figures WHERE answered_end IS NOT NULL
 ORDER BY exchange, symbol, timeframe
 
+-- name: report_transactions
+-- params:
+-- Who is not a member of pg_read_all_stats is not told when others' transactions began, but every role sees their
+-- locks: each transaction holds one on its own number until it ends. Servers' own workers have no role.
+SELECT l.virtualtransaction AS transaction
+FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE l.locktype = 'virtualxid' AND l.mode = 'ExclusiveLock' AND a.datname = current_database()
+  AND a.usesysid IS NOT NULL AND pid <> pg_backend_pid()
+
 -- name: report_failing
 -- params:
 -- A job of a type that this version does not know is refused, and cannot fail.

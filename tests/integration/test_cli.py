@@ -103,6 +103,7 @@ def test_status_coverage_and_verify_agree(desk: Desk) -> None:
 
 
 def test_damage_is_found_by_verify_and_repaired(desk: Desk, database: str, background: BackgroundLoop) -> None:
+    """fault_68."""
     desk("backfill", "--symbol", "BTCUSD", "--timeframe", "1h", *WEEK)
     execute(background, database, "DELETE FROM candles WHERE extract(hour FROM open_time) = 5")
     found = desk("verify", "--limit", "2")
@@ -191,6 +192,7 @@ def test_an_unknown_symbol_fails_that_series_alone(desk: Desk) -> None:
 
 
 def test_a_symbol_that_is_answered_with_nothing_is_still_unknown(desk: Desk) -> None:
+    """fault_49."""
     desk.faults.add(UnknownSymbol(answer="empty"))
     said = desk("backfill", "--symbol", "ABCDEF", "--timeframe", "1d")
     assert said.code == 1
@@ -333,6 +335,7 @@ def test_check_names_all_mistakes_of_file_and_rows(desk: Desk, database: str, ba
 
 
 def test_check_says_when_the_budget_cannot_carry_the_jobs(desk: Desk) -> None:
+    """fault_61."""
     jobs = desk.config.parent / "jobs.toml"
     entry: dict[str, Any] = {"symbols": ["BTCUSD", "ETHUSD"], "timeframes": ["1m"]}
     jobs.write_text(

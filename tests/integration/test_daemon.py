@@ -104,6 +104,7 @@ async def _at_least(connection: "asyncpg.Connection[asyncpg.Record]", rows: int)
 
 
 async def test_a_stop_ends_within_the_drain_and_the_next_start_goes_on(database: str, tmp_path: Path) -> None:
+    """fault_2."""
     market = synthetic(3, ("BTCUSD",), START, START + 40 * DAY, 0.2)
     clock = ScaledClock(START + 30 * DAY, 1.0)
     async with RehearsalServer(market, clock) as server:
@@ -117,6 +118,7 @@ async def test_a_stop_ends_within_the_drain_and_the_next_start_goes_on(database:
 async def test_what_a_stop_has_missed_is_caught_up_even_where_the_jobs_are_read_late(
     database: str, tmp_path: Path
 ) -> None:
+    """fault_54."""
     market, clock = synthetic(3, ("BTCUSD",), START, START + 9 * DAY, 0.2), ScaledClock(START + 2 * DAY - 5000)
     connection = await asyncpg.connect(database)
     try:
@@ -161,6 +163,7 @@ async def test_it_stays_up_and_answers_while_the_database_is_away(tmp_path: Path
 async def test_a_range_that_the_exchange_lost_and_restored_is_filled_without_an_order(
     database: str, tmp_path: Path
 ) -> None:
+    """fault_48."""
     market = synthetic(3, ("BTCUSD",), START, START + 40 * DAY, 0.2)
     clock = ScaledClock(START + 2 * DAY, 3600.0)
     faults = Faults(clock)

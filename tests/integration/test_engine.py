@@ -6,10 +6,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
+import asyncpg
 import pytest
 import stamina
 
-from marketd.clock import ScaledClock
+from marketd.clock import ScaledClock, at
 from marketd.errors import DiskFull, LeaseLost
 from marketd.model import Answer, Ask, JobType, RunStatus, Series
 from marketd.ranges import Ranges
@@ -140,6 +141,31 @@ async def test_a_deleted_stretch_and_scattered_holes_are_found_and_repaired(data
         await clean(b)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "TRUNCATE candles",
+        "DELETE FROM candles WHERE open_time >= $1",  # the table alone, as it was in yesterday's backup
+        "UPDATE candles SET open_time = open_time - interval '400 days', close_time = close_time - interval '400 days'",
+    ],
+)
+async def test_what_an_operator_has_done_to_the_table_is_found_and_made_good(database: str, damage: str) -> None:
+    """fault_68: by the audit of an ordinary repair, without an order."""
+    market, clock = days(3)
+    async with bench(database, market, clock) as b:
+        await b.backfill(BTC)
+        before = await b.candles(BTC)
+        yesterday = [at(clock.now_ms() - DAY)] if "$1" in damage else []
+        async with b.database.session() as connection:
+            await connection.execute(damage, *yesterday)
+        assert "i01_accounted" in await b.violations()
+        outcome = await b.repair(BTC)
+        assert outcome.status is RunStatus.SUCCESS, outcome.error
+        assert set(before) <= set(await b.candles(BTC))
+        assert {(gap["cause"], gap["resolution"]) for gap in await b.gaps(BTC)} == {("lost", "stored")}
+        await clean(b)
+
+
 async def test_a_page_limit_lowered_in_silence_loses_nothing(database: str) -> None:
     """fault_39."""
     market, clock = days(8)
@@ -207,7 +233,7 @@ async def _no_stored_truth_is_called_empty(b: Bench, series: Series) -> None:
 
 @pytest.mark.parametrize("host_error_s", [-300, 300])
 async def test_the_open_candle_is_never_stored(database: str, host_error_s: int) -> None:
-    """fault_44: The exchange's clock is right; the host's is five minutes wrong."""
+    """fault_51, fault_44: The exchange's clock is right; the host's is five minutes wrong."""
     market, right = days(1)
     wrong = ScaledClock(right.now_ms() + host_error_s * 1000)
     async with bench(database, market, right) as b:
@@ -228,6 +254,7 @@ async def test_the_open_candle_is_never_stored(database: str, host_error_s: int)
 
 
 async def test_a_range_lost_and_restored_a_day_later_is_found_by_itself(database: str) -> None:
+    """fault_48."""
     market, clock = days(3)
     faults = Faults(clock)
     lost = (START + DAY, START + DAY + 3 * HOUR)
@@ -275,6 +302,7 @@ async def test_continuous_keeps_up_with_one_request_a_cycle(database: str) -> No
 
 
 async def test_after_a_long_pause_the_newest_page_comes_first_and_the_rest_is_owed(database: str) -> None:
+    """fault_54."""
     market, clock = days(1, silent=0.1)
     async with bench(database, market, clock, page=1000) as b:
         await b.continuous(BTC)
@@ -294,6 +322,7 @@ async def test_after_a_long_pause_the_newest_page_comes_first_and_the_rest_is_ow
 
 
 async def test_revised_candles_are_noticed_and_both_values_kept(database: str) -> None:
+    """fault_48."""
     market, clock = days(1)
     faults = Faults(clock)
     async with bench(database, market, clock, faults=faults) as b:
@@ -343,6 +372,7 @@ async def test_four_hours_are_built_from_hours_where_the_exchange_refuses_them(d
 
 
 async def test_an_unknown_symbol_fails_alone_and_is_named(database: str) -> None:
+    """fault_49."""
     market, clock = days(1)
     async with bench(database, market, clock) as b:
         outcome = await b.backfill(Series("bitfinex", "BTCUSX", "1m"), BTC)
@@ -456,6 +486,7 @@ async def test_a_page_whose_answer_to_commit_is_lost_is_recognised(database: str
 
 
 async def test_a_page_of_a_lease_that_was_lost_is_refused_whole(database: str) -> None:
+    """fault_29."""
     market, clock = days(2)
     async with bench(database, market, clock) as b:
         order, account = await b.begun(JobType.BACKFILL, BTC)
@@ -465,6 +496,24 @@ async def test_a_page_of_a_lease_that_was_lost_is_refused_whole(database: str) -
             await b.runner.run(order, account)
         assert await b.value("SELECT count(*) FROM candles") == 0
         assert await b.value("SELECT count(*) FROM candle_coverage") == 0
+
+
+async def test_a_run_whose_rows_were_deleted_under_it_does_its_work_and_ends(database: str) -> None:
+    """fault_60."""
+    market, clock = days(2)
+    async with bench(database, market, clock) as b:
+        order, account = await b.begun(JobType.BACKFILL, BTC)
+        async with b.database.session() as connection:
+            with pytest.raises(asyncpg.ForeignKeyViolationError):  # runs are history: a job that has any is kept
+                await connection.execute("DELETE FROM market_data_jobs")
+            await connection.execute("DELETE FROM market_data_job_runs")
+            await connection.execute("DELETE FROM market_data_jobs")
+        outcome = await b.runner.run(order, account)
+        await b.runs.finish(account.run_id, outcome.status, outcome.error, outcome.tally)
+        assert outcome.status is RunStatus.SUCCESS, outcome.error
+        assert await b.count("SELECT count(*) FROM market_data_job_runs") == 0
+        assert len(await b.candles(BTC)) > 2000
+        await clean(b)
 
 
 async def test_rows_by_others_are_taken_for_stored_and_warned_about(database: str) -> None:
@@ -549,6 +598,7 @@ async def test_three_empty_answers_where_candles_are_known_are_enough(database: 
 
 
 async def test_time_that_went_backwards_is_learnt_anew(database: str) -> None:
+    """fault_52."""
     market, clock = days(1)
     async with bench(database, market, clock) as b:
         await b.continuous(BTC)

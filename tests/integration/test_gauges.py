@@ -17,6 +17,7 @@ from marketd.standing import Standing
 from marketd.store.reports import Reports
 from marketd.store.session import Database
 from tests.integration.ledger_rows import BLOCK, BTC, DAY, START, Rows, minutes
+from tests.roles import login
 
 NOW_MS = ms_of(START + timedelta(days=1))
 ETH, LTC, XRP = (Series("bitfinex", symbol, "1m") for symbol in ("ETHUSD", "LTCUSD", "XRPUSD"))
@@ -154,3 +155,29 @@ async def test_jobs_whose_last_run_went_wrong_are_counted_while_they_are_awake(d
             assert value(metrics, "jobs_failing", job_type="continuous") == 0
     finally:
         await connection.close()
+
+
+async def test_a_transaction_that_others_leave_open_grows_old(database: str) -> None:
+    """fault_22: whoever's it is, and although the role of the daemon may not look into others' sessions."""
+    operator = await asyncpg.connect(database)
+    clock = Round()
+    known = standing(clock)
+    metrics = metrics_of(known)
+
+    def age_s() -> float | None:
+        return metrics.registry.get_sample_value("marketd_database_oldest_transaction_seconds")
+
+    try:
+        async with Database(await login(operator, database, "marketd_run"), size=1) as opened:
+            gauges = Gauges(metrics, known, Reports(opened), {})
+            ages = []
+            for statement in ("SELECT 1", "BEGIN", "SELECT count(*) FROM candles", "COMMIT", "BEGIN"):
+                await operator.execute(statement)
+                clock.ended.clear()
+                await one_round(gauges, clock)
+                ages.append(age_s())
+                clock.ms += 3_600_000
+        assert ages == [0, 0, 3600, 0, 0], "the second one is another one"
+        assert metrics.registry.get_sample_value("marketd_database_up") == 1
+    finally:
+        await operator.close()

@@ -49,7 +49,7 @@ async def died_after(process: Process, server: RehearsalServer, requests: int, d
 
 @pytest.mark.timeout(180)
 async def test_killed_again_and_again_a_backfill_ends_in_the_same_state(database: str) -> None:
-    """fault_15."""
+    """fault_1, fault_15."""
     chance = random.Random(4)
     market, clock = synthetic(5, ("BTCUSD",), START, START + 20 * DAY, 0.2), ScaledClock(START + 10 * DAY + 10_000)
     order = ("backfill", "--symbol", "BTCUSD", "--timeframe", "1m")

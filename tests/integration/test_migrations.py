@@ -31,6 +31,7 @@ def written(folder: Path, *texts: str) -> tuple[Migration, ...]:
 
 
 async def test_a_fresh_database_gets_all_in_order(connection: Connection, tmp_path: Path) -> None:
+    """fault_69."""
     known = written(tmp_path, FIRST, SECOND)
     with pytest.raises(SchemaError, match=r"no marketd schema yet: run `marketd migrate`"):
         await migrations.check(connection, known)
@@ -43,6 +44,7 @@ async def test_a_fresh_database_gets_all_in_order(connection: Connection, tmp_pa
 
 
 async def test_an_older_database_gets_the_rest(connection: Connection, tmp_path: Path) -> None:
+    """fault_72."""
     await migrations.apply(connection, written(tmp_path, FIRST))
     known = written(tmp_path, FIRST, SECOND)
     with pytest.raises(SchemaError, match=r"at schema version 1, marketd .* needs 2: run `marketd migrate`"):
@@ -51,7 +53,7 @@ async def test_an_older_database_gets_the_rest(connection: Connection, tmp_path:
 
 
 async def test_a_newer_database_is_refused(connection: Connection, tmp_path: Path) -> None:
-    """fault_26."""
+    """fault_72, fault_26."""
     known = written(tmp_path, FIRST, SECOND)
     await migrations.apply(connection, known)
     with pytest.raises(SchemaError, match=r"schema version 2, newer than marketd .* knows 1: upgrade"):
@@ -68,6 +70,7 @@ async def test_a_changed_file_is_refused(connection: Connection, tmp_path: Path)
 async def test_a_failing_migration_leaves_no_trace_and_keeps_those_before(
     connection: Connection, tmp_path: Path
 ) -> None:
+    """fault_72."""
     known = written(tmp_path, FIRST, "CREATE TABLE second (); SELECT * FROM third;")
     with pytest.raises(SchemaError, match=r"0002_step_2 failed and was undone: .*third"):
         await migrations.apply(connection, known)
@@ -76,6 +79,7 @@ async def test_a_failing_migration_leaves_no_trace_and_keeps_those_before(
 
 
 async def test_two_processes_apply_each_migration_once(empty_database: str, tmp_path: Path) -> None:
+    """fault_72."""
     known = written(tmp_path, "SELECT pg_sleep(0.1); " + FIRST, SECOND)
 
     async def migrate() -> list[Migration]:

@@ -107,6 +107,7 @@ async def test_the_difference_is_said_everywhere_and_what_left_the_file_is_disab
 
 
 async def test_a_mistake_anywhere_changes_nothing_and_is_said(database: str, tmp_path: Path) -> None:
+    """fault_59."""
     async with house(database, tmp_path) as (daemon, connection):
         before, config = await rows(connection), (tmp_path / "marketd.toml").read_text()
         for file, text, reason in (
@@ -150,6 +151,7 @@ async def test_settings_are_taken_over_or_wait_for_a_restart_and_a_lane_is_opene
 
 
 async def test_a_thousand_hang_ups_change_nothing_and_none_is_lost(database: str, tmp_path: Path) -> None:
+    """fault_5."""
     async with house(database, tmp_path) as (daemon, connection):
         before = await rows(connection)
         for number in range(1000):
@@ -170,6 +172,7 @@ async def test_a_thousand_hang_ups_change_nothing_and_none_is_lost(database: str
 
 
 async def test_a_row_made_by_sql_is_noticed_checked_and_told_what_is_wrong(database: str, tmp_path: Path) -> None:
+    """fault_56, fault_57."""
     async with house(database, tmp_path) as (daemon, connection):
         insert = (
             "INSERT INTO market_data_jobs (exchange, symbol, timeframe, job_type, schedule) "

@@ -92,6 +92,7 @@ async def schedules(dsn: str) -> Mapping[str, Any]:
 
 
 async def test_the_verdict_is_the_exit_code_and_the_difference_is_printed(database: str, tmp_path: Path) -> None:
+    """fault_59."""
     async with house(database, tmp_path) as (daemon, _):
         (tmp_path / "jobs.toml").write_text(EDITED)
         code, out, err = await reload(daemon.environ, "--wait")
@@ -135,6 +136,7 @@ async def test_without_a_daemon_there_is_nothing_to_ask(database: str, tmp_path:
 
 
 async def test_a_reload_waits_for_the_database_and_is_not_lost(database: str, tmp_path: Path) -> None:
+    """fault_8, fault_59."""
     async with house(database, tmp_path) as (daemon, wire):
         wire.cut()
         (tmp_path / "jobs.toml").write_text(EDITED)
@@ -179,7 +181,7 @@ async def begun(daemon: Marketd, reloads: int) -> bool:
 
 
 async def test_no_hang_up_ends_it_from_its_first_line_on(database: str, tmp_path: Path) -> None:
-    """What the interpreter needs before it reads a line of ours is out of reach."""
+    """fault_6: What the interpreter needs before it reads a line of ours is out of reach."""
     (tmp_path / "jobs.toml").write_text(JOBS)
     (tmp_path / "marketd.toml").write_text(f'jobs_file = "{tmp_path}/jobs.toml"\nowner = "test"\n')
     async with started(tmp_path, database, "http://127.0.0.1:9/v2") as daemon:
@@ -207,6 +209,7 @@ import marketd.__main__
 
 
 async def test_hang_ups_are_ignored_before_anything_is_imported() -> None:
+    """fault_6."""
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", SPY, cwd=ROOT, stdout=PIPE)
     out, _ = await process.communicate()
     assert out.decode() == "SIG_IGN\n"

@@ -16,6 +16,7 @@ from marketd.store.runs import Runs
 from marketd.store.session import Database
 from marketd.verification import hold
 from tests.harness import bench
+from tests.roles import login
 
 DAY = 86_400_000
 START = 1_700_006_400_000
@@ -28,15 +29,6 @@ async def owner(database: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Reco
     connection = await asyncpg.connect(database)
     yield connection
     await connection.close()
-
-
-async def login(owner: "asyncpg.Connection[asyncpg.Record]", dsn: str, group: str) -> str:
-    """The DSN of a login role that is a member of ``group``."""
-    name = f"{group}_login"
-    await owner.execute(
-        f"DO $$ BEGIN CREATE ROLE {name} LOGIN IN ROLE {group}; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
-    )
-    return dsn.replace("user=marketd", f"user={name}")
 
 
 async def test_the_runtime_role_works(database: str, owner: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -14,6 +14,7 @@ BTC = JobRow("bitfinex", "BTCUSD", "1m", JobType.CONTINUOUS, "* * * * *")
 
 
 async def test_a_holder_that_was_overtaken_neither_begins_nor_skips_a_firing(database: str) -> None:
+    """fault_29."""
     async with Database(database, size=2) as opened:
         runs = Runs(opened)
         job = await runs.add_job(BTC)
@@ -43,6 +44,7 @@ async def test_what_is_under_way_is_told_apart_from_orders_and_from_what_has_end
 
 
 async def test_a_run_that_ends_after_its_auto_row_was_disabled_leaves_it_not_needed(database: str) -> None:
+    """fault_60."""
     async with Database(database, size=2) as opened:
         runs = Runs(opened)
         lease = await Leases(opened, "here", "daemon").take("bitfinex")

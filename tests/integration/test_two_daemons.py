@@ -109,6 +109,7 @@ async def complete(daemon: Daemon) -> bool:
 
 @pytest.mark.timeout(150)
 async def test_each_firing_and_each_request_of_a_day_is_made_once(database: str, tmp_path: Path) -> None:
+    """fault_29."""
     market = synthetic(3, ("BTCUSD", "ETHUSD"), START, START + 9 * DAY, 0.2)
     (tmp_path / "marketd.toml").write_text(
         f'jobs_file = "{tmp_path}/jobs.toml"\nowner = "test"\n[engine]\ndrain_s = 1\n'

@@ -176,6 +176,7 @@ async def no_firing_twice(found: House) -> None:
 async def test_a_frozen_holder_and_then_a_killed_one_are_replaced_and_nothing_is_done_twice(
     database: str, tmp_path: Path
 ) -> None:
+    """fault_11, fault_29."""
     async with house(database, tmp_path) as found:
         first, second = found.seats
         await stands_by(second)
@@ -210,6 +211,7 @@ async def test_a_frozen_holder_and_then_a_killed_one_are_replaced_and_nothing_is
 
 @pytest.mark.timeout(120)
 async def test_the_late_page_of_a_holder_that_was_replaced_is_refused_whole(database: str, tmp_path: Path) -> None:
+    """fault_11, fault_29."""
     async with house(database, tmp_path) as found:
         first, second = found.seats
         await found.renewed()  # the next renewal, which would be refused as well, is five seconds away

@@ -104,6 +104,7 @@ async def works(daemon: Daemon) -> bool:
 async def test_it_is_alive_only_while_every_scheduler_turns(
     database: str, tmp_path: Path, supervisor: Supervisor
 ) -> None:
+    """fault_7."""
     async with watched(database, tmp_path, supervisor) as (daemon, clock, _):
         await until(lambda: works(daemon))
         await stays_alive(daemon, supervisor, WATCHDOG_S + 1)  # no loop rests for longer than the watchdog allows
@@ -131,6 +132,7 @@ async def test_it_is_alive_only_while_every_scheduler_turns(
 async def test_a_lane_that_is_closed_waits_for_its_runs_and_is_alive_meanwhile(
     database: str, tmp_path: Path, supervisor: Supervisor
 ) -> None:
+    """fault_8."""
     async with watched(database, tmp_path, supervisor) as (daemon, _, faults):
         faults.add(Latency(delay_s=3 * WATCHDOG_S, asks=("candles",)))
         await until(lambda: backfills(daemon))

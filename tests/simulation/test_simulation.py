@@ -20,6 +20,28 @@ def test_a_troubled_world_keeps_every_promise(seed: int) -> None:
     assert result.held > 2 * 1440
 
 
+@pytest.mark.parametrize(
+    "only",
+    [
+        ("database_slow",),
+        ("second", "killed", "frozen"),
+        ("lost", "revised", "late"),
+        ("delisted", "unlisted"),
+        ("host_clock", "exchange_clock"),
+        ("frozen",),
+        ("killed", "stopped"),
+        ("rescheduled", "disabled", "narrowed", "paused", "reload"),
+    ],
+    ids=" ".join,
+)
+def test_one_kind_of_trouble_again_and_again_keeps_every_promise(only: tuple[str, ...]) -> None:
+    """fault_24, fault_29, fault_48, fault_49, fault_51, fault_52, fault_53, fault_54, fault_60."""
+    result = run(replace(Plan.drawn(6, days=0.4, series=2), only=only, pause_s=1800.0, history_days=1))
+    assert result.journal.violations == []
+    assert set(result.journal.troubles) == set(only)
+    assert result.liveness_s, "complete when it was over"
+
+
 def test_one_seed_is_one_run() -> None:
     plan = replace(Plan.drawn(7, days=0.2, series=2), pause_s=900.0)
     first = run(plan)

@@ -40,6 +40,7 @@ def test_an_installation_starts_nothing_and_says_where_to_read_on(machine: Machi
 
 
 def test_an_upgrade_keeps_the_configuration_and_restarts_what_runs(machine: Machine) -> None:
+    """fault_72."""
     machine.do("dpkg", "--install", inside(1))
     site = Site(machine)
     site.open_exchange()

@@ -23,6 +23,7 @@ def test_a_reload_returns_when_the_new_jobs_are_in_the_table(site: Site, machine
 
 
 def test_a_refused_reload_fails_and_changes_nothing(site: Site, machine: Machine) -> None:
+    """fault_59."""
     begin(site)
     pid = site.pid
     site.jobs(ONE, TWO, BROKEN)
@@ -39,6 +40,7 @@ def test_a_refused_reload_fails_and_changes_nothing(site: Site, machine: Machine
 
 
 def test_twenty_reloads_in_a_row_tell_the_truth(site: Site, machine: Machine) -> None:
+    """fault_59."""
     begin(site)
     told, true = [], []
     for number in range(20):

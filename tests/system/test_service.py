@@ -45,6 +45,7 @@ def test_the_sandbox_is_as_tight_as_the_program_allows(site: Site, machine: Mach
 
 
 def test_a_killed_daemon_is_started_again_and_tells_how_its_runs_ended(site: Site, machine: Machine) -> None:
+    """fault_9, fault_1."""
     site.faults({"kind": "latency", "delay_s": 5, "asks": ["candles"]})
     site.configure(
         BACKFILL, job("continuous", "ETHUSD", "1m", EVERY_MINUTE), job("continuous", "LTCUSD", "1m", EVERY_MINUTE)
@@ -73,6 +74,7 @@ def test_a_killed_daemon_is_started_again_and_tells_how_its_runs_ended(site: Sit
 
 
 def test_a_daemon_that_hangs_is_killed_by_the_watchdog_and_started_again(site: Site, machine: Machine) -> None:
+    """fault_7."""
     site.drop_in("WatchdogSec=3\nRestartSec=100ms")
     site.start()
     before = site.pid
@@ -84,6 +86,7 @@ def test_a_daemon_that_hangs_is_killed_by_the_watchdog_and_started_again(site: S
 
 @pytest.mark.parametrize("fault", [{"kind": "latency", "delay_s": 0.5}, {"kind": "hang"}], ids=["slow", "hangs"])
 def test_stop_during_a_backfill_ends_in_time_and_with_0(site: Site, machine: Machine, fault: dict[str, object]) -> None:
+    """fault_2."""
     site.configure(BACKFILL, exchange="page_limit = 1000", more="[engine]\ndrain_s = 3")
     site.faults({**fault, "asks": ["candles"]})
     site.start()
@@ -98,6 +101,7 @@ def test_stop_during_a_backfill_ends_in_time_and_with_0(site: Site, machine: Mac
 
 
 def test_sighup_while_it_starts_does_not_end_it(site: Site, machine: Machine) -> None:
+    """fault_6."""
     machine.do("systemctl", "start", "--no-block", UNIT)
     pid = eventually(lambda: site.pid, 10)
     # As often as the kernel lets us, from the moment on when the interpreter is started.
@@ -107,6 +111,7 @@ def test_sighup_while_it_starts_does_not_end_it(site: Site, machine: Machine) ->
 
 
 def test_a_thousand_sighups_change_nothing_and_lose_nothing(site: Site, machine: Machine) -> None:
+    """fault_5."""
     site.configure(job("continuous", more=EVERY_MINUTE))
     site.start()
     eventually(lambda: len(site.enabled()) == 1, 30)
@@ -124,6 +129,7 @@ def test_a_thousand_sighups_change_nothing_and_lose_nothing(site: Site, machine:
 
 
 def test_a_wrong_configuration_is_refused_once_and_in_words(site: Site, machine: Machine) -> None:
+    """fault_12."""
     site.configure(more='[engine]\nsettle_s = "soon"\n[nonsense]\nkey = 1')
     assert machine("systemctl", "start", UNIT).code == 1
     # Not "activating auto-restart": it is not tried again.
@@ -135,6 +141,7 @@ def test_a_wrong_configuration_is_refused_once_and_in_words(site: Site, machine:
 
 
 def test_a_schema_that_was_not_migrated_is_refused_once_and_in_words(site: Site, machine: Machine) -> None:
+    """fault_12, fault_72."""
     site.sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public AUTHORIZATION marketd_owner")
     site.start()
     eventually(lambda: site.state == "failed failed", 20)
@@ -154,6 +161,7 @@ def test_a_database_that_is_not_there_or_refuses_is_waited_for(site: Site, machi
 
 
 def test_without_the_database_url_it_is_not_started_at_all(site: Site, machine: Machine) -> None:
+    """fault_70."""
     machine.do("rm", "/etc/marketd/database_url")
     said = machine("systemctl", "start", UNIT)
     assert said.code == 1

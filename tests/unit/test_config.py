@@ -108,6 +108,7 @@ class TestOrder:
         assert find(None, {}, lambda _: False) is None
 
     def test_of_the_url(self) -> None:
+        """fault_70."""
         text = '[database]\nurl = "postgresql://a/file"\nurl_file = "url"'
         files = {"/srv/config/url": "postgresql://a/url_file\n", "/run/cred/database_url": "postgresql://a/cred\n"}
         environ = {
@@ -333,6 +334,7 @@ class TestRefused:
         assert config(text, {"STATE_DIRECTORY": "/v:/w"}).database.data_dir == Path("/v/postgres")
 
     def test_a_url_file_that_is_missing_or_empty(self) -> None:
+        """fault_70."""
         text = '[database]\nurl_file = "/secret/url"'
         assert "/secret/url does not exist" in refused(text)
         assert "/secret/url is empty" in refused(text, files={"/secret/url": "\n"})

@@ -49,6 +49,7 @@ class TestParse:
         ],
     )
     def test_refuses_with_a_reason(self, expression: str, said: str) -> None:
+        """fault_56, fault_71."""
         with pytest.raises(UsageError, match=said) as caught:
             parse(expression)
         assert len(str(caught.value)) < 400
@@ -155,22 +156,44 @@ class TestTable:
         assert due.next_ms == T0 + 10 * MINUTE
         assert table.due(T0 + 5 * MINUTE).firings == ()
 
+    @pytest.mark.parametrize("zone", ["America/New_York", "Australia/Lord_Howe", "Pacific/Apia", "Europe/London"])
+    def test_the_zone_of_the_host_moves_no_firing(self, zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """fault_55: a whole year, with the hours that its zone leaves out and repeats."""
+        cron = parse("30 1,2 * * *")
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        try:
+            year = [
+                firing for day in range(366) for firing in (T0 + day * DAY + 90 * MINUTE, T0 + day * DAY + 150 * MINUTE)
+            ]
+            table, found = CronTable([(1, "30 1,2 * * *")], seen_ms=T0), list[int]()
+            while table.next_ms is not None and len(found) < len(year):
+                found += [firing.scheduled_ms for firing in table.due(table.next_ms).firings]
+            assert found == year
+            assert [cron.next_after(at_ms - 1) for at_ms in year] == year
+        finally:
+            monkeypatch.undo()
+            time.tzset()
+
     def test_an_empty_table_is_never_due(self) -> None:
         assert CronTable([], seen_ms=T0).due(T0 + DAY) == ((), None)
 
     def test_missed_firings_are_one_a_job_the_latest(self) -> None:
+        """fault_54."""
         table = CronTable([(1, "* * * * *"), (2, "0 2 * * *")], seen_ms=T0)
         due = table.due(T0 + 30 * DAY + 90_500)
         assert sorted(due.firings) == [Firing(1, T0 + 30 * DAY + MINUTE), Firing(2, T0 + 29 * DAY + 2 * HOUR)]
         assert due.next_ms == T0 + 30 * DAY + 2 * MINUTE
 
     def test_a_clock_set_back_neither_stalls_nor_repeats_in_one_go(self) -> None:
+        """fault_52."""
         table = CronTable([(1, "*/5 * * * *")], seen_ms=T0)
         table.due(T0 + DAY)
         assert table.due(T0 + HOUR) == ((), T0 + HOUR + 5 * MINUTE)
         assert table.due(T0 + HOUR + 5 * MINUTE).firings == (Firing(1, T0 + HOUR + 5 * MINUTE),)
 
     def test_a_clock_set_forward_ten_years_fires_once(self) -> None:
+        """fault_51."""
         table = CronTable([(1, "* * * * *")], seen_ms=T0)
         assert len(table.due(T0 + 3650 * DAY).firings) == 1
 
@@ -192,6 +215,7 @@ class TestTable:
         assert len(table) == 2
 
     def test_ten_thousand_jobs_load_and_fire_quickly(self) -> None:
+        """fault_58."""
         expressions = ["* * * * *", "*/5 * * * *", "0 2 * * *", "30 3 * * 1"]
         began = time.perf_counter()
         table = CronTable(((n, expressions[n % 4]) for n in range(10_000)), seen_ms=T0)

@@ -84,6 +84,7 @@ class TestFile:
         assert specs("# nothing\n") == ()
 
     def test_all_mistakes_at_once_each_with_entry_key_value_and_cure(self) -> None:
+        """fault_57."""
         said = refused(
             entry(
                 exchange='"krakn"', job_type='"fill"', schedule='"0 0 31 2 *"', start="2024-01-01T00:00:00",
@@ -145,6 +146,7 @@ class TestFile:
         assert said in refused(toml)
 
     def test_more_than_ten_thousand_rows_are_refused_quickly(self) -> None:
+        """fault_58."""
         names = ", ".join(f'"{a}{b}{c}USD"' for a in "ABCDEFGHIJKL" for b in "ABCDEFGHIJKL" for c in "ABCDEFGHIJKL")
         frames = '["1m", "5m", "15m", "30m", "1h", "3h", "6h"]'
         began = time.perf_counter()
@@ -245,6 +247,7 @@ class TestRow:
         ],
     )
     def test_that_is_hostile_is_refused_by_name(self, column: str, value: object, said: str) -> None:
+        """fault_56, fault_57, fault_71."""
         with pytest.raises(ConfigError, match="job 7 is not usable") as caught:
             job_from_row(row(**{column: value}))
         assert said in str(caught.value)
@@ -373,6 +376,7 @@ class TestAssigned:
             assert set(done) == wanted
 
     def test_of_ten_thousand_jobs_is_quick(self) -> None:
+        """fault_58."""
         jobs = [job(number, f"A{number:05d}", "1m") for number in range(10_000)]
         tracked = tracked_series(jobs, FRAMES)
         began = time.perf_counter()
@@ -393,6 +397,7 @@ class TestFeasibility:
         assert found.needed_per_minute == pytest.approx(0.2 + 2 / 60)
 
     def test_says_with_numbers_what_cannot_be_done(self) -> None:
+        """fault_61."""
         jobs = [job(n, f"AB{n:04d}", "1m", schedule="* * * * *") for n in range(40)]
         (found,) = feasibility(jobs, FRAMES, {"bitfinex": 24.0})
         assert not found.feasible

@@ -57,6 +57,7 @@ def test_a_derived_series_tracks_its_parent() -> None:
 
 
 def test_of_two_rows_for_the_same_the_older_one_works_and_the_other_is_told_why() -> None:
+    """fault_57."""
     jobs = made(row(7), row(3), row(5, job_type="backfill"))
     assert set(jobs.jobs) == {3, 5}
     assert jobs.refused == {7: "job 3 does the same for the same series"}

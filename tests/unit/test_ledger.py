@@ -249,6 +249,7 @@ class TestKnownCandles:
         assert (change.contradicted, change.vanished, held.answered) == (False, numbers([5]), Ranges.of((0, 50)))
 
     def test_a_candle_that_vanished_is_kept(self) -> None:
+        """fault_48."""
         held = book(0, 10, (4, 5))
         held.record(answered(0, 10, (4,), at_ms=OLD + DAY_MS))
         assert (held.stored, held.once | held.confirmed) == (numbers([4, 5]), numbers({*range(10)} - {4, 5}))
@@ -270,6 +271,7 @@ class TestKnownCandles:
         assert not Book().record(answer).contradicted
 
     def test_a_row_that_others_put_into_an_empty_is_stored_by_the_next_answer(self) -> None:
+        """fault_48."""
         held = book(0, 10, (5,))
         held.table.add(7)
         held.record(answered(0, 10, (5,), at_ms=OLD + HOUR_MS))

@@ -112,6 +112,7 @@ class Works:
     left: int = 0
     outcome: Outcome = field(default_factory=lambda: Outcome(RunStatus.SUCCESS, Tally()))
     failure: Exception | None = None
+    failing: frozenset[JobType] = frozenset(JobType)
     orders: list[Order] = field(default_factory=list)
     derived: dict[str, str] = field(default_factory=dict)
 
@@ -127,7 +128,7 @@ class Works:
         self.began += 1
         self.orders.append(order)
         self.left = max(0, self.left - 1)
-        if self.failure is not None:
+        if self.failure is not None and order.job_type in self.failing:
             raise self.failure
         while not self.gate.is_set():
             if account.stop.is_set():
@@ -252,6 +253,7 @@ async def test_a_firing_whose_beginning_was_not_heard_of_runs_once(stage: Stage)
 
 
 async def test_a_begun_run_whose_job_is_gone_meanwhile_is_closed(stage: Stage) -> None:
+    """fault_60."""
     stage.rows.away = True
     await stage.pass_minutes(6)
     stage.scheduler.take(jobs())
@@ -278,6 +280,7 @@ async def test_firings_of_a_job_that_are_due_together_are_one_run(stage: Stage) 
 
 
 async def test_a_clock_that_was_far_ahead_does_not_hold_own_work_back(stage: Stage) -> None:
+    """fault_51."""
     stage.works.failure, stage.works.left = Unreachable("gone"), 99
     stage.clock.ms += 365 * 24 * 60 * MINUTE
     stage.scheduler.take(jobs(Job(1, "bitfinex", "BTCUSD", "1m", JobType.BACKFILL, None, created_ms=NOON)))
@@ -289,6 +292,7 @@ async def test_a_clock_that_was_far_ahead_does_not_hold_own_work_back(stage: Sta
 
 
 async def test_a_host_that_slept_catches_up_once_or_not_at_all_as_the_job_wants_it(stage: Stage) -> None:
+    """fault_53."""
     stage.works.gate.set()
     stage.scheduler.take(jobs(job(1), job(2, catch_up="none")))
     await stage.pass_minutes(6)
@@ -302,6 +306,7 @@ async def test_a_host_that_slept_catches_up_once_or_not_at_all_as_the_job_wants_
 
 
 async def test_a_clock_set_back_fires_nothing_twice(stage: Stage) -> None:
+    """fault_52."""
     stage.works.gate.set()
     await stage.pass_minutes(6)
     stage.clock.ms -= 30 * MINUTE
@@ -310,6 +315,7 @@ async def test_a_clock_set_back_fires_nothing_twice(stage: Stage) -> None:
 
 
 async def test_a_removed_job_stops_at_a_page_border(stage: Stage) -> None:
+    """fault_60."""
     await stage.pass_minutes(6)
     assert stage.scheduler.running == {1}
     stage.scheduler.take(jobs(job(2)))
@@ -339,9 +345,20 @@ async def test_a_stop_ends_what_runs_and_begins_nothing(stage: Stage) -> None:
     [(Unreachable("gone"), "gone"), (ZeroDivisionError("what"), "unexpected ZeroDivisionError: what")],
 )
 async def test_a_run_that_fails_says_why_and_the_next_one_comes(stage: Stage, failure: Exception, said: str) -> None:
+    """fault_9."""
     stage.works.failure = failure
     await stage.pass_minutes(11)
     assert [(status, error) for _, status, error in stage.rows.finished] == [(RunStatus.FAILED, said)] * 2
+
+
+async def test_a_run_that_finds_no_memory_fails_alone(stage: Stage) -> None:
+    """fault_9."""
+    stage.works.gate.set()
+    stage.works.failure, stage.works.failing = MemoryError(), frozenset({JobType.GAP_REPAIR})
+    stage.scheduler.take(jobs(job(1), replace(job(2), job_type=JobType.GAP_REPAIR)))
+    await stage.pass_minutes(11)
+    ended = [(stage.rows.begun[run - 1][0], status, error) for run, status, error in stage.rows.finished]
+    assert sorted(ended) == [(1, RunStatus.SUCCESS, None)] * 2 + [(2, RunStatus.FAILED, "unexpected MemoryError: ")] * 2
 
 
 async def test_a_run_over_its_time_is_partial(stage: Stage) -> None:

@@ -33,6 +33,7 @@ def opened(frame: str, moment: datetime) -> datetime:
     ],
 )
 def test_intervals_open_where_exchanges_say(frame: str, expected: datetime) -> None:
+    """fault_55."""
     assert opened(frame, datetime(2024, 2, 29, 13, 47, 12, tzinfo=UTC)) == expected
 
 
@@ -43,6 +44,7 @@ def test_two_weeks_count_from_the_first_monday_of_1970() -> None:
 
 
 def test_months_follow_the_calendar_over_the_year() -> None:
+    """fault_55."""
     month = TIMEFRAMES["1M"]
     assert month.open_ms(month.number(ms_of(datetime(2023, 12, 31, 23, 59, tzinfo=UTC))) + 1) == ms_of(
         datetime(2024, 1, 1, tzinfo=UTC)
