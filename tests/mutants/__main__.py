@@ -10,8 +10,8 @@ import sys
 import time
 
 from tests.mutants.equivalent import EQUIVALENT
-from tests.mutants.mutations import Mutant, mutants
-from tests.mutants.trial import ROOT, Trial, trial
+from tests.mutants.mutations import mutants
+from tests.mutants.trial import ROOT, trial
 
 LEAST_SCORE = 0.9
 _LEDGER = ("test_ledger.py", "test_ledger_gaps.py", "test_ledger_machine.py")
@@ -49,20 +49,18 @@ def score(module: str, sample: int | None, seed: int) -> float:
     total = len(chosen)
     if sample is not None and sample < total:
         chosen = random.Random(seed).sample(chosen, sample)
-    survivors = [mutant for mutant in chosen if _try(module, mutant, tests, right).survived]
-    for mutant in sorted(survivors, key=lambda mutant: mutant.line):
-        print(f"  survived  {path.name}:{mutant.line}  {mutant.name}")
-    found = len(chosen) - len(survivors)
+    found = 0
+    for mutant in chosen:
+        if trial(module, mutant.code, tests, most_s=10 + int(5 * right.cpu_s)).survived:
+            print(f"survived  {path.name}:{mutant.line}  {mutant.name}", flush=True)
+        else:
+            found += 1
     print(
         f"{module}: {found} of {len(chosen)} found ({found / len(chosen):.1%}), "
         f"{total} there are, {len(EQUIVALENT.get(module, {}))} equivalent, {time.monotonic() - began:.0f} s",
         flush=True,
     )
     return found / len(chosen)
-
-
-def _try(module: str, mutant: Mutant, tests: list[str], right: Trial) -> Trial:
-    return trial(module, mutant.code, tests, most_s=10 + int(5 * right.cpu_s))
 
 
 if __name__ == "__main__":

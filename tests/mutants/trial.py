@@ -16,16 +16,15 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import CodeType, ModuleType
 
-import asyncpg  # noqa: F401  # what every trial needs is imported once, before the fork
-import croniter  # noqa: F401
+import croniter  # noqa: F401  # what trials need is imported once, before the fork
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 ROOT = Path(__file__).parents[2]
 _MEMORY = 2 << 30
 _PYTEST = (
-    "-x", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "--hypothesis-seed=0",
-    "-W", "ignore::pytest.PytestAssertRewriteWarning",
+    "-x", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "--noconftest", "--assert=plain",
+    "--hypothesis-seed=0", "-W", "ignore::pytest.PytestAssertRewriteWarning",
 )  # fmt: skip
 
 settings.register_profile(
