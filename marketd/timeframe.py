@@ -21,9 +21,6 @@ class Timeframe:
     step_s: int
     anchor_s: int = 0
 
-    def __str__(self) -> str:
-        return self.name
-
     def number(self, ms: int) -> int:
         """Number of the interval that contains the instant ``ms``."""
         if self.step_s:

@@ -137,7 +137,9 @@ async def test_settings_are_taken_over_or_wait_for_a_restart_and_a_lane_is_opene
         (tmp_path / "marketd.toml").write_text(
             config + '[engine]\nsettle_s = 60\n[log]\nlevel = "debug"\n[exchanges.bitfinex]\npage_limit = 500\n'
         )
-        epoch = await connection.fetchval("SELECT epoch FROM exchange_leases")
+        lease = "SELECT epoch FROM exchange_leases"
+        await until(lambda: connection.fetchval(lease))
+        epoch = await connection.fetchval(lease)
         said = await reloaded(daemon, tmp_path)
         assert said.changes["settings"] == (
             ["exchanges.bitfinex.page_limit: default -> 500", "engine.settle_s: 120.0 -> 60.0"]

@@ -1,5 +1,7 @@
 """Ranges by example, and by property against Python's own sets."""
 
+from itertools import product
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,9 @@ from marketd.ranges import NOTHING, Ranges
 NUMBERS = st.integers(-30, 30)
 SETS = st.sets(NUMBERS, max_size=40)
 SPANS = st.lists(st.tuples(NUMBERS, NUMBERS), max_size=12)
+RUNS = st.lists(st.tuples(st.integers(0, 200), st.integers(1, 12)), max_size=20).map(
+    lambda runs: Ranges.of(*((start, start + length) for start, length in runs))
+)
 
 
 def ranges(numbers: set[int]) -> Ranges:
@@ -75,6 +80,20 @@ def test_set_arithmetic_is_that_of_sets(left: set[int], right: set[int]) -> None
         assert_normal(result)
         assert result == ranges(expected)
     assert a.covers(b) == (left >= right)
+
+
+def test_set_arithmetic_is_right_for_every_pair_of_small_sets() -> None:
+    """All ways in which ranges can touch, cut and enclose each other."""
+    small = [{number for number in range(7) if bits >> number & 1} for bits in range(2**7)]
+    of = {frozenset(numbers): ranges(numbers) for numbers in small}
+    for (left, a), (right, b) in product(of.items(), repeat=2):
+        assert (a | b, a & b, a - b) == (of[left | right], of[left & right], of[left - right])
+
+
+@given(RUNS, RUNS)
+def test_set_arithmetic_is_right_for_long_runs(left: Ranges, right: Ranges) -> None:
+    a, b = set(left.numbers()), set(right.numbers())
+    assert (left | right, left & right, left - right) == (ranges(a | b), ranges(a & b), ranges(a - b))
 
 
 @given(SETS, NUMBERS)

@@ -52,6 +52,13 @@ def test_months_follow_the_calendar_over_the_year() -> None:
     assert month.typical_s == 30 * 86_400
 
 
+@pytest.mark.parametrize("frame", [frame for frame in TIMEFRAMES.values() if frame.name != "1M"])
+def test_an_interval_is_as_long_as_its_name_says(frame: Timeframe) -> None:
+    unit_s = {"m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}[frame.name[-1]]
+    assert frame.step_s == frame.typical_s == int(frame.name[:-1]) * unit_s
+    assert frame.open_ms(8) - frame.open_ms(7) == frame.step_s * 1_000
+
+
 def test_an_interval_is_closed_at_the_instant_the_next_one_opens() -> None:
     minute = TIMEFRAMES["1m"]
     assert minute.closed_end(minute.open_ms(7)) == 7

@@ -1,0 +1,67 @@
+"""``python -m tests.mutants``: mistakes in the pure modules, one at a time, which their unit tests have to find.
+
+Ends with 1 where fewer than nine in ten are found. Those that change nothing that could be told are named in
+``equivalent.py``, with the reason, and are not counted.
+"""
+
+import argparse
+import random
+import sys
+import time
+
+from tests.mutants.equivalent import EQUIVALENT
+from tests.mutants.mutations import mutants
+from tests.mutants.trial import ROOT, trial
+
+LEAST_SCORE = 0.9
+_LEDGER = ("test_ledger.py", "test_ledger_gaps.py", "test_ledger_machine.py")
+TESTS = {
+    "ranges": ("test_ranges.py",),
+    "timeframe": ("test_timeframe.py",),
+    "planner": ("test_planner.py",),
+    "page": ("test_page.py",),
+    "cron": ("test_cron.py",),
+    "blocks": _LEDGER,
+    "ledger": _LEDGER,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument("modules", nargs="*", choices=[*TESTS, []], help="these only")
+    parser.add_argument("--sample", type=int, metavar="N", help="at most N mutants of each module")
+    parser.add_argument("--seed", type=int, default=1, help="another seed, another sample")
+    given = parser.parse_args()
+    scores = [score(module, given.sample, given.seed) for module in given.modules or TESTS]
+    return 0 if min(scores) >= LEAST_SCORE else 1
+
+
+def score(module: str, sample: int | None, seed: int) -> float:
+    """The share of the mutants that the tests find; says which ones they do not."""
+    began = time.monotonic()
+    path = ROOT / "marketd" / f"{module}.py"
+    source = path.read_text(encoding="utf-8")
+    tests = [str(ROOT / "tests" / "unit" / name) for name in TESTS[module]]
+    right = trial(module, compile(source, str(path), "exec"), tests, most_s=300)
+    if not right.survived:
+        raise SystemExit(f"the tests of {module} fail without any mutant")
+    chosen = [mutant for mutant in mutants(source, str(path)) if mutant.name not in EQUIVALENT.get(module, {})]
+    total = len(chosen)
+    if sample is not None and sample < total:
+        chosen = random.Random(seed).sample(chosen, sample)
+    found = 0
+    for mutant in chosen:
+        if trial(module, mutant.code, tests, most_s=10 + int(5 * right.cpu_s)).survived:
+            print(f"survived  {path.name}:{mutant.line}  {mutant.name}", flush=True)
+        else:
+            found += 1
+    print(
+        f"{module}: {found} of {len(chosen)} found ({found / len(chosen):.1%}), "
+        f"{total} there are, {len(EQUIVALENT.get(module, {}))} equivalent, {time.monotonic() - began:.0f} s",
+        flush=True,
+    )
+    return found / len(chosen)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
