@@ -1,3 +1,50 @@
 """Mutants that no test can find, since they change nothing that could be told: by module, name and reason."""
 
-EQUIVALENT: dict[str, dict[str, str]] = {}
+_SPEED = "either way to compute it is right: which one is taken is a matter of speed"
+_PAIR = "start and end are both None or both numbers; mypy wants to be told"
+_AGAIN = "what is let through here is caught by the comparison that follows"
+_MEMBER = "where they differ the number is a member, and was returned above"
+_SAME = "where they differ both ways give the same ranges"
+
+EQUIVALENT: dict[str, dict[str, str]] = {
+    "ranges": {
+        "module: _FEW = 3 -> _FEW = 4": _SPEED,
+        "Ranges.from_numbers: end is not None and start is not None -> end is not None or start is not None": _PAIR,
+        "Ranges.from_numbers: end is not None and start is not None -> start is not None": _PAIR,
+        "Ranges.from_numbers: end is not None and start is not None -> end is not None": _PAIR,
+        "Ranges.from_numbers: continue -> pass": _AGAIN,
+        "Ranges.from_numbers: number < end -> number <= end": _AGAIN,
+        "Ranges.from_numbers: start is not None and end is not None -> start is not None or end is not None": _PAIR,
+        "Ranges.from_numbers: start is not None and end is not None -> end is not None": _PAIR,
+        "Ranges.from_numbers: start is not None and end is not None -> start is not None": _PAIR,
+        "Ranges.__or__: len(self.spans) > len(other.spans) -> len(self.spans) >= len(other.spans)": _SPEED,
+        "Ranges.__or__: len(self.spans) > len(other.spans) -> len(self.spans) <= len(other.spans)": _SPEED,
+        "Ranges.__or__: len(few) <= _FEW -> len(few) < _FEW": _SPEED,
+        "Ranges.__or__: len(few) <= _FEW -> len(few) > _FEW": _SPEED,
+        "Ranges.__and__: len(self.spans) > len(other.spans) -> len(self.spans) >= len(other.spans)": _SPEED,
+        "Ranges.__and__: len(self.spans) > len(other.spans) -> len(self.spans) <= len(other.spans)": _SPEED,
+        "Ranges.__and__: len(few) <= _FEW -> len(few) < _FEW": _SPEED,
+        "Ranges.__and__: len(few) <= _FEW -> len(few) > _FEW": _SPEED,
+        "Ranges.__sub__: not other.spans or not self.spans -> not other.spans and (not self.spans)": _SPEED,
+        "Ranges.__sub__: not other.spans or not self.spans -> not self.spans": _SPEED,
+        "Ranges.__sub__: not other.spans or not self.spans -> not other.spans": _SPEED,
+        "Ranges.__sub__: len(other.spans) <= _FEW -> len(other.spans) < _FEW": _SPEED,
+        "Ranges.__sub__: len(other.spans) <= _FEW -> len(other.spans) > _FEW": _SPEED,
+        "Ranges.at_or_after: bisect_right(self.spans, number, key=_start) -> bisect_left(self.spans, number, key=_start)": _MEMBER,  # noqa: E501
+        "_within: not found or (found[0][0] >= start and found[-1][1] <= end) -> not found": _SAME,
+        "_within: found[0][0] >= start -> found[0][0] > start": _SAME,
+        "_within: found[-1][1] <= end -> found[-1][1] < end": _SAME,
+        "_without: bisect_right(spans, start, key=_end) -> bisect_left(spans, start, key=_end)": _SAME,
+        "_without: bisect_left(spans, end, key=_start) -> bisect_right(spans, end, key=_start)": _SAME,
+        "_joined: span[1] > current[1] -> span[1] >= current[1]": _SAME,
+        "_common: left[i][1] < right[j][1] -> left[i][1] <= right[j][1]": _SAME,
+        "_remaining: j < len(right) -> j >= len(right)": _SPEED,
+        "_remaining: right[j][1] <= start -> right[j][1] < start": _SAME,
+        "_remaining: right[k][0] < end -> right[k][0] <= end": _SAME,
+    },
+    "planner": {
+        "_near: candle - edge -> edge - candle": "it is the distance that counts",
+        "rows_at_most: span[1] - 1 -> span[1]": "a block that begins where the span ends adds nothing",
+        "edges_after: span[0] -> span[1] #3": "the answer has no row above the start of what is left",
+    },
+}

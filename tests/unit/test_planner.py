@@ -58,6 +58,25 @@ class TestNextAsk:
         assert framed(walk((10, 500)), left=9)[2] is True
         assert framed(walk((10, 500), newest_first=False), right=500)[2] is False
 
+    def test_the_known_side_of_more_than_a_page_does_not_turn_it_round(self) -> None:
+        assert framed(walk((10, 500)), right=500)[2] is True
+        assert framed(walk((10, 500), newest_first=False), left=9)[2] is False
+
+    def test_a_page_is_fitted_to_its_last_interval(self) -> None:
+        assert framed(walk((1_000, 1_099)), right=1_099)[:3] == (1_000, 1_100, False)
+        assert framed(walk((1_000, 1_100)), right=1_100)[:3] == (1_000, 1_101, True)
+
+    def test_a_walk_begins_with_the_newest(self) -> None:
+        assert framed(Walk(SERIES, Ranges.of((10, 20), (500, 900)), 100), right=900)[:3] == (500, 901, True)
+
+    @pytest.mark.parametrize("newest_first", [True, False])
+    @pytest.mark.parametrize(("left", "right"), [(None, None), (9, 500)])
+    def test_the_rest_keeps_its_order_where_no_side_or_both_are_known(
+        self, newest_first: bool, left: int | None, right: int | None
+    ) -> None:
+        asked = walk((10, 500), newest_first=newest_first, flipped=True)
+        assert framed(asked, left=left, right=right)[2] is newest_first
+
     def test_after_a_page_that_was_not_full_the_rest_is_asked_from_its_known_side(self) -> None:
         assert framed(walk((10, 500), newest_first=False, flipped=True), left=9)[2] is True
         assert framed(walk((10, 500), flipped=True), right=500)[2] is False
@@ -87,6 +106,17 @@ class TestAfter:
         up = answered(0, 40, (3, 39))
         moved = planner.after(walk((0, 100), newest_first=False), up)
         assert planner.edges_after(Edges(None, 100), up, moved) == Edges(39, 100)
+
+    def test_the_other_edge_stays_where_it_lies_outside_of_what_is_left(self) -> None:
+        down, up = answered(60, 100, (60, 99)), answered(0, 40, (3, 39))
+        assert planner.edges_after(Edges(9, 100), down, walk((10, 60))) == Edges(9, 60)
+        assert planner.edges_after(Edges(10, 100), down, walk((10, 60))) is None
+        assert planner.edges_after(Edges(15, 100), down, walk((10, 60))) is None
+        assert planner.edges_after(Edges(None, 90), up, walk((40, 90))) == Edges(39, 90)
+        assert planner.edges_after(Edges(None, 89), up, walk((40, 90))) is None
+
+    def test_an_answer_after_the_last_ask_leaves_nothing(self) -> None:
+        assert planner.after(walk(), answered(0, 10, (5,))) == walk()
 
     def test_edges_are_looked_up_where_no_row_came(self) -> None:
         assert planner.edges_after(NO_EDGES, answered(60, 100), walk((0, 60))) is None
@@ -242,6 +272,7 @@ def test_halves_are_the_ask(start: int, length: int, known: set[int], newest_fir
     assert abs((low.end - low.start) - (high.end - high.start)) <= 1
     assert low.known | high.known == ask.known
     assert Ranges.of(low.span).covers(low.known)
+    assert Ranges.of(high.span).covers(high.known)
     assert low.newest_first is high.newest_first is newest_first
 
 
