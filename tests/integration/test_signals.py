@@ -43,7 +43,7 @@ async def test_a_second_signal_ends_the_drain_at_once_and_as_well(
             started(tmp_path, database, server.base_url) as daemon,
         ):
             server.faults.add(Hang(asks=("candles",)))
-            await until(lambda: runs(connection, "running"))
+            await until(lambda: asked(server))
             daemon.send(first)
             await until(lambda: drains(daemon))
             assert await runs(connection, "running"), "it waits for the page that hangs"
@@ -58,6 +58,10 @@ async def test_a_second_signal_ends_the_drain_at_once_and_as_well(
         assert await connection.fetchval("SELECT expires_at <= clock_timestamp() FROM exchange_leases")
     finally:
         await connection.close()
+
+
+async def asked(server: RehearsalServer) -> bool:
+    return server.stats.kinds["candles"] > 0
 
 
 async def runs(connection: "asyncpg.Connection[asyncpg.Record]", status: str) -> bool:
