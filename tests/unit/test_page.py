@@ -191,12 +191,12 @@ class TestRows:
     def test_weeks_are_aligned_to_mondays(self, name: str) -> None:
         weekly = Ask(Series("bitfinex", "BTCUSD", name), 100, 110, newest_first=False)
         frame, flat = weekly.series.frame, [5.0] * 2
-        for late_ms, aligned in ((0, True), (-1, False), (1, False)):
+        for late_ms, dropped in ((0, []), (-1, [104]), (1, [105]), (5 * 86_400_000, [105])):
             opens = [frame.open_ms(102), frame.open_ms(105) + late_ms]
             sent = Rows(opens, flat, flat, flat, flat, flat, [b"x"] * 2)
             answer = page.check(weekly, sent, at_ms=frame.open_ms(200), columns=COLUMNS, grace_s=0)
-            assert (answer.rows == numbers([102, 105])) is aligned
-            assert answer.drops[Drop.MISALIGNED] == (not aligned)
+            assert (answer.dropped, answer.drops[Drop.MISALIGNED]) == (numbers(dropped), len(dropped))
+            assert answer.rows == numbers([102] if dropped else [102, 105])
 
     def test_an_open_time_that_is_no_date_is_refused(self) -> None:
         monthly = Ask(Series("bitfinex", "BTCUSD", "1M"), 0, 12, newest_first=False)
