@@ -34,7 +34,7 @@ coverage: .venv/.installed ## what of marketd the tests run, lines and branches:
 	@mkdir -p build/coverage && $(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest tests/unit $(ARGS)
 	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report >build/coverage/unit.txt
-	@$(BIN)/coverage run --append -m pytest tests/integration $(ARGS)
+	@$(BIN)/coverage run -m pytest tests/integration $(ARGS)
 	@$(BIN)/coverage combine --quiet --append && $(BIN)/coverage html --quiet --directory build/coverage/html
 	@echo "unit tests alone:" && tail -1 build/coverage/unit.txt && $(BIN)/coverage report --fail-under 95
 	@$(BIN)/coverage report --include $(WHOLE) --fail-under 100

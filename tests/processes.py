@@ -72,7 +72,7 @@ class Marketd:
 
 
 def environment(folder: Path, dsn: str, base_url: str, name: str, **more: str) -> Mapping[str, str]:
-    keep = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR") if key in os.environ}
+    keep = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR", "COVERAGE_PROCESS_CONFIG") if key in os.environ}
     return {
         **keep, "PYTHONPATH": str(ROOT), "DATABASE_URL": f"postgresql://{dsn.partition('://')[2]}",
         "MARKETD_CONFIG": str(folder / "marketd.toml"), "MARKETD_RUN_DIR": str(folder / f"run-{name}"),

@@ -56,8 +56,9 @@ class Leases:
     async def renew(self, lease: Lease) -> None:
         """Hold on to the exchange; LeaseLost when somebody else has it."""
         async with self._database.session() as connection:
-            if await connection.fetchval(sql("renew_lease"), lease.exchange, lease.epoch, LEASE_S) is None:
-                raise LeaseLost(f"another process has taken {lease.exchange} over")
+            epoch = await connection.fetchval(sql("renew_lease"), lease.exchange, lease.epoch, LEASE_S)
+        if epoch is None:
+            raise LeaseLost(f"another process has taken {lease.exchange} over")
 
     async def release(self, lease: Lease) -> None:
         async with self._database.session() as connection:

@@ -30,7 +30,9 @@ async def start(
     *words: str, cwd: Path | None = None, stdin: int | None = None, stdout: int = PIPE,
     environ: Mapping[str, str] = MappingProxyType({}),
 ) -> Process:  # fmt: skip
-    keep = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    keep = {
+        name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "COVERAGE_PROCESS_CONFIG") if name in os.environ
+    }
     return await asyncio.create_subprocess_exec(
         sys.executable, *words, stdin=stdin, stdout=stdout, stderr=PIPE, cwd=cwd,
         env={**keep, "PYTHONPATH": str(ROOT), **environ},

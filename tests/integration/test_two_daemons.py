@@ -9,7 +9,6 @@ from datetime import timedelta
 from itertools import groupby, pairwise
 from pathlib import Path
 
-import aiohttp
 import asyncpg
 import pytest
 
@@ -95,10 +94,10 @@ async def holds(daemon: Daemon) -> bool:
 
 
 async def stands_by(daemon: Daemon) -> None:
-    async with aiohttp.ClientSession() as session:
-        for path in ("/readyz", "/livez"):
-            async with session.get(f"http://{daemon.address}{path}") as reply:
-                assert reply.status == 200, path
+    async def well() -> bool:
+        return [(await get(daemon, path))["status"] for path in ("/readyz", "/livez")] == ["ok", "ok"]
+
+    await until(well, 10)
     assert 'marketd_lease_held{exchange="bitfinex"} 0.0' in await get(daemon, "/metrics")
 
 

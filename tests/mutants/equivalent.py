@@ -5,6 +5,7 @@ _PAIR = "start and end are both None or both numbers; mypy wants to be told"
 _AGAIN = "what is let through here is caught by the comparison that follows"
 _MEMBER = "where they differ the number is a member, and was returned above"
 _SAME = "where they differ both ways give the same ranges"
+_STRICT = "columns of one page have one length, and only a mistake in the program could change that"
 
 EQUIVALENT: dict[str, dict[str, str]] = {
     "ranges": {
@@ -46,5 +47,17 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "_near: candle - edge -> edge - candle": "it is the distance that counts",
         "rows_at_most: span[1] - 1 -> span[1]": "a block that begins where the span ends adds nothing",
         "edges_after: span[0] -> span[1] #3": "the answer has no row above the start of what is left",
+    },
+    "page": {
+        "module: b'0' * 16 -> _LONG = b'0'": _SPEED,
+        "check: True -> False": _STRICT,
+        "_numbers: True -> False": _STRICT,
+        "_plausible: True -> False": _STRICT,
+        "_plausible: True -> False #2": _STRICT,
+        "_in_order: True -> False": _STRICT,
+        "_in_order: True -> False #2": _STRICT,
+        "_unique: -1 -> (None, 1)": "the first row has no row before it, so this is never read",
+        "_unique: -1 -> -2": "the first row has no row before it, so this is never read",
+        "_numbers: ms - anchor -> anchor - ms #2": "only whether the remainder is zero counts",
     },
 }

@@ -51,6 +51,11 @@ class TestCoverage:
         assert (answer.covered, answer.rows.size, answer.fetched) == (Ranges.of((12, 16)), 2, 4)
         assert answer.drops[Drop.OUTSIDE] == 2
 
+    def test_a_single_row_outside_narrows_it_and_a_repeated_one_does_not(self) -> None:
+        assert covered(10, 20, [9, 12, 15]) == ((12, 16),)
+        assert covered(10, 20, [12, 12, 15]) == ((10, 16),)
+        assert covered(10, 20, [15, 12, 12], newest_first=True) == ((12, 20),)
+
     @pytest.mark.parametrize("opens", [[9], [20], [0, 5, 30]])
     def test_rows_of_which_none_lies_in_the_ask_are_refused(self, opens: list[int]) -> None:
         with pytest.raises(BadReply, match="none lies in the range"):
@@ -160,6 +165,7 @@ class TestRows:
         [
             (b"0,5,5,5.00000000000000000001,5,1", True),
             (b"0,5,5,5,4.99999999999999999999,1", True),
+            (b"0,5,4.99999999999999999999,5,5,1", False),
             (b"0,5,5,5,5.00000000000000000001,1", False),
             (b"0,5.00000000000000000001,5,5,5,1", False),
             (b"0,9007199254740992,9007199254740993,9007199254740993,9007199254740993,1", False),  # one float
@@ -171,6 +177,26 @@ class TestRows:
         """fault_43: the database compares all digits, and would refuse the page for them."""
         answer = answer_of(ask(0, 1), Rows([0], [5.0], [5.0], [5.0], [5.0], [1.0], [line]), LATER)
         assert (answer.rows.size, answer.dropped.size) == (usable, not usable)
+
+    def test_many_digits_do_not_save_a_row_that_is_implausible(self) -> None:
+        line = b"0,5,5,5,5,-1.00000000000000000001"
+        answer = answer_of(ask(0, 1), Rows([0], [5.0], [5.0], [5.0], [5.0], [-1.0], [line]), LATER)
+        assert answer.dropped == numbers([0])
+
+    def test_a_misaligned_row_is_not_counted_as_implausible(self) -> None:
+        answer = answer_of(ask(10, 20), _both(rows([12]), rows([15], late_ms=7_000)), LATER)
+        assert (answer.drops[Drop.MISALIGNED], answer.drops[Drop.IMPLAUSIBLE]) == (1, 0)
+
+    @pytest.mark.parametrize("name", ["1w", "2w"])
+    def test_weeks_are_aligned_to_mondays(self, name: str) -> None:
+        weekly = Ask(Series("bitfinex", "BTCUSD", name), 100, 110, newest_first=False)
+        frame, flat = weekly.series.frame, [5.0] * 2
+        for late_ms, dropped in ((0, []), (-1, [104]), (1, [105]), (5 * 86_400_000, [105])):
+            opens = [frame.open_ms(102), frame.open_ms(105) + late_ms]
+            sent = Rows(opens, flat, flat, flat, flat, flat, [b"x"] * 2)
+            answer = page.check(weekly, sent, at_ms=frame.open_ms(200), columns=COLUMNS, grace_s=0)
+            assert (answer.dropped, answer.drops[Drop.MISALIGNED]) == (numbers(dropped), len(dropped))
+            assert answer.rows == numbers([102] if dropped else [102, 105])
 
     def test_an_open_time_that_is_no_date_is_refused(self) -> None:
         monthly = Ask(Series("bitfinex", "BTCUSD", "1M"), 0, 12, newest_first=False)
