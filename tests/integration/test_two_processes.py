@@ -126,21 +126,22 @@ async def seat(stack: AsyncExitStack, market: Any, clock: SystemClock, dsn: str,
 
 
 @asynccontextmanager
-async def page_in_the_middle(found: House) -> AsyncIterator[None]:
-    """Enter when a page transaction of the holder has begun and waits, leave: it may go on."""
+async def page_in_the_middle(found: House) -> AsyncIterator[int]:
+    """Enter when a page transaction of the holder has begun and waits, leave: it may go on. The pid of its backend."""
     async with found.connection.transaction():
         await found.connection.execute(sql("lock_series"), *SERIES)
 
-        async def waits() -> bool:
-            return bool(
-                await found.value(
-                    "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'marketd' "
-                    "AND datname = current_database() AND wait_event = 'advisory'"
-                )
+        async def waiting() -> int | None:
+            pid: int | None = await found.value(
+                "SELECT pid FROM pg_stat_activity WHERE application_name = 'marketd' "
+                "AND datname = current_database() AND wait_event = 'advisory'"
             )
+            return pid
 
-        await until(waits)
-        yield
+        await until(waiting)
+        pid = await waiting()
+        assert pid is not None
+        yield pid
 
 
 async def goes_on(seat: Seat) -> None:
@@ -219,14 +220,14 @@ async def test_the_late_page_of_a_holder_that_was_replaced_is_refused_whole(data
     async with house(database, tmp_path) as found:
         first, second = found.seats
         await found.renewed()  # the next renewal, which would be refused as well, is five seconds away
-        async with page_in_the_middle(found):
+        async with page_in_the_middle(found) as page:
             first.daemon.send(signal.SIGSTOP)
             # Time passes: sooner than the server would end the transaction of a silent client.
             await found.value("UPDATE exchange_leases SET expires_at = clock_timestamp() RETURNING epoch")
         await found.taken_over(1)
         before = await found.runs_of(1)
         assert {run["status"] for run in before} <= {"interrupted", "success"}
-        assert await in_transaction(found) == 1, "the page of the first is still in hand"
+        assert await found.value("SELECT state FROM pg_stat_activity WHERE pid = $1", page) == "idle in transaction"
         first.daemon.send(signal.SIGCONT)
         lost = await first.daemon.said("lease lost")
         assert "nothing of this page was written" in lost["reason"]
@@ -236,15 +237,6 @@ async def test_the_late_page_of_a_holder_that_was_replaced_is_refused_whole(data
         await until(lambda: complete(second.daemon), 60)
         assert await violations(database) == {}
         await no_firing_twice(found)
-
-
-async def in_transaction(found: House) -> int:
-    return int(
-        await found.value(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'marketd' "
-            "AND datname = current_database() AND state = 'idle in transaction'"
-        )
-    )
 
 
 async def complete(daemon: Marketd) -> bool:
