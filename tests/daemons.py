@@ -14,26 +14,13 @@ from marketd.config import Config, build, read_text
 from marketd.daemon import Daemon
 from marketd.notify import Notifier
 from tests.canary import unseen
+from tests.jobfile import entry
 
-JOBS = """
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["BTCUSD"]
-timeframes = ["1m", "1h", "1d"]
-job_type = "continuous"
-schedule = "*/5 * * * *"
-
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["BTCUSD"]
-timeframes = ["1m", "1h", "1d"]
-job_type = "backfill"
-
-[[jobs]]
-exchange = "bitfinex"
-job_type = "gap_repair"
-schedule = "0 * * * *"
-"""
+JOBS = (
+    entry("continuous", ("BTCUSD",), ("1m", "1h", "1d"), schedule="*/5 * * * *")
+    + entry("backfill", ("BTCUSD",), ("1m", "1h", "1d"))
+    + entry("gap_repair", schedule="0 * * * *")
+)
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from marketd.clock import SystemClock
 from marketd.rehearsal.market import synthetic
 from marketd.rehearsal.server import RehearsalServer
 from tests.daemons import until
+from tests.jobfile import entry
 from tests.processes import ROOT, Marketd, started
 
 DAY = 86_400_000
@@ -22,20 +23,9 @@ ATTACK_S = 65  # one whole minute at least begins meanwhile
 ANSWER_S = 5
 MOST_LINES = 60
 PATIENCE = aiohttp.ClientTimeout(total=ANSWER_S)
-JOBS = """
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["BTCUSD", "ETHUSD"]
-timeframes = ["1m"]
-job_type = "continuous"
-schedule = "* * * * *"
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["BTCUSD"]
-timeframes = ["1m"]
-job_type = "backfill"
-start = "2024-01-01"
-"""
+JOBS = entry("continuous", ("BTCUSD", "ETHUSD"), ("1m",), schedule="* * * * *") + entry(
+    "backfill", ("BTCUSD",), ("1m",), start="2024-01-01"
+)
 
 
 @pytest.mark.timeout(180)

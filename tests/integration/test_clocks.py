@@ -11,24 +11,13 @@ from marketd.clock import ScaledClock, SystemClock
 from marketd.rehearsal.market import synthetic
 from marketd.rehearsal.server import RehearsalServer
 from tests.daemons import running, until
+from tests.jobfile import entry
 from tests.oracle import violations
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
 SPEED = 60.0  # a minute a second
-JOBS = """
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["BTCUSD"]
-timeframes = ["1m"]
-job_type = "continuous"
-schedule = "* * * * *"
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["BTCUSD"]
-timeframes = ["1m"]
-job_type = "backfill"
-"""
+JOBS = entry("continuous", ("BTCUSD",), ("1m",), schedule="* * * * *") + entry("backfill", ("BTCUSD",), ("1m",))
 FIRED = "SELECT count(*) FROM market_data_job_runs r JOIN market_data_jobs j ON j.id = r.job_id WHERE schedule <> ''"
 
 

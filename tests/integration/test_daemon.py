@@ -13,6 +13,7 @@ from marketd.rehearsal.faults import Faults, Lost
 from marketd.rehearsal.market import recorded, synthetic
 from marketd.rehearsal.server import RehearsalServer
 from tests.daemons import get, running, until
+from tests.jobfile import entry
 from tests.oracle import violations
 
 HOUR = 3_600_000
@@ -20,14 +21,7 @@ DAY = 24 * HOUR
 START = 1_700_006_400_000
 RECORDED = 1_370_320_000_000  # a day into the small recordings, and well into the large ones
 SPEED = 600.0
-HOURLY = """
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["BTCUSD"]
-timeframes = ["1h"]
-job_type = "continuous"
-schedule = "0 * * * *"
-"""
+HOURLY = entry("continuous", ("BTCUSD",), ("1h",), schedule="0 * * * *")
 
 
 async def test_three_series_are_kept_fresh_repaired_and_a_fourth_is_backfilled(

@@ -14,6 +14,7 @@ from marketd.rehearsal.faults import Latency
 from marketd.rehearsal.market import synthetic
 from marketd.rehearsal.server import RehearsalServer
 from tests.daemons import until
+from tests.jobfile import entry
 from tests.processes import Marketd, started
 
 DAY = 86_400_000
@@ -21,13 +22,7 @@ START = 1_700_006_400_000
 PAGE = 100
 LEFT = 10  # descriptors, of which a crowd may have all
 CROWD = 50
-BACKFILL = """
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["BTCUSD"]
-timeframes = ["1m"]
-job_type = "backfill"
-"""
+BACKFILL = entry("backfill", ("BTCUSD",), ("1m",))
 
 
 async def test_who_comes_when_no_descriptor_is_left_does_not_stop_the_work(database: str, tmp_path: Path) -> None:

@@ -15,16 +15,10 @@ from marketd.keeper import Keeper
 from marketd.store.runs import Runs
 from marketd.store.session import Connection, Database
 from tests.daemons import JOBS, until
+from tests.jobfile import entry
 from tests.wire import Wire
 
-ETH = """
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["ETHUSD"]
-timeframes = ["1h"]
-job_type = "continuous"
-schedule = "*/15 * * * *"
-"""
+ETH = entry("continuous", ("ETHUSD",), ("1h",), schedule="*/15 * * * *")
 OLD, NEW = JOBS, JOBS.replace("*/5", "*/10") + ETH
 
 

@@ -9,29 +9,18 @@ from marketd.rehearsal.faults import Delisted, Faults
 from marketd.rehearsal.market import synthetic
 from marketd.rehearsal.server import RehearsalServer
 from tests.daemons import running, until
+from tests.jobfile import entry
 from tests.oracle import violations
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
 START = 1_700_006_400_000
 SPEED = 2400.0
-JOBS = """
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["BTCUSD", "ETHUSD", "NOSUCH"]
-timeframes = ["1m"]
-job_type = "continuous"
-schedule = "*/5 * * * *"
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["BTCUSD", "ETHUSD", "NOSUCH"]
-timeframes = ["1m"]
-job_type = "backfill"
-[[jobs]]
-exchange = "bitfinex"
-job_type = "gap_repair"
-schedule = "0 * * * *"
-"""
+JOBS = (
+    entry("continuous", ("BTCUSD", "ETHUSD", "NOSUCH"), ("1m",), schedule="*/5 * * * *")
+    + entry("backfill", ("BTCUSD", "ETHUSD", "NOSUCH"), ("1m",))
+    + entry("gap_repair", schedule="0 * * * *")
+)
 ENDED = """
 SELECT symbol, job_type, r.status, error_message, count(*) AS runs, sum(requests) AS requests
 FROM market_data_jobs j JOIN market_data_job_runs r ON r.job_id = j.id

@@ -20,28 +20,15 @@ from marketd.rehearsal.market import synthetic
 from marketd.rehearsal.server import RehearsalServer
 from tests.canary import unseen
 from tests.daemons import running, until
+from tests.jobfile import entry
 
 DAY = 86_400_000
 START = 1_700_006_400_000
-JOBS = """
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["BTCUSD"]
-timeframes = ["1h"]
-job_type = "continuous"
-schedule = "0 0 1 1 *"
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["BTCUSD"]
-timeframes = ["1h"]
-job_type = "gap_repair"
-schedule = "0 0 1 1 *"
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["BTCUSD"]
-timeframes = ["1h"]
-job_type = "backfill"
-"""
+JOBS = (
+    entry("continuous", ("BTCUSD",), ("1h",), schedule="0 0 1 1 *")
+    + entry("gap_repair", ("BTCUSD",), ("1h",), schedule="0 0 1 1 *")
+    + entry("backfill", ("BTCUSD",), ("1h",))
+)
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 

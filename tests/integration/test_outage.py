@@ -25,6 +25,7 @@ from marketd.store.session import Database, connection_for_schema
 from tests import shapes
 from tests.conftest import CARELESS
 from tests.daemons import until
+from tests.jobfile import entry
 from tests.oracle import violations
 from tests.processes import Marketd, started
 from tests.wire import Wire
@@ -33,23 +34,11 @@ DAY = 86_400_000
 OUTAGE_S = 60
 PAGE = 250
 SYMBOLS = ("BTCUSD", "ETHUSD")
-JOBS = """
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["BTCUSD", "ETHUSD"]
-timeframes = ["1m"]
-job_type = "continuous"
-schedule = "* * * * *"
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["BTCUSD", "ETHUSD"]
-timeframes = ["1m"]
-job_type = "backfill"
-[[jobs]]
-exchange = "bitfinex"
-job_type = "gap_repair"
-schedule = "* * * * *"
-"""
+JOBS = (
+    entry("continuous", ("BTCUSD", "ETHUSD"), ("1m",), schedule="* * * * *")
+    + entry("backfill", ("BTCUSD", "ETHUSD"), ("1m",))
+    + entry("gap_repair", schedule="* * * * *")
+)
 AWAY = {
     "/livez": (200, {"status": str, "last_turn_seconds": float}),
     "/readyz": (503, {"status": str, "reasons": (str,)}),

@@ -18,17 +18,11 @@ from marketd.daemon import Daemon
 from marketd.rehearsal.market import synthetic
 from marketd.rehearsal.server import RehearsalServer
 from tests.daemons import JOBS, get, running, until
+from tests.jobfile import entry
 
 DAY = 86_400_000
 START = 1_700_006_400_000
-ETH = """
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["ETHUSD"]
-timeframes = ["1h"]
-job_type = "continuous"
-schedule = "*/15 * * * *"
-"""
+ETH = entry("continuous", ("ETHUSD",), ("1h",), schedule="*/15 * * * *")
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 

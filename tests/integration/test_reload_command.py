@@ -18,19 +18,13 @@ from marketd.rehearsal.market import synthetic
 from marketd.rehearsal.server import RehearsalServer
 from tests.canary import unseen
 from tests.daemons import JOBS, until
+from tests.jobfile import entry
 from tests.processes import ROOT, Marketd, environment, started
 from tests.wire import Wire
 
 DAY = 86_400_000
 START = 1_700_006_400_000
-ETH = """
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["ETHUSD"]
-timeframes = ["1h"]
-job_type = "continuous"
-schedule = "*/15 * * * *"
-"""
+ETH = entry("continuous", ("ETHUSD",), ("1h",), schedule="*/15 * * * *")
 EDITED = JOBS.replace("*/5", "*/10") + ETH
 
 

@@ -13,18 +13,13 @@ from marketd.rehearsal.faults import Hang
 from marketd.rehearsal.market import synthetic
 from marketd.rehearsal.server import RehearsalServer
 from tests.daemons import until
+from tests.jobfile import entry
 from tests.processes import Marketd, started
 
 DAY = 86_400_000
 START = 1_700_006_400_000
 DRAIN_S = 60
-BACKFILL = """
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["BTCUSD"]
-timeframes = ["1m"]
-job_type = "backfill"
-"""
+BACKFILL = entry("backfill", ("BTCUSD",), ("1m",))
 
 
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])

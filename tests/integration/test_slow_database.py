@@ -11,6 +11,7 @@ from marketd.clock import SystemClock
 from marketd.rehearsal.market import synthetic
 from marketd.rehearsal.server import RehearsalServer
 from tests.daemons import until
+from tests.jobfile import entry
 from tests.oracle import violations
 from tests.processes import Marketd, started
 from tests.wire import Wire
@@ -20,13 +21,7 @@ PAGE = 250
 SLOW_S = 0.1  # a message; a page takes many
 PAGES = 4
 PATIENCE_S = 60
-JOBS = """
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["BTCUSD", "ETHUSD"]
-timeframes = ["1m"]
-job_type = "backfill"
-"""
+JOBS = entry("backfill", ("BTCUSD", "ETHUSD"), ("1m",))
 
 
 @pytest.mark.timeout(120)

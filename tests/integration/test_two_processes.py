@@ -18,6 +18,7 @@ from marketd.rehearsal.market import synthetic
 from marketd.rehearsal.server import RehearsalServer
 from marketd.store.queries import sql
 from tests.daemons import until
+from tests.jobfile import entry
 from tests.oracle import violations
 from tests.processes import Marketd, started
 
@@ -25,19 +26,7 @@ DAY = 86_400_000
 PAGE = 250
 TAKEOVER_S = 30
 SERIES = ("bitfinex", "BTCUSD", "1m")
-JOBS = """
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["BTCUSD"]
-timeframes = ["1m"]
-job_type = "continuous"
-schedule = "* * * * *"
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["BTCUSD"]
-timeframes = ["1m"]
-job_type = "backfill"
-"""
+JOBS = entry("continuous", ("BTCUSD",), ("1m",), schedule="* * * * *") + entry("backfill", ("BTCUSD",), ("1m",))
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 log = logging.getLogger(__name__)
 

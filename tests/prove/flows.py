@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import ClassVar
 
 from marketd.rehearsal.stats import Asked
+from tests.jobfile import entry
 from tests.prove import catalog, checks
 from tests.prove.children import Child
 from tests.prove.scenery import NOW
@@ -128,21 +129,9 @@ class Continuous(Served):
     name = "continuous"
     template = "filled"
     speed = 300.0
-    jobs = """
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["BTCUSD", "ETHUSD"]
-timeframes = ["1m"]
-job_type = "continuous"
-schedule = "* * * * *"
-
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["BTCUSD", "ETHUSD"]
-timeframes = ["1m"]
-job_type = "gap_repair"
-schedule = "*/2 * * * *"
-"""
+    jobs = entry("continuous", ("BTCUSD", "ETHUSD"), ("1m",), schedule="* * * * *") + entry(
+        "gap_repair", ("BTCUSD", "ETHUSD"), ("1m",), schedule="*/2 * * * *"
+    )
 
 
 class Reload(Served):
@@ -151,20 +140,9 @@ class Reload(Served):
     name = "reload"
     template = "filled"
     speed = 60.0
-    jobs = """
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["BTCUSD"]
-timeframes = ["1m", "5m"]
-job_type = "continuous"
-schedule = "* * * * *"
-
-[[jobs]]
-exchange = "bitfinex"
-symbols = ["BTCUSD"]
-timeframes = ["1m"]
-job_type = "backfill"
-"""
+    jobs = entry("continuous", ("BTCUSD",), ("1m", "5m"), schedule="* * * * *") + entry(
+        "backfill", ("BTCUSD",), ("1m",)
+    )
     new_jobs = """
 [[jobs]]
 exchange = "bitfinex"
