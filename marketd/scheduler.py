@@ -104,8 +104,11 @@ class _Retry:
     not_before_ms: int = 0
 
     def holds(self, now_ms: int) -> bool:
-        """True while it has to wait; a clock that is set back makes that no longer than the longest pause."""
-        return now_ms < self.not_before_ms <= now_ms + _BACKOFF_MS[-1]
+        """True while it has to wait; a clock that is set back makes that no longer than twice the longest pause.
+
+        Twice: ``now_ms`` is that of a turn, which may have begun before the run ended that has to wait.
+        """
+        return now_ms < self.not_before_ms <= now_ms + 2 * _BACKOFF_MS[-1]
 
     def ended(self, now_ms: int, *, well: bool) -> None:
         """Wait for a moment after a run that ended ``well``, and longer after each failure in a row."""
