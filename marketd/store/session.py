@@ -46,6 +46,10 @@ _FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClie
 class _Link(asyncpg.Connection):
     """A connection that does not outlive a server that has stopped to listen."""
 
+    def get_reset_query(self) -> str:
+        """Nothing: no session here changes more than its own transaction, and asking costs each one a round trip."""
+        return ""
+
     def _cancel_current_command(self, *waiters: Any) -> None:
         """asyncpg calls this where a time-out or a cancellation ends a statement, and then waits for the server.
 

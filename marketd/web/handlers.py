@@ -29,7 +29,8 @@ class Handlers:
     def __init__(self, reports: Reports, status: Status, registry: CollectorRegistry) -> None:
         self._reports = reports
         self._status = status
-        self._metrics: Handler = make_aiohttp_handler(registry)
+        # Compressing would hold up the loop for longer than it spares the wire, which is most often the loopback.
+        self._metrics: Handler = make_aiohttp_handler(registry, disable_compression=True)
         self._readers = 0
 
     def routes(self) -> list[web.RouteDef]:

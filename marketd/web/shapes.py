@@ -5,6 +5,7 @@ in, dictionaries out. Times are ISO 8601 with offset, or milliseconds where the 
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from marketd.clock import at
@@ -15,6 +16,7 @@ from marketd.web.status import ExchangeStatus, JobStatus, Status
 Shape = dict[str, Any]
 
 
+@lru_cache(maxsize=10_000)  # who polls is told of the same moments again and again
 def iso(ms: int | None) -> str | None:
     return None if ms is None else at(ms).isoformat()
 
