@@ -7,8 +7,10 @@ months are wrong (a week holds only its last day) and are therefore built from d
 
 import json
 import re
-from collections.abc import Sequence
 from typing import Any
+
+import msgspec
+from msgspec.structs import astuple
 
 from marketd.errors import (
     BadReply,
@@ -32,7 +34,6 @@ _SYMBOL = re.compile(r"[A-Z0-9]{6}|[A-Z0-9]{2,12}:[A-Z0-9]{2,12}")
 _NUMERIC_BODY = b"0123456789.eE+-[],"
 _BLANKS = b" \t\r\n"
 _FIELDS = 6
-_ROWS_A_PIECE = 250
 _LINE_MAX = 220  # five numbers of 40 digits: longer text is not a price
 _ABSURD = re.compile(rb"[eE][+-]?[0-9]{3}")  # an exponent that no price has, and that a database may choke on
 _ERROR = re.compile(rb'\s*(\[\s*"error"|\{)')
@@ -70,70 +71,65 @@ def _path(symbol: str, timeframe: str) -> str:
     return f"/candles/trade:{_TIMEFRAMES[timeframe]}:t{symbol}/hist"
 
 
+class _Candle(msgspec.Struct, array_like=True, gc=False):
+    """A row of a candle page as numbers; rows may grow at the end, and nothing is asked of what is new there."""
+
+    open_ms: int
+    open: float
+    close: float
+    high: float
+    low: float
+    volume: float
+
+
+class _Digits(msgspec.Struct, array_like=True, gc=False):
+    """The same row as it was written."""
+
+    open_ms: msgspec.Raw
+    open: msgspec.Raw
+    close: msgspec.Raw
+    high: msgspec.Raw
+    low: msgspec.Raw
+    volume: msgspec.Raw
+
+
+_CANDLES = msgspec.json.Decoder(list[_Candle])
+_DIGITS = msgspec.json.Decoder(list[_Digits])
+
+
 def read_candles(body: bytes) -> Rows:
-    """``[[MTS, OPEN, CLOSE, HIGH, LOW, VOLUME], …]``; rows may grow at the end, so fields are taken by place."""
-    packed = body.translate(None, _BLANKS)
-    if packed.startswith(b"[") and packed.translate(None, _NUMERIC_BODY):
-        packed = body = _first_fields(body)
-    if not packed.startswith(b"["):
+    """``[[MTS, OPEN, CLOSE, HIGH, LOW, VOLUME], …]``."""
+    if not body.lstrip(_BLANKS).startswith(b"["):
         raise BadReply(f"candle page is not an array of rows: {clean(body[:80].decode('utf-8', 'replace'))}")
-    if (b"e" in packed or b"E" in packed) and _ABSURD.search(packed):
-        raise BadReply("candle page holds a number of absurd size")
     try:
-        # Not the packed one where that is another: blanks inside of a number are a mistake.
-        rows: Any = _in_pieces(packed) if len(packed) == len(body) else json.loads(body)
-        return _columns(rows, _lines(packed, rows))
-    except (ValueError, TypeError, IndexError, RecursionError, OverflowError) as error:
+        candles = _CANDLES.decode(body)
+        lines = _lines(body, len(candles))
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise BadReply(f"candle page cannot be read: {clean(str(error))}") from error
-
-
-def _in_pieces(packed: bytes) -> list[Any]:
-    """What ``json.loads`` says, by a few hundred rows at a time: it lets no other thread go on before it returns."""
-    if not packed.startswith(b"[["):
-        return list(json.loads(packed))
-    if not packed.endswith(b"]]"):
-        raise ValueError("the array of rows does not end")
-    lines = packed[2:-2].split(b"],[")
-    pieces = (b"],[".join(lines[at : at + _ROWS_A_PIECE]) for at in range(0, len(lines), _ROWS_A_PIECE))
-    return [row for piece in pieces for row in json.loads(b"[[" + piece + b"]]")]
-
-
-class _Digits(str):
-    """A number's own text, told apart from a JSON string."""
-
-
-def _first_fields(body: bytes) -> bytes:
-    """The page with the documented fields only: arrays may grow, and by something that is no number."""
-    try:
-        rows: Any = json.loads(body, parse_float=_Digits, parse_int=_Digits)
-        kept = [row[:_FIELDS] for row in rows]
-        if not all(type(field) is _Digits for row in kept for field in row):
-            raise ValueError("a field is not a number")
-        return ("[" + ",".join(f"[{','.join(row)}]" for row in kept) + "]").encode()
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise BadReply(f"candle page is not an array of number rows: {clean(str(error))}") from error
-
-
-def _lines(packed: bytes, rows: Sequence[Sequence[Any]]) -> list[bytes]:
-    """The rows' own text: what is stored is what was sent, digit for digit."""
-    if not rows:
-        return []
-    lines = packed[2:-2].split(b"],[")
-    if max(map(len, rows)) > _FIELDS:
-        lines = [b",".join(line.split(b",")[:_FIELDS]) for line in lines]
-    if len(lines) != len(rows) or max(map(len, lines)) > _LINE_MAX:
-        raise ValueError("nested rows or a number of absurd length")
-    return lines
-
-
-def _columns(rows: Sequence[Sequence[Any]], lines: list[bytes]) -> Rows:
-    opens = [row[0] for row in rows]
-    if not all(type(ms) is int for ms in opens):
-        raise ValueError("an open time is not an integer")
-    prices = [[float(row[place]) for row in rows] for place in range(1, _FIELDS)]
+    if max(map(len, lines), default=0) > _LINE_MAX or _has_absurd(lines):
+        raise BadReply("candle page holds a number of absurd size")
     return Rows(
-        open_ms=opens, open=prices[0], close=prices[1], high=prices[2], low=prices[3], volume=prices[4], lines=lines
+        open_ms=[candle.open_ms for candle in candles],
+        open=[candle.open for candle in candles],
+        close=[candle.close for candle in candles],
+        high=[candle.high for candle in candles],
+        low=[candle.low for candle in candles],
+        volume=[candle.volume for candle in candles],
+        lines=lines,
     )
+
+
+def _lines(body: bytes, count: int) -> list[bytes]:
+    """The own text of the ``count`` rows of a page that has been read: what is stored is what was sent."""
+    packed = body.translate(None, _BLANKS)
+    if packed.translate(None, _NUMERIC_BODY) or packed.count(b",") != count * _FIELDS - 1:
+        return [b",".join(map(bytes, astuple(row))) for row in _DIGITS.decode(body)]
+    return packed[2:-2].split(b"],[")
+
+
+def _has_absurd(lines: list[bytes]) -> bool:
+    text = b",".join(lines)
+    return (b"e" in text or b"E" in text) and _ABSURD.search(text) is not None
 
 
 def read_symbols(body: bytes) -> frozenset[str]:
