@@ -1,5 +1,6 @@
 """The loader of named queries: what it reads and what it refuses."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,26 @@ def test_marketds_own_queries_are_found_by_name() -> None:
 
 def test_every_file_of_sql_is_of_a_known_kind() -> None:
     assert {folder.name for folder in sql_dir().iterdir() if folder.is_dir()} <= {"migrations", "queries", "verify"}
+
+
+_OUTLIVES = re.compile(
+    r"\blisten\b|\bpg_(try_)?advisory_lock|\bset_config\([^()]*,\s*false|with\s+hold|\bset\s+(?!local\b)\w+\s*(=|to\b)",
+    re.IGNORECASE,
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "LISTEN jobs", "SELECT pg_advisory_lock(1)", "SELECT set_config('jit', 'off', false)", "SET jit = off",
+        "set search_path to x", "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
+    ],
+)  # fmt: skip
+def test_what_outlives_a_transaction_is_recognised(text: str) -> None:
+    assert _OUTLIVES.search(text)
+
+
+def test_no_query_changes_more_than_its_own_transaction() -> None:
+    """Connections go back to the pool as they are."""
+    outside_updates = {name: re.sub(r"(?is)\bupdate\b.*", "", query.sql) for name, query in QUERIES.items()}
+    assert [name for name, text in outside_updates.items() if _OUTLIVES.search(text)] == []
