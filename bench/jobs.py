@@ -26,7 +26,7 @@ from bench import work
 from marketd import assembly
 from marketd.assembly import Lane
 from marketd.changes import changes
-from marketd.clock import Clock, ScaledClock, SystemClock
+from marketd.clock import SystemClock
 from marketd.config import Config, build, read_text
 from marketd.embedded import EmbeddedPostgres
 from marketd.jobset import JobSet
@@ -44,7 +44,7 @@ from marketd.transport import Transport
 from marketd.walker import Account
 
 BTC = Series("bitfinex", "BTCUSD", "1m")
-EVERY_S = 300
+READY_S, READY_PER_S = 15, 4000  # what it takes from the filling of the table to the first moment, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,34 +97,30 @@ async def measure(dsn: str, count: int, moments: int) -> Cost:
         began = time.perf_counter()
         await table.read_changed(config)
         poll = _ms_since(began)
-        late_ms, held, candles = await _fire(database, config, jobs, moments)
+        late_ms, held, candles = await _fire(database, config, jobs, count // moments)
     cuts = quantiles(late_ms, n=100)
     return Cost(count, count // moments, memory_mb, load, reload, poll, cuts[49], cuts[98], held, candles)
 
 
 async def _fill(database: Database, count: int, moments: int) -> None:
+    """Jobs whose first moment is the next whole minute that leaves the time to load them."""
+    first = int(time.time() + READY_S + count / READY_PER_S) // 60 + 1
     async with database.session() as connection:
         await connection.execute(
             "INSERT INTO market_data_jobs (exchange, symbol, timeframe, job_type, schedule) "
             "SELECT 'bitfinex', 'S' || lpad(n::text, 6, '0') || ':USD', '1m', 'continuous', "
-            "(n % $2)::text || '-59/5 * * * *' FROM generate_series(1, $1::int) AS n",
+            "((n % $2 + $3) % 5)::text || '-59/5 * * * *' FROM generate_series(1, $1::int) AS n",
             count,
             moments,
+            first,
         )
         await connection.execute("INSERT INTO market_data_jobs (exchange, job_type) VALUES ('bitfinex', 'backfill')")
         await connection.execute("ANALYZE market_data_jobs")
 
 
-def _shortly_before_a_moment(moments: int) -> Clock:
-    """Ahead of the host's, so that the next ones of jobs of every five minutes are due in two seconds."""
-    every_ms = EVERY_S * 1000 // moments
-    return ScaledClock((SystemClock().now_ms() // every_ms + 1) * every_ms - 2000)
-
-
-async def _fire(database: Database, config: Config, jobs: JobSet, moments: int) -> tuple[list[float], float, int]:
-    """How late the runs of one moment were; the longest hold of the loop, and candles stored meanwhile."""
-    runs = len(jobs.jobs) // moments
-    clock, heard = _shortly_before_a_moment(moments), Heard()
+async def _fire(database: Database, config: Config, jobs: JobSet, runs: int) -> tuple[list[float], float, int]:
+    """How late so many runs were; the longest hold of the loop, and candles stored meanwhile."""
+    clock, heard = SystemClock(), Heard()
     leases = assembly.leases_of(database, "daemon")
     async with (
         Transport(clock) as transport,
