@@ -39,7 +39,7 @@ class Gauges:
     """Transactions that were open at the last round, and when each was first seen, in ms."""
 
     async def sample(self) -> None:
-        """What can be read at once: budgets and pools, and how late the loop wakes a sleeper."""
+        """What can be read at once: budgets and pools, how late the loop wakes a sleeper, and how many tasks it has."""
         loop = asyncio.get_running_loop()
         while True:
             for exchange in self.standing.budgets:
@@ -50,6 +50,7 @@ class Gauges:
             due_s = loop.time() + SAMPLE_S
             await asyncio.sleep(SAMPLE_S)
             self.metrics.loop_lagged(loop.time() - due_s)
+            self.metrics.tasks(len(asyncio.all_tasks()))
 
     def _budget(self, exchange: str) -> None:
         working = self.standing.working.get(exchange)

@@ -100,6 +100,7 @@ class Metrics(Events):
         )
         self._turn_s = self._histogram("scheduler_turn_duration_seconds", "Turns of the scheduler.", TURN_S, "exchange")
         self._lag_s = self._histogram("event_loop_lag_seconds", "How late the event loop woke a sleeper.", LAG_S)
+        self._tasks = self._gauge("event_loop_tasks", "Tasks of the event loop that have not ended.")
         self._pool = self._gauge("pool_connections", "Open connections to the database.", "pool", "state")
         self._pool_max = self._gauge("pool_connections_max", "Connections that a pool may open.", "pool")
         self._store_errors = self._counter("store_errors_total", "Statements the database did not carry out.", "kind")
@@ -269,6 +270,10 @@ class Metrics(Events):
     def loop_lagged(self, lag_s: float) -> None:
         """The event loop woke a sleeper ``lag_s`` too late."""
         self._lag_s.observe(max(0.0, lag_s))
+
+    def tasks(self, count: int) -> None:
+        """Tasks of the event loop that have not ended."""
+        self._tasks.set(count)
 
     def pool(self, pool: str, *, used: int, idle: int, most: int) -> None:
         """Connections of one of ``POOLS``: at work, open without work, and how many there may be."""

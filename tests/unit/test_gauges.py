@@ -66,7 +66,12 @@ async def test_budgets_pools_and_the_loop_are_read_every_second() -> None:
     assert budget_of(metrics) == (0, 0, 0)
     assert value(metrics, "event_loop_lag_seconds_count") == 93
     assert value(metrics, "event_loop_lag_seconds_sum") == pytest.approx(0, abs=1e-3)
-    task.cancel()
+    sleepers = [asyncio.get_running_loop().create_task(asyncio.sleep(100)) for _ in range(3)]
+    before = value(metrics, "event_loop_tasks")
+    await asyncio.sleep(1)
+    assert value(metrics, "event_loop_tasks") == before + 3
+    for each in (task, *sleepers):
+        each.cancel()
 
 
 def figures(symbol: str, wanted: int, unknown: int, missing: int) -> SeriesFigures:
