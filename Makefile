@@ -10,7 +10,7 @@ SQUAWK := --pg-version 15.0 --assume-in-transaction \
 SCRIPTS := .ci/run $(wildcard packaging/*/*.sh tests/system/*.sh) packaging/deb/postinst packaging/deb/prerm packaging/deb/postrm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-alerts test-monitoring test-system fuzz deb sbom audit lint format check bench bench-large lock clean prove prove-long simulate coverage mutants
+.PHONY: help demo test test-alerts test-monitoring test-system fuzz deb sbom audit lint format check bench bench-large lock clean prove prove-long simulate soak coverage mutants
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ prove: .venv/.installed ## marketd struck at some of its turns and calls, others
 prove-long: .venv/.installed ## the same at every turn and every call, which takes hours; then mistakes that must be found
 	@$(BIN)/python -m tests.prove $(ARGS)
 	@$(BIN)/python -m tests.prove.teeth
+
+soak: .venv/.installed ## a daemon at ten times the ordinary rate for MINUTES (60), and a trouble a minute: does it take more and more?
+	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60) $(ARGS)
 
 fuzz: .venv/.installed ## a million spoilt replies for each exchange's reader, in some minutes (ARGS="--inputs N --seed S")
 	@$(BIN)/python -m tests.fuzz $(ARGS)
