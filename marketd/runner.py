@@ -225,7 +225,7 @@ class Runner:
         """True where ``span`` is long, or ends in a silence that is; the ordinary cycle has nothing to be judged."""
         newest = (await self.reader.edges(series, (span[1], span[1]))).left
         quiet_from = span[0] if newest is None else min(span[0], newest + 1)
-        return suspects.long_enough((quiet_from, span[1]), series.frame)
+        return span[1] - quiet_from >= suspects.shortest(series.frame)
 
     async def _tell_freshness(self, series: Series) -> None:
         facts = await self.reader.facts(series)

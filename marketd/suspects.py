@@ -29,8 +29,13 @@ def near(frame: Timeframe) -> int:
 
 def unusual(runs: Sequence[Span], frame: Timeframe, *, times: float = _TIMES_USUAL) -> list[Span]:
     """Those of ``runs`` (ascending, disjoint) that are more than ``times`` the usual length around them."""
+    # Long runs only, and each stops at the third that is like it: a thin market has a hundred thousand runs.
+    least = max(shortest(frame), int(times) + 1)
+    long = [run for run in runs if run[1] - run[0] >= least]
+    if not long:
+        return []
     reach = near(frame)
-    lengths = [_length(run) for run in runs]
+    lengths = [end - start for start, end in runs]
 
     def rare(run: Span) -> bool:
         first = bisect_right(runs, run[0] - reach, key=_end)
@@ -38,13 +43,12 @@ def unusual(runs: Sequence[Span], frame: Timeframe, *, times: float = _TIMES_USU
         alike = (at for at in range(first, last) if times * lengths[at] >= _length(run) and runs[at] != run)
         return len(list(islice(alike, _RANK))) < _RANK
 
-    # Long runs only, and each stops at the third that is like it: a thin market has a hundred thousand runs.
-    return [run for run in runs if long_enough(run, frame) and _length(run) > times and rare(run)]
+    return [run for run in long if rare(run)]
 
 
-def long_enough(run: Span, frame: Timeframe) -> bool:
-    """True where ``run`` is not too short to be suspect at all."""
-    return _length(run) >= LEAST_INTERVALS and _length(run) * frame.typical_s >= LEAST_S
+def shortest(frame: Timeframe) -> int:
+    """Intervals that a run has at least to be suspect at all."""
+    return max(LEAST_INTERVALS, -(-LEAST_S // frame.typical_s))
 
 
 def shared(runs: Mapping[str, Sequence[Span]], frame: Timeframe) -> dict[str, list[Span]]:

@@ -187,7 +187,5 @@ MISTAKES: Mapping[str, Mistake] = {
     ),
     "lost page counted as stored": Mistake(lost_page_counts, CALM, frozenset({"stored"})),
     "no budget": Mistake(no_budget, replace(SMALL_PAGES, series=2), frozenset({"budget"})),
-    "history given up": Mistake(
-        history_given_up, replace(SMALL_PAGES, schedule="*/30 * * * *"), frozenset({"liveness"})
-    ),
+    "history given up": Mistake(history_given_up, replace(SMALL_PAGES, every_min=30), frozenset({"liveness"})),
 }

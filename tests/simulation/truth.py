@@ -82,17 +82,33 @@ class Truth:
     revisions: list[Revision] = field(default_factory=list)
     late: list[Delay] = field(default_factory=list)
     _days: dict[tuple[str, int], dict[int, bytes]] = field(default_factory=dict)
+    _marked: dict[tuple[str, int], tuple[list[Hidden], list[Revision]]] = field(default_factory=dict)
+    _known: tuple[int, int] = (0, 0)
 
     def line(self, symbol: str, number: int, at_ms: int) -> bytes | None:
         """The closed candle as the exchange shows it at ``at_ms``, None where it shows none."""
         found = self._day(symbol, number // DAY).get(number)
-        if found is None or any(self._hides(item, symbol, number, at_ms) for item in self.hidden):
+        if found is None:
             return None
-        units = sum(
-            symbol in item.symbols and item.start <= number < item.end and item.from_ms <= at_ms
-            for item in self.revisions
-        )
+        hidden, revisions = self._about(symbol, number // DAY)
+        if any(item.start <= number < item.end and item.from_ms <= at_ms < item.until_ms for item in hidden):
+            return None
+        units = sum(item.start <= number < item.end and item.from_ms <= at_ms for item in revisions)
         return _revised(found, units) if units else found
+
+    def _about(self, symbol: str, day: int) -> tuple[list[Hidden], list[Revision]]:
+        """What has ever been hidden or revised of a day; looked up once, until there is more of either."""
+        known = len(self.hidden), len(self.revisions)
+        if known != self._known:
+            self._known, self._marked = known, {}
+        if (symbol, day) not in self._marked:
+            start, end = day * DAY, (day + 1) * DAY
+
+            def concerns(item: Hidden | Revision) -> bool:
+                return symbol in item.symbols and item.start < end and item.end > start
+
+            self._marked[symbol, day] = [*filter(concerns, self.hidden)], [*filter(concerns, self.revisions)]
+        return self._marked[symbol, day]
 
     def withheld(self, symbol: str, number: int, at_ms: int) -> bool:
         """True where the candle was not published yet at ``at_ms``, though it had closed."""
@@ -121,10 +137,6 @@ class Truth:
                 there = self._day(symbol, day)
                 found += [n for n in range(max(start, day * DAY), min(end, (day + 1) * DAY)) if n in there]
         return [n for n in found if not any(item.start <= n < item.end for item in hidden)] if hidden else found
-
-    @staticmethod
-    def _hides(item: Hidden, symbol: str, number: int, at_ms: int) -> bool:
-        return symbol in item.symbols and item.start <= number < item.end and item.from_ms <= at_ms < item.until_ms
 
     def _day(self, symbol: str, day: int) -> dict[int, bytes]:
         key = symbol, day

@@ -23,7 +23,7 @@ from tests.simulation.watch import Watch
 
 SYMBOLS = ("BTCUSD", "ETHUSD", "LTCUSD", "XRPUSD", "EOSUSD", "DOGE:USD", "NEOUSD", "ZECUSD", "ETCUSD", "DSHUSD")
 EPOCH_MS = 1_704_067_200_000  # 2024-01-01T00:00Z
-LAG_MS = 20 * 60_000  # a series whose newest answered interval is older is not complete
+LAG_MIN = 15  # a series whose newest answered interval is older than this and a step of its schedule is not complete
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,9 @@ class Plan:
     series: int = 6
     days: float = 30.0
     history_days: int = 3
-    schedule: str = "*/5 * * * *"
+    every_min: int = 5
+    """From one firing of a continuous job to the next: a divisor of an hour, or whole hours that divide a day."""
+
     no_trade: tuple[float, ...] = (0.02, 0.1, 0.3)
     per_minute: float = 24.0
     page_limit: int = 10_000
@@ -51,13 +53,22 @@ class Plan:
     slower: float = 60.0
     troubled: bool = True
 
+    @property
+    def schedule(self) -> str:
+        return f"*/{self.every_min} * * * *" if self.every_min < 60 else f"0 */{self.every_min // 60} * * *"
+
+    @property
+    def lag_ms(self) -> int:
+        return (self.every_min + LAG_MIN) * MINUTE_MS
+
     @classmethod
     def drawn(cls, seed: int, days: float, series: int = 6) -> "Plan":
         dice = Random(f"plan {seed}")
+        every_min = dice.choice([3, 5, 15, 60, 60, 240, 240])
         return cls(
             seed, series, days,
             history_days=dice.randint(1, 5),
-            schedule=dice.choice(["*/5 * * * *", "*/5 * * * *", "*/3 * * * *", "*/15 * * * *"]),
+            every_min=every_min,
             per_minute=dice.choice([24.0, 60.0]),
             page_limit=dice.choice([120, 1000, 10_000]),
             skew_ms=dice.randint(0, 30_000),
@@ -162,11 +173,11 @@ class World:
 
     def wanted(self, symbol: str) -> Ranges:
         """From the first candle of the market to what has been closed for a while."""
-        return Ranges.of((self.truth.first(symbol), (self.true.now_ms() - LAG_MS) // MINUTE_MS))
+        return Ranges.of((self.truth.first(symbol), (self.true.now_ms() - self.plan.lag_ms) // MINUTE_MS))
 
     def punctual(self, from_ms: int, until_ms: int) -> None:
         """Every due time of a continuous job within a time of the host's clock was fired, but for the last minute."""
-        step_ms = int(self.plan.schedule.split()[0].removeprefix("*/")) * 60_000
+        step_ms = self.plan.every_min * MINUTE_MS
         expected = range(from_ms + -from_ms % step_ms, until_ms - 60_000, step_ms)
         for row in self.server.tables.jobs.values():
             if row["job_type"] == "continuous" and row["origin"] == "sql":
