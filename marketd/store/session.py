@@ -38,6 +38,11 @@ _SETTINGS = {
 # Connection lost, server shutting down or starting, read-only after a failover, serialisation, lock not available.
 _WAIT = ("08", "57P", "57014", "55000", "25006", "40001", "40P01", "55P03", "53300")
 _CONNECTION_LOST = "08006"
+_UNSUPPORTED = "unsupported startup parameter"  # so says pgbouncer, with 08P01
+_POOLER = (
+    "a pooler stands before it that does not pass on the settings of a session, such as its time limits: "
+    "point the URL at PostgreSQL itself"
+)
 _READ_ONLY = "25006"
 # InternalClientError: the server's last word has arrived on a connection that is not known to be closed yet.
 _FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
@@ -99,7 +104,7 @@ class Database:
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         # Who waits for others of this process must not take it for a database that is out of reach.
         self._places = asyncio.Semaphore(size)
-        self._failure: OSError | asyncpg.PostgresError | None = None
+        self._failure: OSError | asyncpg.PostgresError | DatabaseUnavailable | None = None
         self._connect_again_s = 0.0
 
     @property
@@ -172,7 +177,7 @@ class Database:
             raise self._failure.with_traceback(None)
         try:
             connection = await pool.acquire(timeout=_ACQUIRE_S)
-        except (OSError, asyncpg.PostgresError) as error:
+        except (OSError, asyncpg.PostgresError, DatabaseUnavailable) as error:
             # From the end of the attempt: one that takes long must not be followed by that of whoever waits next.
             self._failure, self._connect_again_s = error, loop.time() + _CONNECT_EVERY_S
             raise
@@ -190,6 +195,9 @@ class Database:
 
     async def _init(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         _keep_alive(connection)
+        heard = await connection.fetchval("SELECT setting FROM pg_settings WHERE name = 'lock_timeout'")
+        if heard != self._settings["lock_timeout"]:
+            raise DatabaseUnavailable(f"the database at {self.where} cannot be used: {_POOLER}")
         if self._prepare is not None:
             await connection.execute(self._prepare)
 
@@ -246,6 +254,8 @@ def translated(error: BaseException, where: str) -> Exception:
         return DatabaseUnavailable(f"the database at {where} is out of reach: {text}", _CONNECTION_LOST)
     if state.startswith("28") or state == "3D000":
         return DatabaseUnavailable(f"the database at {where} refuses the connection: {text}", state)
+    if _UNSUPPORTED in text:
+        return DatabaseUnavailable(f"the database at {where} cannot be used: {_POOLER}", state)
     if state.startswith(_WAIT) or isinstance(error, asyncpg.InvalidCachedStatementError):  # a table was altered
         return DatabaseUnavailable(f"the database at {where} is not available: {text}", state)
     if state == "53100":

@@ -72,3 +72,33 @@ async def test_a_backfill_row_that_was_removed_keeps_no_other_from_being_made(da
         finally:
             await connection.close()
         assert await runs.backfill_rows() == []
+
+
+async def test_the_end_of_a_run_takes_nothing_back_that_its_pages_have_counted(database: str) -> None:
+    """fault_2. Who is cancelled while a page is committed does not hear of it: its row knows more than it does."""
+    async with Database(database, size=2) as opened:
+        runs = Runs(opened)
+        lease = await Leases(opened, "here", "daemon").take("bitfinex")
+        job = await runs.add_job(BTC)
+        run = (await runs.begin("bitfinex", [(job, 60_000)], lease.epoch))[job]
+        heard = Tally(requests=3, fetched=20, inserted=10, updated=4, empties=2, gaps_opened=1, gaps_closed=1)
+        async with opened.session() as connection:
+            await connection.execute(
+                "UPDATE market_data_job_runs SET requests = 2, candles_fetched = 26, candles_inserted = 16, "
+                "candles_updated = 5, empties = 3, gaps_opened = 2, gaps_closed = 4 WHERE id = $1",
+                run,
+            )
+        await runs.finish(run, RunStatus.INTERRUPTED, "cancelled", heard)
+        async with opened.session() as connection:
+            row = await connection.fetchrow("SELECT * FROM market_data_job_runs WHERE id = $1", run)
+    assert row is not None
+    counted = [
+        "requests",
+        "candles_fetched",
+        "candles_inserted",
+        "candles_updated",
+        "empties",
+        "gaps_opened",
+        "gaps_closed",
+    ]
+    assert [row[column] for column in counted] == [3, 26, 16, 5, 3, 2, 4]

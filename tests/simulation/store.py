@@ -24,6 +24,7 @@ from tests.simulation.watch import Watch
 
 _RECENT_BLOCKS = 3
 _LATEST = 2**31 - 1
+_COUNTED = ("requests", "fetched", "inserted", "updated", "empties", "gaps_opened", "gaps_closed")
 
 
 def holds(tables: Tables, epoch: int) -> bool:
@@ -326,7 +327,7 @@ class SimRuns:
         row = tables.runs[run]
         if row.status is RunStatus.RUNNING:
             tables.close_run(row, status, error, self.line.server.now_ms)
-            row.tally = tally
+            row.tally = _larger(row.tally, tally)
             _note_job(tables, row.job_id, status, error)
         self.watch.finished(self.line.who, row, status, error)
         self.line.end()
@@ -336,6 +337,11 @@ class SimRuns:
 
     async def interrupt(self, exchange: str, epoch: int) -> None:
         _interrupt(await self.line.begin(), epoch + 1, self.line.server.now_ms)
+
+
+def _larger(stored: Tally, told: Tally) -> Tally:
+    """Counters only grow: who is cancelled while a page is committed does not hear of that page."""
+    return replace(told, **{name: max(getattr(stored, name), getattr(told, name)) for name in _COUNTED})
 
 
 def _note_job(tables: Tables, job: int, status: str, error: str | None) -> None:

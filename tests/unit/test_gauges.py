@@ -68,6 +68,7 @@ async def test_budgets_pools_and_the_loop_are_read_every_second() -> None:
     assert value(metrics, "event_loop_lag_seconds_sum") == pytest.approx(0, abs=1e-3)
     sleepers = [asyncio.get_running_loop().create_task(asyncio.sleep(100)) for _ in range(3)]
     before = value(metrics, "event_loop_tasks")
+    assert before is not None
     await asyncio.sleep(1)
     assert value(metrics, "event_loop_tasks") == before + 3
     for each in (task, *sleepers):
