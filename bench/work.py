@@ -93,7 +93,7 @@ async def backfill(name: str, config: Config, database: Database, *, refetch: bo
         began, cpu = time.perf_counter(), _cpu_s()
         outcome = await lane.runner.run(Order(JobType.BACKFILL, (SERIES,), Claim.BACKFILL, refetch=refetch), account)
         seconds, cpu_s = time.perf_counter() - began, _cpu_s() - cpu
-        await lane.runs.finish(run, outcome.status, outcome.error, outcome.tally)
+        await lane.runs.finish(run, outcome.status, outcome.error, outcome.tally.requests)
     if outcome.error is not None:
         raise SystemExit(f"{name}: {outcome.error}")
     tally = outcome.tally

@@ -258,7 +258,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What a run has done so far; counters are absolute, so that writing them twice is harmless."""
+    """What a run has done so far."""
 
     requests: int = 0
     fetched: int = 0

@@ -21,7 +21,7 @@ from marketd.errors import ConfigError, DatabaseUnavailable, ExchangeError, Leas
 from marketd.fetcher import Asking
 from marketd.jobs import job_from_row
 from marketd.jobset import JobSet
-from marketd.model import Claim, Job, JobType, RunStatus, Series, Tally
+from marketd.model import Claim, Job, JobType, RunStatus, Series
 from marketd.ports import Events
 from marketd.runner import Order, Outcome, Runner
 from marketd.walker import Account
@@ -69,7 +69,7 @@ class Runs(Protocol):
 
     async def under_way(self, exchange: str, epoch: int) -> dict[int, int]: ...
 
-    async def finish(self, run: int, status: RunStatus, error: str | None, tally: Tally) -> None: ...
+    async def finish(self, run: int, status: RunStatus, error: str | None, requests: int) -> None: ...
 
     async def note_job(self, job: int, status: str, error: str | None) -> None: ...
 
@@ -251,7 +251,7 @@ class Scheduler:
             if number in self.jobs.jobs:
                 self._start(self.jobs.jobs[number], run_id, self.jobs)
             else:
-                await self.desk.runs.finish(run_id, RunStatus.INTERRUPTED, "its job is gone", Tally())
+                await self.desk.runs.finish(run_id, RunStatus.INTERRUPTED, "its job is gone", 0)
 
     def _say_away(self, error: StoreError) -> None:
         self._behind = True
@@ -482,7 +482,7 @@ class Scheduler:
         delay_s = 1.0
         while True:
             try:
-                await self.desk.runs.finish(account.run_id, outcome.status, outcome.error, outcome.tally)
+                await self.desk.runs.finish(account.run_id, outcome.status, outcome.error, outcome.tally.requests)
                 break
             except LeaseLost as error:
                 self.events.store_failed(error.kind)

@@ -61,7 +61,7 @@ class Bench:
     async def order(self, job_type: JobType, *series: Series, **more: Any) -> Outcome:
         order, account = await self.begun(job_type, *series, **more)
         outcome = await self.runner.run(order, account)
-        await self.runs.finish(account.run_id, outcome.status, outcome.error, outcome.tally)
+        await self.runs.finish(account.run_id, outcome.status, outcome.error, outcome.tally.requests)
         return outcome
 
     async def backfill(self, *series: Series, **more: Any) -> Outcome:

@@ -204,7 +204,7 @@ class Orders:
             )
             self.results.append(result)
             with suppress(StoreError):  # the database may be what failed; the next holder closes the run then
-                await lane.runs.finish(begun[job], outcome.status, outcome.error, outcome.tally)
+                await lane.runs.finish(begun[job], outcome.status, outcome.error, outcome.tally.requests)
                 del handed.jobs[series]
         self.results[-1] = await self._completed(result)
 

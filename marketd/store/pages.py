@@ -41,8 +41,8 @@ class Pages:
             before = next((block.answered_ms for block in held.blocks.values() if block.answered_ms), None)
             await _note_vanished(connection, series, change.vanished, answer.at_ms, before)
             derived = await follow(connection, series, change.covered, answer.at_ms)
-            tally = counted(writing.tally, answer, change, counts, derived)
-            await _finish(connection, series, writing, tally)
+            told = counted(writing.tally, answer, change, counts, derived)
+            tally = await _finish(connection, series, writing, told)
         return Stored(change, tally, *counts)
 
     async def record_failure(self, series: Series, span: Ranges, writing: Writing, *, at_ms: int, error: str) -> Stored:
@@ -75,8 +75,8 @@ class Pages:
         async with self._database.session() as connection, connection.transaction():
             await connection.execute(sql("lock_series"), *series)
             derived = await follow(connection, series, span, at_ms)
-            tally = replace(writing.tally, derived=writing.tally.derived + derived)
-            await _finish(connection, series, writing, tally)
+            told = replace(writing.tally, derived=writing.tally.derived + derived)
+            tally = await _finish(connection, series, writing, told)
         return Stored(Change(), tally)
 
     async def _decide(
@@ -91,8 +91,7 @@ class Pages:
             await write_change(connection, series, change)
             touched = union(Ranges.of(block.span) for block in change.blocks) & span.hull
             derived = await follow(connection, series, touched, at_ms)
-            tally = gaps_counted(writing.tally, change, derived)
-            await _finish(connection, series, writing, tally)
+            tally = await _finish(connection, series, writing, gaps_counted(writing.tally, change, derived))
         return Stored(change, tally)
 
 
@@ -260,14 +259,25 @@ async def _parent(connection: Connection, parent: Series, span: Ranges) -> deriv
     )
 
 
-async def _finish(connection: Connection, series: Series, writing: Writing, tally: Tally) -> None:
-    """The run's counters, and the fence as the last statement before COMMIT."""
-    await connection.execute(
-        sql("count_run"), writing.run_id, tally.requests, tally.fetched, tally.inserted, tally.updated, tally.empties,
-        tally.gaps_opened, tally.gaps_closed, codec.moment(tally.last_open_ms), tally.planned, tally.left,
+async def _finish(connection: Connection, series: Series, writing: Writing, told: Tally) -> Tally:
+    """The run's counters, and the fence as the last statement before COMMIT.
+
+    Returns the counters as they are in the run's row: a page whose answer to COMMIT was lost is in them.
+    """
+    before = writing.tally
+    row = await connection.fetchrow(
+        sql("count_run"), writing.run_id, told.requests, told.fetched, told.inserted - before.inserted,
+        told.updated - before.updated, told.empties - before.empties, told.gaps_opened - before.gaps_opened,
+        told.gaps_closed - before.gaps_closed, codec.moment(told.last_open_ms), told.planned, told.left,
     )  # fmt: skip
     if await connection.fetchval(sql("fence"), series.exchange, writing.epoch) is None:
         raise LeaseLost(f"another process has taken {series.exchange} over; nothing of this page was written")
+    if row is None:
+        return told
+    return replace(
+        told, fetched=row["candles_fetched"], inserted=row["candles_inserted"], updated=row["candles_updated"],
+        empties=row["empties"], gaps_opened=row["gaps_opened"], gaps_closed=row["gaps_closed"],
+    )  # fmt: skip
 
 
 def counted(tally: Tally, answer: Answer, change: Change, counts: tuple[int, int], derived: int) -> Tally:

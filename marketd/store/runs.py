@@ -9,7 +9,7 @@ from typing import Any
 
 from marketd.clock import at
 from marketd.errors import LeaseLost
-from marketd.model import JobRow, RunStatus, Tally
+from marketd.model import JobRow, RunStatus
 from marketd.store import codec
 from marketd.store.queries import sql
 from marketd.store.session import Connection, Database
@@ -102,12 +102,10 @@ class Runs:
                 sql("skip_runs"), [job for job, _ in firings], [at(ms) for _, ms in firings], epoch, reason
             )
 
-    async def finish(self, run: int, status: RunStatus, error: str | None, tally: Tally) -> None:
+    async def finish(self, run: int, status: RunStatus, error: str | None, requests: int) -> None:
+        """Close a run that is open still; what it has stored and found was counted with its pages."""
         async with self._database.session() as connection:
-            await connection.execute(
-                sql("finish_run"), run, status, error, tally.requests, tally.fetched, tally.inserted, tally.updated,
-                tally.empties, tally.gaps_opened, tally.gaps_closed,
-            )  # fmt: skip
+            await connection.execute(sql("finish_run"), run, status, error, requests)
 
     async def note_job(self, job: int, status: str, error: str | None) -> None:
         async with self._database.session() as connection:

@@ -147,15 +147,12 @@ FROM unnest($1::bigint[], $2::timestamptz[]) AS f (job_id, scheduled_for)
 ON CONFLICT DO NOTHING
 
 -- name: finish_run
--- params: id bigint, status text, error text, requests integer, fetched bigint, inserted bigint, updated bigint, empties bigint, gaps_opened integer, gaps_closed integer
--- The end of a run, in its row and in its job's; what a takeover has closed meanwhile stays closed. Counters only grow: who is cancelled
--- while a page of it is committed does not hear of that page.
+-- params: id bigint, status text, error text, requests integer
+-- The end of a run, in its row and in its job's; what a takeover has closed meanwhile stays closed. All but the requests after the last page
+-- was counted with the pages.
 WITH ended AS (
     UPDATE market_data_job_runs SET status = $2::text, error_message = $3::text, completed_at = greatest(clock_timestamp(), started_at),
-        requests = greatest(requests, $4::integer), candles_fetched = greatest(candles_fetched, $5::bigint),
-        candles_inserted = greatest(candles_inserted, $6::bigint), candles_updated = greatest(candles_updated, $7::bigint),
-        empties = greatest(empties, $8::bigint), gaps_opened = greatest(gaps_opened, $9::integer),
-        gaps_closed = greatest(gaps_closed, $10::integer)
+        requests = greatest(requests, $4::integer)
     WHERE id = $1::bigint AND status = 'running'
     RETURNING job_id
 )

@@ -120,11 +120,14 @@ WHERE id = $1::bigint
 
 -- name: count_run
 -- params: id bigint, requests integer, fetched bigint, inserted bigint, updated bigint, empties bigint, gaps_opened integer, gaps_closed integer, last_open_time timestamptz, planned bigint, left bigint
--- Absolute figures, so that a page stored twice (a lost answer to COMMIT) is counted once.
-UPDATE market_data_job_runs SET requests = $2::integer, candles_fetched = $3::bigint, candles_inserted = $4::bigint, candles_updated = $5::bigint,
-    empties = $6::bigint, gaps_opened = $7::integer, gaps_closed = $8::integer, last_open_time = $9::timestamptz,
+-- A page that is stored again, since the answer to its COMMIT was lost, is counted once: what was asked for is the run's own total, and what
+-- has changed is added, which the second time is nothing.
+UPDATE market_data_job_runs SET requests = greatest(requests, $2::integer), candles_fetched = greatest(candles_fetched, $3::bigint),
+    candles_inserted = candles_inserted + $4::bigint, candles_updated = candles_updated + $5::bigint, empties = empties + $6::bigint,
+    gaps_opened = gaps_opened + $7::integer, gaps_closed = gaps_closed + $8::integer, last_open_time = $9::timestamptz,
     intervals_planned = $10::bigint, intervals_left = $11::bigint
 WHERE id = $1::bigint AND status = 'running'
+RETURNING candles_fetched, candles_inserted, candles_updated, empties, gaps_opened, gaps_closed
 
 -- name: fence
 -- params: exchange text, epoch bigint

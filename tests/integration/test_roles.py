@@ -7,7 +7,7 @@ import pytest
 
 from marketd.clock import ScaledClock
 from marketd.errors import PrivilegeError
-from marketd.model import JobRow, JobType, RunStatus, Series, Tally
+from marketd.model import JobRow, JobType, RunStatus, Series
 from marketd.rehearsal.market import synthetic
 from marketd.store.leases import Leases
 from marketd.store.oracle import Oracle
@@ -89,9 +89,9 @@ async def test_the_runtime_role_keeps_auto_rows_notes_refusals_and_carries_out_o
         assert [(states[id].status, states[id].ended) for id in given] == [
             (RunStatus.RUNNING, False), (None, True), (None, False),
         ]  # fmt: skip
-        await runs.finish(run, RunStatus.SUCCESS, None, Tally(requests=3, inserted=5))
+        await runs.finish(run, RunStatus.SUCCESS, None, 3)
         state = (await orders.follow(given))[given[0]]
-        assert (state.status, state.tally.inserted, state.waiting) == (RunStatus.SUCCESS, 5, False)
+        assert (state.status, state.tally.requests, state.waiting) == (RunStatus.SUCCESS, 3, False)
         assert [row["id"] for row in await orders.open("bitfinex")] == [given[2]]
         await orders.withdraw_all("somebody else")
         assert len(await orders.open("bitfinex")) == 1

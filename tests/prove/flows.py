@@ -48,21 +48,21 @@ class Flow:
     async def enact(self, stage: Stage, child: Child, *, again: bool) -> None:
         """What the world does while the run is under way; ended with it."""
 
-    async def after_strike(self, stage: Stage, seen: Seen, *, exact: bool) -> list[str]:
-        """What is wrong with what the struck run has left; ``exact`` where no answer to a COMMIT was lost."""
+    async def after_strike(self, stage: Stage, seen: Seen) -> list[str]:
+        """What is wrong with what the struck run has left."""
         connection = stage.connection
         said = [one for one in await _wrong(stage) if one not in seen.wrong]
         said += await checks.late_pages(connection)
         uncounted = await checks.uncounted(connection)
-        if exact and uncounted != seen.uncounted:
+        if uncounted != seen.uncounted:
             said.append(f"counters: the runs have counted {seen.uncounted - uncounted} candles more than they stored")
         seen.known, seen.asks = await checks.answered(connection), len(stage.asks)
         return said
 
-    async def after_end(self, stage: Stage, seen: Seen, *, exact: bool) -> list[str]:
+    async def after_end(self, stage: Stage, seen: Seen) -> list[str]:
         """What is wrong after the second run, which nothing has struck."""
         known, asks = seen.known, seen.asks
-        said = await self.after_strike(stage, Seen(uncounted=seen.uncounted), exact=exact)
+        said = await self.after_strike(stage, Seen(uncounted=seen.uncounted))
         said += await checks.ended(stage.connection)
         said += await checks.complete(stage.connection, NOW)
         return [*said, *self.wasted(stage.asks[asks:], known)]
@@ -188,15 +188,15 @@ schedule = "*/3 * * * *"
 
         return done
 
-    async def after_strike(self, stage: Stage, seen: Seen, *, exact: bool) -> list[str]:
-        said = await super().after_strike(stage, seen, exact=exact)
+    async def after_strike(self, stage: Stage, seen: Seen) -> list[str]:
+        said = await super().after_strike(stage, seen)
         rows = await _file_rows(stage)
         if rows not in (frozenset(), OLD_ROWS, NEW_ROWS):
             said.append(f"job rows: neither those of the old file nor of the new one: {sorted(rows)}")
         return said
 
-    async def after_end(self, stage: Stage, seen: Seen, *, exact: bool) -> list[str]:
-        said = await super().after_end(stage, seen, exact=exact)
+    async def after_end(self, stage: Stage, seen: Seen) -> list[str]:
+        said = await super().after_end(stage, seen)
         rows = await _file_rows(stage)
         return said if rows == NEW_ROWS else [*said, f"job rows: not those of the new file: {sorted(rows)}"]
 
@@ -246,10 +246,10 @@ class Migration(Flow):
     async def before(self, stage: Stage) -> Seen:
         return Seen()
 
-    async def after_strike(self, stage: Stage, seen: Seen, *, exact: bool) -> list[str]:
+    async def after_strike(self, stage: Stage, seen: Seen) -> list[str]:
         return await catalog.torn(stage.connection, stage.scenery.versions)
 
-    async def after_end(self, stage: Stage, seen: Seen, *, exact: bool) -> list[str]:
+    async def after_end(self, stage: Stage, seen: Seen) -> list[str]:
         said = await catalog.torn(stage.connection, stage.scenery.versions[-1:])
         return said or await checks.promises(stage.dsn)
 
@@ -260,8 +260,8 @@ class Upgrade(Migration):
     name = "upgrade"
     template = "version_1"
 
-    async def after_end(self, stage: Stage, seen: Seen, *, exact: bool) -> list[str]:
-        said = await super().after_end(stage, seen, exact=exact)
+    async def after_end(self, stage: Stage, seen: Seen) -> list[str]:
+        said = await super().after_end(stage, seen)
         rows = await stage.connection.fetchval("SELECT count(*) FROM candles")
         return said if rows == catalog.ROWS else [*said, f"{rows} candles are left of {catalog.ROWS}"]
 

@@ -50,7 +50,6 @@ class Verdict:
 async def point(flow: Flow, lane: Lane, fault: Fault | None) -> Verdict:
     began_s = time.monotonic()
     async with lane.stage(flow.template, speed=_speed(flow, fault)) as stage:
-        exact = fault is None or fault.kind is not Kind.AFTER
         seen = await lane.seen(flow.template, lambda: flow.before(stage))
         first_s = time.monotonic()
         first = await _run(flow, stage, fault, again=False)
@@ -60,13 +59,13 @@ async def point(flow: Flow, lane: Lane, fault: Fault | None) -> Verdict:
             said.append("a connection is left at the server")
         second = None
         if fault is not None:
-            said += [f"after the strike: {one}" for one in await flow.after_strike(stage, seen, exact=exact)]
+            said += [f"after the strike: {one}" for one in await flow.after_strike(stage, seen)]
             await stage.expire_leases()
             second = await _run(flow, stage, None, again=True)
             await stage.alone()
             said += _of_report(second, None)
         said += stage.unexpected()
-        said += [f"after the end: {one}" for one in await flow.after_end(stage, seen, exact=exact)]
+        said += [f"after the end: {one}" for one in await flow.after_end(stage, seen)]
         requests = stage.exchange.stats.requests
     return Verdict(flow.name, fault, first, second, tuple(said), requests, first_s, time.monotonic() - began_s)
 

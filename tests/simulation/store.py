@@ -24,7 +24,7 @@ from tests.simulation.watch import Watch
 
 _RECENT_BLOCKS = 3
 _LATEST = 2**31 - 1
-_COUNTED = ("requests", "fetched", "inserted", "updated", "empties", "gaps_opened", "gaps_closed")
+_ADDED = ("inserted", "updated", "empties", "gaps_opened", "gaps_closed")
 
 
 def holds(tables: Tables, epoch: int) -> bool:
@@ -52,9 +52,8 @@ class SimPages:
         table.put(fresh | changed)
         table.revisions += len(changed) + change.vanished.size
         self._write(tables, table, held, change, writing.epoch, answer)
-        tally = counted(writing.tally, answer, change, counts, 0)
-        _count(tables, writing.run_id, tally)
-        self.watch.page(table, answer, change, fresh, changed, writing.epoch)
+        tally = _count(tables, writing, counted(writing.tally, answer, change, counts, 0))
+        self.watch.page(table, answer, change, fresh, changed, writing)
         self.line.end()
         return Stored(change, tally, *counts)
 
@@ -87,8 +86,7 @@ class SimPages:
         change = decide(held)
         _fence(tables, writing.epoch)
         self._write(tables, table, held, change, writing.epoch, None)
-        tally = gaps_counted(writing.tally, change, 0)
-        _count(tables, writing.run_id, tally)
+        tally = _count(tables, writing, gaps_counted(writing.tally, change, 0))
         self.line.end()
         return Stored(change, tally)
 
@@ -124,10 +122,14 @@ def _rows(
     return change, fresh, revised
 
 
-def _count(tables: Tables, run_id: int, tally: Tally) -> None:
-    run = tables.runs.get(run_id)
-    if run is not None and run.status is RunStatus.RUNNING:
-        run.tally = tally
+def _count(tables: Tables, writing: Writing, told: Tally) -> Tally:
+    """The run's counters after a write, as its row has them."""
+    run, before = tables.runs.get(writing.run_id), writing.tally
+    if run is None or run.status is not RunStatus.RUNNING:
+        return told
+    added = {name: getattr(run.tally, name) + getattr(told, name) - getattr(before, name) for name in _ADDED}
+    run.tally = replace(told, fetched=max(run.tally.fetched, told.fetched), **added)
+    return run.tally
 
 
 @dataclass
@@ -322,12 +324,12 @@ class SimRuns:
                 tables.runs[run.id] = run
                 tables.slots[job][at_ms] = run.id
 
-    async def finish(self, run: int, status: RunStatus, error: str | None, tally: Tally) -> None:
+    async def finish(self, run: int, status: RunStatus, error: str | None, requests: int) -> None:
         tables = await self.line.begin()
         row = tables.runs[run]
         if row.status is RunStatus.RUNNING:
             tables.close_run(row, status, error, self.line.server.now_ms)
-            row.tally = _larger(row.tally, tally)
+            row.tally = replace(row.tally, requests=max(row.tally.requests, requests))
             _note_job(tables, row.job_id, status, error)
         self.watch.finished(self.line.who, row, status, error)
         self.line.end()
@@ -337,11 +339,6 @@ class SimRuns:
 
     async def interrupt(self, exchange: str, epoch: int) -> None:
         _interrupt(await self.line.begin(), epoch + 1, self.line.server.now_ms)
-
-
-def _larger(stored: Tally, told: Tally) -> Tally:
-    """Counters only grow: who is cancelled while a page is committed does not hear of that page."""
-    return replace(told, **{name: max(getattr(stored, name), getattr(told, name)) for name in _COUNTED})
 
 
 def _note_job(tables: Tables, job: int, status: str, error: str | None) -> None:

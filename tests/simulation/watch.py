@@ -5,12 +5,13 @@ happens (nothing stored that was not said, no request in a ban, no page after th
 the engine did against ``truth``, never against the ledger's own word for it.
 """
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from marketd.blocks import BLOCK, Block, Change, union
 from marketd.model import Answer, Cause, Gap, Resolution, RunStatus
+from marketd.ports import Writing
 from marketd.ranges import NOTHING, Ranges
 from tests.simulation.journal import Journal
 from tests.simulation.tables import Run, SeriesTable, Tables
@@ -57,6 +58,7 @@ class Watch:
     _bans: dict[str, int] = field(default_factory=dict)
     _working: dict[tuple[str, int], int] = field(default_factory=dict)
     _fired: set[tuple[int, int]] = field(default_factory=set)
+    _inserted: Counter[int] = field(default_factory=Counter)
 
     # What is asked of the exchange
 
@@ -86,13 +88,14 @@ class Watch:
 
     def page(
         self, table: SeriesTable, answer: Answer, change: Change, fresh: Mapping[int, bytes],
-        changed: Mapping[int, bytes], epoch: int,
+        changed: Mapping[int, bytes], writing: Writing,
     ) -> None:  # fmt: skip
         """A page was committed."""
         self.pages += 1
+        self._inserted[writing.run_id] += len(fresh)
         ask = answer.ask
         self.journal.note(
-            "page", ask.series.symbol, ask.start, ask.end, answer.covered.size, len(fresh), len(changed), epoch
+            "page", ask.series.symbol, ask.start, ask.end, answer.covered.size, len(fresh), len(changed), writing.epoch
         )
         said = self.said.get((ask.series.symbol, ask.start, ask.end, ask.newest_first), ())
         matching = [one for one in said if self._fits(answer, one)]
@@ -234,3 +237,5 @@ class Watch:
 
     def finished(self, who: str, run: Run, status: RunStatus, error: str | None) -> None:
         self.journal.note("end", who, run.job_id, status, run.tally.requests, "" if error is None else error[:80])
+        if run.tally.inserted != self._inserted[run.id]:
+            self.journal.wrong("counters", "run", run.id, "counts", run.tally.inserted, "of", self._inserted[run.id])

@@ -76,7 +76,7 @@ class Rows:
         self._answer()
         self.skipped += firings
 
-    async def finish(self, run: int, status: RunStatus, error: str | None, tally: Tally) -> None:
+    async def finish(self, run: int, status: RunStatus, error: str | None, requests: int) -> None:
         self._answer()
         self.finished.append((run, status, error))
         self.running = {job: one for job, one in self.running.items() if one != run}
