@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Self
@@ -22,8 +22,9 @@ from marketd.fetcher import Fetcher
 from marketd.limiter import Budget
 from marketd.ports import Events, Progress, Transport
 from marketd.runner import Runner
-from marketd.store import migrations
+from marketd.store import instance, migrations
 from marketd.store.leases import LEASE_S, Lease, Leases
+from marketd.store.migrations import Connection, Migration
 from marketd.store.orders import Orders
 from marketd.store.pages import Pages
 from marketd.store.queries import sql
@@ -101,21 +102,35 @@ async def database(
 ) -> AsyncIterator[Database]:
     """The database, with a schema that this program can work with; migrated first where that is configured."""
     async with database_url(config) as url:
-        await ready_schema(url, migrate=config.database.auto_migrate)
+        await ready_schema(url, migrate=config.database.auto_migrate, name=config.database.instance)
         async with Database(
             url, size=size, application=application, statement_s=statement_s, prepare=sql("page_table")
         ) as opened:
             yield opened
 
 
-async def ready_schema(url: str, *, migrate: bool) -> None:
-    """SchemaError with the command to run where the schema is not current and may not be brought up to date here."""
+async def ready_schema(url: str, *, migrate: bool, name: str | None = None) -> None:
+    """SchemaError with the command to run where the schema is not current and may not be brought up to date here, or
+    where the database belongs to another instance than ``name``.
+    """
     async with connection_for_schema(url) as connection:
         if migrate:
-            for migration in await migrations.apply(connection):
+            for migration in await migrated(connection, name):
                 log.info("migrated", extra={"fields": {"migration": str(migration)}})
         else:
             await migrations.check(connection)
+            await instance.check(connection, name)
+
+
+async def migrated(connection: Connection, name: str | None, *, dry_run: bool = False) -> Sequence[Migration]:
+    """What had to be applied to a database of the instance ``name``, which carries that name from then on; in a
+    ``dry_run`` what would be.
+    """
+    await instance.check_before(connection, name)
+    applied = await migrations.apply(connection, dry_run=dry_run)
+    if not dry_run:
+        await instance.claim(connection, name)
+    return applied
 
 
 @asynccontextmanager

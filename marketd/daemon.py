@@ -244,7 +244,8 @@ class _Service:
         delay_s = 1
         while True:
             try:
-                await assembly.ready_schema(self.opened.dsn, migrate=self.config.database.auto_migrate)
+                database = self.config.database
+                await assembly.ready_schema(self.opened.dsn, migrate=database.auto_migrate, name=database.instance)
                 return
             except DatabaseUnavailable as error:
                 away = error

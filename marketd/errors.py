@@ -6,7 +6,7 @@ message names the offending value and the cure, never a password.
     MarketdError
     ├── UsageError              2   wrong argument, unknown exchange or timeframe
     ├── ConfigError            78   configuration refused, all mistakes at once
-    ├── SchemaError            78   database too old, too new or incomplete
+    ├── SchemaError            78   database too old, too new, incomplete, or another instance's
     ├── PrivilegeError         77   the database role lacks a right
     ├── Busy                   75   another process holds what is needed
     │   └── ExchangeHeld       75   another process works on the exchange

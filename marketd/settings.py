@@ -129,6 +129,7 @@ class Database(Section):
     embedded: bool = False
     data_dir: PathText | None = None
     bin_dir: PathText | None = None
+    instance: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")] | None = None
     auto_migrate: bool = Field(default_factory=lambda given: bool(given.get("embedded")) and given.get("url") is None)
 
     @property

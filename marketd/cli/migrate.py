@@ -9,7 +9,6 @@ from marketd.cli.app import App, command, json_option, pass_app
 from marketd.cli.output import say, show_json
 from marketd.cli.start import configured, log_warnings, on_loop
 from marketd.config import Config
-from marketd.store import migrations
 from marketd.store.migrations import Migration
 from marketd.store.session import connection_for_schema
 
@@ -30,7 +29,7 @@ def migrate(app: App, dry_run: bool, as_json: bool) -> int:
       DATABASE_URL=postgresql://owner@localhost/marketd marketd migrate
 
     Exit codes: 0 done, 69 database out of reach, 75 others hold the tables, 77 the role may not, 78 the database is
-    newer than this program, or not usable.
+    newer than this program, belongs to another instance, or is not usable.
     """
     config = configured(app)
     log_warnings(config)
@@ -42,9 +41,11 @@ def migrate(app: App, dry_run: bool, as_json: bool) -> int:
         say(f"{'would apply' if dry_run else 'applied'} {step}")
     if not steps:
         say("nothing to do: the schema is current")
+    if config.database.instance is not None and not dry_run:
+        say(f"the database is that of instance {config.database.instance}")
     return 0
 
 
 async def _migrated(config: Config, *, dry_run: bool) -> Sequence[Migration]:
     async with assembly.database_url(config) as url, connection_for_schema(url) as connection:
-        return await migrations.apply(connection, dry_run=dry_run)
+        return await assembly.migrated(connection, config.database.instance, dry_run=dry_run)

@@ -102,6 +102,7 @@ async def reading(config: Config, application: str, *, statement_s: float = 25) 
     The private database is brought up to date like by every other command: there is nobody else to do it.
     """
     async with assembly.database_url(config) as url:
-        await assembly.ready_schema(url, migrate=config.database.uses_embedded and config.database.auto_migrate)
+        migrate = config.database.uses_embedded and config.database.auto_migrate
+        await assembly.ready_schema(url, migrate=migrate, name=config.database.instance)
         async with Database(url, size=2, application=application, statement_s=statement_s) as opened:
             yield opened

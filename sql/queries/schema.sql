@@ -36,3 +36,17 @@ SELECT version, name, sha256, applied_at FROM marketd_schema ORDER BY version;
 -- name: schema_record
 -- params: version integer, name text, sha256 text
 INSERT INTO marketd_schema (version, name, sha256) VALUES ($1, $2, $3);
+
+-- name: instance_known
+-- params:
+-- Whether this database can carry a name already.
+SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'marketd_instance');
+
+-- name: instance_name
+-- params:
+SELECT name FROM marketd_instance;
+
+-- name: instance_claim
+-- params: name text
+-- A name that is there stays.
+INSERT INTO marketd_instance (name) VALUES ($1) ON CONFLICT DO NOTHING;
