@@ -13,12 +13,13 @@ from urllib.parse import parse_qs, urlsplit
 class Wire:
     """``dsn`` leads through it; ``attempts`` are the times (monotonic, s) at which a connection was begun."""
 
-    def __init__(self, behind: str, *, lingers: bool = False) -> None:
+    def __init__(self, behind: str, *, lingers: bool = False, at: str = "127.0.0.1") -> None:
         parts = urlsplit(behind)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         self._path = f"{query['host']}/.s.PGSQL.{query['port']}"
         word = f":{query['password']}" if "password" in query else ""
-        self._name = f"{query['user']}{word}@127.0.0.1:{{}}{parts.path}"
+        self._at = at
+        self._name = f"{query['user']}{word}@{at}:{{}}{parts.path}"
         self._ends: set[asyncio.StreamWriter] = set()
         self._whole = True
         self._flowing = asyncio.Event()
@@ -60,7 +61,7 @@ class Wire:
 
     @asynccontextmanager
     async def laid(self) -> AsyncIterator["Wire"]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._serve, self._at, 0)
         self._port = server.sockets[0].getsockname()[1]
         try:
             yield self

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 BOOT_S = 60.0
 PREFIX = "marketd-test-"  # of machines and their control groups; then a name and the number of this process
-PROGRAMS = ("systemd-nspawn", "nsenter", "unshare", "setpriv", "mmdebstrap", "lintian")
+PROGRAMS = ("systemd-nspawn", "nsenter", "unshare", "setpriv", "ip", "mmdebstrap", "lintian")
 
 
 def missing() -> str | None:
