@@ -18,6 +18,7 @@ _KEYWORD = re.compile(
     re.IGNORECASE,
 )
 _PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#:@]*:(?P<password>[^@]*)@")
+_PASSWORD_ASKED = re.compile(r"[?&]password=(?P<password>[^&#]*)")
 _HIDDEN = rf"\g<front>{MASK}"
 
 
@@ -74,5 +75,5 @@ def masked_dsn(dsn: str) -> str:
 
 def password_of(url: str) -> Secret | None:
     """The password inside a URL, as it is and not as it is encoded; None where there is none."""
-    found = _PASSWORD.match(url)
+    found = _PASSWORD.match(url) or _PASSWORD_ASKED.search(url)
     return Secret(unquote(found["password"])) if found and found["password"] else None

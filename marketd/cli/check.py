@@ -9,7 +9,7 @@ import click
 from marketd.cli import words
 from marketd.cli.app import App, command, json_option, pass_app
 from marketd.cli.output import say, show_json, talk
-from marketd.cli.start import configured, log_warnings, on_loop, reading
+from marketd.cli.start import configured, exposed, log_warnings, on_loop, reading
 from marketd.config import Config, describe
 from marketd.cron import Crons
 from marketd.embedded import running_dsn
@@ -50,6 +50,7 @@ def check(app: App, print_it: bool, as_json: bool) -> int:
     config = configured(app)
     log_warnings(config)
     verdict = Verdict()
+    verdict.notes.extend(exposed(config))
     specs = _job_file(config, verdict, app.clock.now_ms())
     on_loop(_job_rows(config, verdict))
     _weigh(config, verdict, specs)

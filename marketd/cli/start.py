@@ -7,9 +7,11 @@ reads: a reader's role suffices for those.
 import asyncio
 import gc
 import logging
+import stat
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TextIO, TypeVar, cast
 
 import uvloop
@@ -80,6 +82,18 @@ def log_service(config: Config) -> None:
     """The daemon's log: as configured, and each wait before another try with its reason."""
     logs.configure(config.log.level, config.log.format, secrets=secrets_of(config))
     set_on_retry_hooks([_log_retry])
+    for said in exposed(config):
+        log.warning(said)
+
+
+def exposed(config: Config) -> list[str]:
+    """Files with the database's password in them that everybody on this host may read."""
+    url, (kind, _, place) = config.database.url, config.origins.get("database.url", "").partition(" ")
+    if url is None or password_of(url.reveal()) is None or kind not in ("file", "url_file"):
+        return []
+    if not Path(place).stat().st_mode & stat.S_IROTH:
+        return []
+    return [f"{place} holds the database's password, and everybody may read it: chmod o-r {place}"]
 
 
 def _log_retry(details: RetryDetails) -> None:

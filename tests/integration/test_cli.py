@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import stamina
 
+from marketd.cli.start import log_service
 from marketd.clock import ScaledClock
+from marketd.config import load
 from marketd.rehearsal.faults import Lost, ServerError, TimeframeRefused, UnknownSymbol
 from marketd.store import migrations
 from tests.command import FIRST_MS, NOW_MS, Desk, clean_process, configuration, execute, server_at
@@ -312,6 +314,29 @@ def test_check_shows_every_setting_without_its_secret(desk: Desk) -> None:
     shape = desk("check", "--print", "--json").json
     assert shape["mistakes"] == []
     assert {"key": "timeframes", "value": "1h,1d", "origin": f"file {desk.config}"} in shape["settings"]
+
+
+@pytest.mark.parametrize("place", ["url_file", "file"])
+def test_check_and_the_daemon_warn_of_a_password_that_everybody_may_read(desk: Desk, database: str, place: str) -> None:
+    """fault_70."""
+    url = f"{database}&password=geheim"
+    secret = desk.config.parent / "database_url"
+    text = desk.config.read_text(encoding="utf-8")
+    if place == "url_file":
+        secret.write_text(f"{url}\n", encoding="utf-8")
+        text = text.replace(f"url = {json.dumps(database)}", 'url_file = "database_url"')
+    else:
+        secret = desk.config
+        text = text.replace(json.dumps(database), json.dumps(url))
+    desk.config.write_text(text, encoding="utf-8")
+    for mode, exposed in ((0o604, True), (0o640, False)):
+        secret.chmod(mode)
+        said = desk("check")
+        assert said.code == 0
+        assert (f"{secret} holds the database's password" in said.err) == exposed
+        assert "geheim" not in said.out + said.err
+        log_service(load(desk.config, {}))
+        assert (f"chmod o-r {secret}" in desk.capsys.readouterr().err) == exposed
 
 
 def test_check_names_all_mistakes_of_file_and_rows(desk: Desk, database: str, background: BackgroundLoop) -> None:

@@ -107,6 +107,8 @@ class TestClean:
         ("postgresql://me@h/db", None),
         ("postgresql:///db?host=/run", None),
         ("postgresql://me:@h/db", None),
+        ("postgresql:///db?host=/run&password=p%40ss&user=me", "p@ss"),
+        ("postgresql:///db?password=&user=me", None),
     ],
 )
 def test_the_password_of_a_url(url: str, password: str | None) -> None:
