@@ -396,9 +396,10 @@ class SimLeases:
         epoch = 1 if row is None else row.epoch + 1
         tables.lease = LeaseRow(self.line.who, epoch, now_ms + _lease_ms(), blocked_ms)
         _interrupt(tables, epoch, now_ms)
-        self.watch.taken(self.line.who, epoch)
+        blocked_ms = max(0, blocked_ms - now_ms)
+        self.watch.taken(self.line.who, epoch, blocked_ms)
         self.line.end()
-        return Lease(exchange, epoch, max(0, blocked_ms - now_ms) / 1000)
+        return Lease(exchange, epoch, blocked_ms / 1000)
 
     async def renew(self, lease: Lease) -> None:
         tables = await self.line.begin()

@@ -200,11 +200,10 @@ class Watch:
 
     # What is run
 
-    def taken(self, who: str, epoch: int) -> None:
+    def taken(self, who: str, epoch: int, blocked_ms: int) -> None:
+        """``blocked_ms``: what is left of a ban that an earlier holder met."""
         self.journal.note("lease", who, epoch)
-        blocked_ms = self.tables().lease
-        if blocked_ms is not None and blocked_ms.blocked_until_ms:
-            self.banned(f"{who}/{epoch}", blocked_ms.blocked_until_ms)
+        self.banned(f"{who}/{epoch}", self.journal.now_ms() + blocked_ms)
 
     def begun(self, who: str, runs: Iterable[Run]) -> None:
         for run in runs:
