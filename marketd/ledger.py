@@ -209,19 +209,21 @@ def _later(block: Block, at_ms: int) -> Block:
     return replace(block, look_ms=at_ms + LOOKS_MS[step], look_step=step)
 
 
-def fail(held: Held, span: Ranges, *, at_ms: int, error: str) -> Change:
+def fail(held: Held, span: Ranges, *, at_ms: int, error: str, owe: Ranges = NOTHING) -> Change:
     """``span`` was asked and not usably answered after all tries: what of it is unknown becomes a ``failed`` gap.
 
     Gaps already open there count the attempt and wait longer, and so do looks that were due. Nothing is proven.
+    ``owe`` as in ``apply``: whoever fills the gap makes the series answered beyond what lies before it.
     """
     tried = [gap for gap in held.gaps if gap.open and gap.missing & span]
     gaps = tuple(
         replace(gap, attempts=gap.attempts + 1, last_error=error, next_attempt_ms=at_ms + _retry_ms(gap.attempts + 1))
         for gap in tried
     )
-    unknown = span - joined(held).answered - union(gap.missing for gap in tried)
-    if unknown:
+    known = joined(held).answered | owed(held.gaps)
+    if unknown := span - known:
         gaps += (_failed(unknown, at_ms, error),)
+    gaps += _fresh_gaps(at_ms, NOTHING, owe - known - span)
     blocks = tuple(
         _later(block, at_ms)
         for block in held.blocks.values()

@@ -184,9 +184,10 @@ class Walker:
         span = span & Ranges.of((span.start, self.asking.fetcher.closed_end(series)))
         if not span:
             return  # asked for by a clock that was ahead: what has not closed yet is not owed
+        owe, self._owe = self._owe & Ranges.of((-(2**31), self.asking.fetcher.closed_end(series))), NOTHING
         before = self.account.tally
         stored = await self._written(
-            lambda: self.pages.record_failure(series, span, self.account.writing(), at_ms=at_ms, error=error)
+            lambda: self.pages.record_failure(series, span, self.account.writing(), at_ms=at_ms, error=error, owe=owe)
         )
         self.account.tally = stored.tally
         self._tell_gaps(series, before, stored.tally)

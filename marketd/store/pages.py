@@ -45,10 +45,12 @@ class Pages:
             tally = await _finish(connection, series, writing, told)
         return Stored(change, tally, *counts)
 
-    async def record_failure(self, series: Series, span: Ranges, writing: Writing, *, at_ms: int, error: str) -> Stored:
-        """Note that ``span`` was asked and not usably answered after all tries."""
+    async def record_failure(
+        self, series: Series, span: Ranges, writing: Writing, *, at_ms: int, error: str, owe: Ranges
+    ) -> Stored:
+        """Note that ``span`` was asked and not usably answered after all tries; see ``ledger.fail`` for ``owe``."""
         return await self._decide(
-            series, span, writing, at_ms, lambda held: ledger.fail(held, span, at_ms=at_ms, error=error)
+            series, span | owe, writing, at_ms, lambda held: ledger.fail(held, span, at_ms=at_ms, error=error, owe=owe)
         )
 
     async def audit(self, series: Series, blocks: Sequence[int], writing: Writing, *, at_ms: int) -> Stored:

@@ -57,8 +57,12 @@ class SimPages:
         self.line.end()
         return Stored(change, tally, *counts)
 
-    async def record_failure(self, series: Series, span: Ranges, writing: Writing, *, at_ms: int, error: str) -> Stored:
-        return await self._decide(series, span, writing, lambda held: ledger.fail(held, span, at_ms=at_ms, error=error))
+    async def record_failure(
+        self, series: Series, span: Ranges, writing: Writing, *, at_ms: int, error: str, owe: Ranges
+    ) -> Stored:
+        return await self._decide(
+            series, span | owe, writing, lambda held: ledger.fail(held, span, at_ms=at_ms, error=error, owe=owe)
+        )
 
     async def audit(self, series: Series, blocks: Sequence[int], writing: Writing, *, at_ms: int) -> Stored:
         span = Ranges.of(*((number * BLOCK, (number + 1) * BLOCK) for number in blocks))
