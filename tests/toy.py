@@ -147,8 +147,8 @@ class Book:
     def audit(self, span: Ranges, at_ms: int) -> Change:
         return self.write(ledger.audit(self.held(span, present=True), span, at_ms=at_ms))
 
-    def fail(self, span: Ranges, at_ms: int) -> Change:
-        return self.write(ledger.fail(self.held(span), span, at_ms=at_ms, error="no"))
+    def fail(self, span: Ranges, at_ms: int, owe: Ranges = NOTHING) -> Change:
+        return self.write(ledger.fail(self.held(span | owe), span, at_ms=at_ms, error="no", owe=owe))
 
     def doubt(self, *runs: Ranges, at_ms: int) -> Change:
         span = union(Ranges.of((run.start - 1, run.end + 1)) for run in runs)

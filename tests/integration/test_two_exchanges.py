@@ -1,4 +1,4 @@
-"""Two exchanges, one of which is dead for half a day: the other one must not notice."""
+"""Two exchanges, one of which is dead for hours: the other one must not notice."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ from tests.oracle import violations
 HOUR = 3_600_000
 START = 1_700_006_400_000
 NOW = START + 48 * HOUR
-SPEED = 2400.0
+SPEED = 1200.0
 SYMBOLS = ("BTCUSD", "ETHUSD", "LTCUSD")
 STEP_MIN = 30
 
@@ -65,7 +65,7 @@ async def complete(daemon: Daemon, exchange: str) -> bool:
 
 
 @pytest.mark.timeout(150)
-async def test_an_exchange_that_is_dead_for_half_a_day_costs_the_other_one_nothing(
+async def test_an_exchange_that_is_dead_for_hours_costs_the_other_one_nothing(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """fault_50: silent first, then answering with errors. The second exchange is the first one under another name."""
@@ -89,26 +89,26 @@ async def test_an_exchange_that_is_dead_for_half_a_day_costs_the_other_one_nothi
                 died_ms = clock.now_ms()
                 hours = (died_ms - NOW) / HOUR
                 dying.faults.add(Hang(delay_s=60))
-                await at(hours + 7)
-                assert await complete(daemon, "bitfinex")
+                await at(hours + 4)
+                await until(lambda: complete(daemon, "bitfinex"), 5)
                 assert not await complete(daemon, "twin")
                 dying.faults.clear()
                 dying.faults.add(ServerError())
-                await at(hours + 14)
-                assert await complete(daemon, "bitfinex")
+                await at(hours + 8)
+                await until(lambda: complete(daemon, "bitfinex"), 5)
                 dead_ms = clock.now_ms()
                 during = await Times.of(connection, "bitfinex", died_ms, dead_ms - HOUR)
                 dead = await Times.of(connection, "twin", died_ms, dead_ms - HOUR)
                 assert (await get(daemon, "/livez"))["status"] == "ok"
                 dying.faults.clear()
                 await until(lambda: complete(daemon, "twin"))
-                await at(hours + 20)
+                await at(hours + 12)
                 after = await Times.of(connection, "bitfinex", dead_ms, clock.now_ms() - HOUR)
         finally:
             await connection.close()
         assert await violations(database) == {}
     assert set(during.statuses) == {"success"}
-    assert len(during.statuses) >= 13 * 60 // STEP_MIN * len(SYMBOLS) - len(SYMBOLS)
+    assert len(during.statuses) >= 7 * 60 // STEP_MIN * len(SYMBOLS) - len(SYMBOLS)
     assert "success" not in set(dead.statuses)
     log.info(
         "a run took %.1f ms beside the dead exchange, %.1f ms beside the living one",

@@ -161,7 +161,7 @@ def main() -> int:
         uvloop.run(soak(folder, given.minutes, record))
     _say(_table(record))
     if given.json is not None:
-        given.json.write_text(json.dumps(asdict(record), indent=2) + "\n")
+        given.json.write_text(json.dumps(asdict(record) | {"troubles": dict(record.troubles)}, indent=2) + "\n")
     return 1 if record.wrong else 0
 
 

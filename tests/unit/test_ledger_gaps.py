@@ -39,6 +39,17 @@ class TestNotAsked:
         change = held.record(answered(150, 200, (150,), at_ms=OLD + HOUR_MS), owe=Ranges.of((90, 160)))
         assert [gap.missing for gap in change.gaps] == [Ranges.of((100, 120), (130, 150))]
 
+    def test_a_page_that_cannot_be_had_leaves_nothing_before_it_unknown(self) -> None:
+        """Whoever fills its gap makes the series answered up to there: from then on no live run looks back."""
+        held = book(0, 100, (99,))
+        held.fail(Ranges.of((110, 112)), OLD)
+        change = held.fail(Ranges.of((190, 200)), OLD, owe=Ranges.of((90, 200)))
+        assert [(gap.cause, gap.missing) for gap in change.gaps] == [
+            (Cause.FAILED, Ranges.of((190, 200))), (Cause.NOT_ASKED, Ranges.of((100, 110), (112, 190))),
+        ]  # fmt: skip
+        held.record(answered(190, 200, tuple(range(190, 200)), at_ms=OLD + HOUR_MS))
+        assert held.owed == Ranges.of((100, 190))
+
     def test_the_pages_that_follow_shrink_it(self) -> None:
         held = book(0, 100, (99,))
         held.record(answered(150, 200, (150,), at_ms=OLD), owe=Ranges.of((100, 150)))
