@@ -19,6 +19,7 @@ from marketd.errors import BadReply, ExchangeError, LimitRefused, Throttled, Unr
 from marketd.exchanges.facts import Exchange, Reply, Request
 from marketd.model import Answer, Ask, Claim, Drop, Series
 from marketd.ports import Events, Gate, Transport
+from marketd.ranges import Ranges
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +128,10 @@ class Fetcher:
     def closed_end(self, series: Series) -> int:
         """End of the intervals that are closed at the exchange, its grace included."""
         return series.frame.closed_end(self.now_ms() - int(self.exchange.grace_s * 1000))
+
+    def closed(self, series: Series) -> Ranges:
+        """All intervals that are closed there, however old."""
+        return Ranges.of((-(2**31), self.closed_end(series)))
 
     async def symbols(self, asking: "Asking") -> frozenset[str]:
         """The exchange's symbols; asked for once, which also teaches its time."""

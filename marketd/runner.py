@@ -324,7 +324,7 @@ class Runner:
         gaps = planner.due_gaps(
             await self.reader.open_gaps(series), now_ms, by_hand=order.by_hand, most=order.most_gaps
         )
-        closed = Ranges.of((-(2**31), self.fetcher.closed_end(series)))
+        closed = self.fetcher.closed(series)
         targets = [Ranges.of(span) for gap in gaps for span in gap.missing & closed]
         if not targets:
             return ()

@@ -181,10 +181,11 @@ class Walker:
 
     async def _give_up(self, series: Series, span: Ranges, error: str) -> None:
         at_ms = self.asking.fetcher.now_ms()
-        span = span & Ranges.of((span.start, self.asking.fetcher.closed_end(series)))
+        closed = self.asking.fetcher.closed(series)
+        span = span & closed
         if not span:
             return  # asked for by a clock that was ahead: what has not closed yet is not owed
-        owe, self._owe = self._owe & Ranges.of((-(2**31), self.asking.fetcher.closed_end(series))), NOTHING
+        owe, self._owe = self._owe & closed, NOTHING
         before = self.account.tally
         stored = await self._written(
             lambda: self.pages.record_failure(series, span, self.account.writing(), at_ms=at_ms, error=error, owe=owe)

@@ -10,16 +10,20 @@ from contextlib import asynccontextmanager
 from urllib.parse import parse_qs, urlsplit
 
 
+def asked_of(dsn: str) -> dict[str, str]:
+    """What a DSN says behind its question mark: host, port, user …"""
+    return {name: values[0] for name, values in parse_qs(urlsplit(dsn).query).items()}
+
+
 class Wire:
     """``dsn`` leads through it; ``attempts`` are the times (monotonic, s) at which a connection was begun."""
 
     def __init__(self, behind: str, *, lingers: bool = False, at: str = "127.0.0.1") -> None:
-        parts = urlsplit(behind)
-        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        query = asked_of(behind)
         self._path = f"{query['host']}/.s.PGSQL.{query['port']}"
         word = f":{query['password']}" if "password" in query else ""
         self._at = at
-        self._name = f"{query['user']}{word}@{at}:{{}}{parts.path}"
+        self._name = f"{query['user']}{word}@{at}:{{}}{urlsplit(behind).path}"
         self._ends: set[asyncio.StreamWriter] = set()
         self._whole = True
         self._flowing = asyncio.Event()

@@ -13,7 +13,28 @@ from marketd.store.queries import sql
 
 async def check(conn: Connection, wanted: str | None) -> None:
     """Nothing where the database carries the name ``wanted`` or, for None, no name; SchemaError where it does not."""
+    _compare(await _name(conn), wanted)
+
+
+async def check_before(conn: Connection, wanted: str | None) -> None:
+    """Like ``check``, for who is about to migrate: a database without a name may still get one."""
+    if await conn.fetchval(sql("instance_known")) and (name := await _name(conn)) is not None:
+        _compare(name, wanted)
+
+
+async def claim(conn: Connection, wanted: str | None) -> None:
+    """Give the name ``wanted`` to a database that has none; SchemaError where it has another one."""
     name = await _name(conn)
+    if wanted is not None and name is None:
+        try:
+            await conn.execute(sql("instance_claim"), wanted)
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise PrivilegeError(f"{error}. Run `marketd migrate` as the role that owns the schema") from error
+        name = await _name(conn)  # perhaps somebody else has claimed it meanwhile
+    _compare(name, wanted)
+
+
+def _compare(name: str | None, wanted: str | None) -> None:
     if name == wanted:
         return
     if name is None:
@@ -25,22 +46,6 @@ async def check(conn: Connection, wanted: str | None) -> None:
     raise SchemaError(
         f"the database belongs to instance {name!r}, and {ours}: correct the database's URL, or [database] instance"
     )
-
-
-async def check_before(conn: Connection, wanted: str | None) -> None:
-    """Like ``check``, for who is about to migrate: a database without a name may still get one."""
-    if await conn.fetchval(sql("instance_known")) and await _name(conn) is not None:
-        await check(conn, wanted)
-
-
-async def claim(conn: Connection, wanted: str | None) -> None:
-    """Give the name ``wanted`` to a database that has none."""
-    if wanted is not None and await _name(conn) is None:
-        try:
-            await conn.execute(sql("instance_claim"), wanted)
-        except asyncpg.InsufficientPrivilegeError as error:
-            raise PrivilegeError(f"{error}. Run `marketd migrate` as the role that owns the schema") from error
-    await check(conn, wanted)
 
 
 async def _name(conn: Connection) -> str | None:

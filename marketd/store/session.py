@@ -18,6 +18,7 @@ import asyncpg
 
 from marketd.errors import DatabaseUnavailable, DiskFull, PrivilegeError, SchemaError, StoreError
 from marketd.secret import masked_dsn
+from marketd.store.queries import sql
 from marketd.text import clean
 
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -40,8 +41,8 @@ _WAIT = ("08", "57P", "57014", "55000", "25006", "40001", "40P01", "55P03", "533
 _CONNECTION_LOST = "08006"
 _UNSUPPORTED = "unsupported startup parameter"  # so says pgbouncer, with 08P01
 _POOLER = (
-    "a pooler stands before it that does not pass on the settings of a session, such as its time limits: "
-    "point the URL at PostgreSQL itself"
+    "the database at {} cannot be used: a pooler stands before it that does not pass on the settings of a session, "
+    "such as its time limits: point the URL at PostgreSQL itself"
 )
 _READ_ONLY = "25006"
 # InternalClientError: the server's last word has arrived on a connection that is not known to be closed yet.
@@ -195,9 +196,8 @@ class Database:
 
     async def _init(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         _keep_alive(connection)
-        heard = await connection.fetchval("SELECT setting FROM pg_settings WHERE name = 'lock_timeout'")
-        if heard != self._settings["lock_timeout"]:
-            raise DatabaseUnavailable(f"the database at {self.where} cannot be used: {_POOLER}")
+        if await connection.fetchval(sql("session_lock_timeout")) != self._settings["lock_timeout"]:
+            raise DatabaseUnavailable(_POOLER.format(self.where))
         if self._prepare is not None:
             await connection.execute(self._prepare)
 
@@ -255,7 +255,7 @@ def translated(error: BaseException, where: str) -> Exception:
     if state.startswith("28") or state == "3D000":
         return DatabaseUnavailable(f"the database at {where} refuses the connection: {text}", state)
     if _UNSUPPORTED in text:
-        return DatabaseUnavailable(f"the database at {where} cannot be used: {_POOLER}", state)
+        return DatabaseUnavailable(_POOLER.format(where), state)
     if state.startswith(_WAIT) or isinstance(error, asyncpg.InvalidCachedStatementError):  # a table was altered
         return DatabaseUnavailable(f"the database at {where} is not available: {text}", state)
     if state == "53100":

@@ -50,3 +50,8 @@ SELECT name FROM marketd_instance;
 -- params: name text
 -- A name that is there stays.
 INSERT INTO marketd_instance (name) VALUES ($1) ON CONFLICT DO NOTHING;
+
+-- name: session_lock_timeout
+-- params:
+-- In milliseconds, as every session of marketd sets it for itself; a pooler that swallows such settings shows another one.
+SELECT setting FROM pg_settings WHERE name = 'lock_timeout';

@@ -110,8 +110,11 @@ async def test_a_second_signal_stops_at_once(database: str, tmp_path: Path) -> N
         words = ("backfill", "--symbol", "BTCUSD", "--timeframe", "1m", "--start", "2024-02-01")
         process = await start(*MODULE, "--config", str(config), *words)
         connection = await asyncpg.connect(database)
-        while not server.stats.kinds["candles"]:  # noqa: ASYNC110  what is under way lasts longer than the test
-            await asyncio.sleep(0.01)
+
+        async def asked() -> bool:
+            return server.stats.kinds["candles"] > 0
+
+        await eventually(asked)  # what is under way lasts longer than the test
         process.send_signal(signal.SIGINT)
         await until(process, "once more stops at once")
         process.send_signal(signal.SIGINT)

@@ -10,6 +10,8 @@ from marketd.store import migrations
 from tests.command import NOW_MS, Desk, clean_process, configuration, execute, server_at
 from tests.conftest import BackgroundLoop
 
+pytestmark = pytest.mark.usefixtures("clean")
+
 
 @pytest.fixture
 def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -29,7 +31,6 @@ def desk_of(instance: str | None, dsn: str, folder: Path, capsys: pytest.Capture
     return Desk(config, server_at(clock), clock, capsys)
 
 
-@pytest.mark.usefixtures("clean")
 def test_a_database_works_for_its_own_instance_only(
     empty_database: str, background: BackgroundLoop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -54,7 +55,6 @@ def test_a_database_works_for_its_own_instance_only(
     assert trial("status").code == 0
 
 
-@pytest.mark.usefixtures("clean")
 def test_a_wrong_instance_migrates_nothing(
     empty_database: str, background: BackgroundLoop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -72,7 +72,6 @@ def test_a_wrong_instance_migrates_nothing(
     )
 
 
-@pytest.mark.usefixtures("clean")
 def test_a_daemon_of_another_instance_ends_at_once(
     empty_database: str, background: BackgroundLoop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,7 +83,6 @@ def test_a_daemon_of_another_instance_ends_at_once(
     assert execute(background, empty_database, "SELECT * FROM exchange_leases") == []
 
 
-@pytest.mark.usefixtures("clean")
 def test_a_name_that_is_none_is_refused(
     empty_database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,12 +6,12 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
 
 from marketd.store import migrations
+from tests.wire import asked_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,7 +72,7 @@ async def test_the_containers_database_knows_the_passwords_that_are_made_for_it(
     try:
         for role in made:
             await admin.execute(f"CREATE ROLE {role}")
-        reached = {key: values[0] for key, values in parse_qs(urlsplit(server).query).items()}
+        reached = asked_of(server)
         place = {"PGHOST": reached["host"], "PGDATABASE": "postgres", "POSTGRES_USER": reached["user"]}
         code, said = await run("passwords.sh", SECRETS=str(folder / "secrets"), **place)
         assert (code, said) == (0, "")

@@ -7,7 +7,7 @@ from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -15,6 +15,7 @@ from marketd.errors import DatabaseUnavailable
 from marketd.store.reports import Reports
 from marketd.store.session import Database
 from tests.daemons import until
+from tests.wire import asked_of
 
 PROGRAM = shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin:/usr/bin")
 SETTINGS = "extra_float_digits,lock_timeout,idle_in_transaction_session_timeout,jit,statement_timeout"
@@ -24,10 +25,9 @@ pytestmark = pytest.mark.skipif(PROGRAM is None, reason="Debian's package pgboun
 
 def _words(dsn: str, folder: Path, port: int, more: Sequence[str]) -> Sequence[str]:
     """How the pooler is called, once its settings are written."""
-    parts = urlsplit(dsn)
-    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    query = asked_of(dsn)
     settings = [
-        "[databases]", f"{parts.path[1:]} = host={query['host']} port={query['port']} user={query['user']}",
+        "[databases]", f"{urlsplit(dsn).path[1:]} = host={query['host']} port={query['port']} user={query['user']}",
         "[pgbouncer]",
         "listen_addr = 127.0.0.1", f"listen_port = {port}", "unix_socket_dir =", "auth_type = any", *more,
     ]  # fmt: skip

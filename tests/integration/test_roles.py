@@ -89,9 +89,11 @@ async def test_the_runtime_role_keeps_auto_rows_notes_refusals_and_carries_out_o
         assert [(states[id].status, states[id].ended) for id in given] == [
             (RunStatus.RUNNING, False), (None, True), (None, False),
         ]  # fmt: skip
+        await owner.execute("UPDATE market_data_job_runs SET candles_inserted = 5 WHERE id = $1", run)
         await runs.finish(run, RunStatus.SUCCESS, None, 3)
         state = (await orders.follow(given))[given[0]]
         assert (state.status, state.tally.requests, state.waiting) == (RunStatus.SUCCESS, 3, False)
+        assert state.tally.inserted == 5
         assert [row["id"] for row in await orders.open("bitfinex")] == [given[2]]
         await orders.withdraw_all("somebody else")
         assert len(await orders.open("bitfinex")) == 1

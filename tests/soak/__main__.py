@@ -37,7 +37,7 @@ class Record:
     """What a soak has seen; ``wrong`` is empty where all is well."""
 
     minutes: float
-    troubles: Counter[str] = field(default_factory=Counter)
+    troubles: dict[str, int] = field(default_factory=dict)
     meter: Meter = field(default_factory=Meter)
     whole_after_s: float | None = None
     requests: int = 0
@@ -82,7 +82,7 @@ async def _trouble(on: Stage, minutes: float, record: Record) -> None:
 
 async def _happen(name: str, trouble: Trouble, on: Stage, record: Record, most_s: float) -> None:
     _say(f"{len(record.meter.samples) * SAMPLE_S / 60:6.1f} min  {name}")
-    record.troubles[name] += 1
+    record.troubles[name] = record.troubles.get(name, 0) + 1
     try:
         async with asyncio.timeout(most_s):
             await trouble(on)
@@ -161,7 +161,7 @@ def main() -> int:
         uvloop.run(soak(folder, given.minutes, record))
     _say(_table(record))
     if given.json is not None:
-        given.json.write_text(json.dumps(asdict(record) | {"troubles": dict(record.troubles)}, indent=2) + "\n")
+        given.json.write_text(json.dumps(asdict(record), indent=2) + "\n")
     return 1 if record.wrong else 0
 
 

@@ -78,6 +78,7 @@ class Unreadable:
     """An exchange whose answers are of no use, and at which the intervals below 5 have closed."""
 
     failed: list[Ranges] = field(default_factory=list)
+    owed: list[Ranges] = field(default_factory=list)
     requests: int = 0
 
     @property
@@ -87,8 +88,8 @@ class Unreadable:
     def now_ms(self) -> int:
         return SERIES.frame.open_ms(5)
 
-    def closed_end(self, series: Series) -> int:
-        return 5
+    def closed(self, series: Series) -> Ranges:
+        return Ranges.of((-(2**31), 5))
 
     async def answer(self, ask: Ask) -> Answer:
         raise BadReply("not to be read")
@@ -96,8 +97,9 @@ class Unreadable:
     async def edges(self, series: Series, span: Span) -> Edges:
         return Edges()
 
-    async def record_failure(self, series: Series, span: Ranges, writing: Writing, **_: Any) -> Stored:
+    async def record_failure(self, series: Series, span: Ranges, writing: Writing, *, owe: Ranges, **_: Any) -> Stored:
         self.failed.append(span)
+        self.owed.append(owe)
         return Stored(Change(), writing.tally)
 
 
@@ -108,5 +110,6 @@ async def test_what_has_not_closed_yet_has_not_failed() -> None:
         cast(Asking, toy), cast(Pages, toy), cast(SeriesReader, toy), Leap(), Events(), Progress(), Account(1, 1, 0)
     )
     with pytest.raises(BadReply):
-        await walker.walk(Walk(SERIES, Ranges.of((0, 7)), 100))
+        await walker.walk(Walk(SERIES, Ranges.of((0, 7)), 100), owe_from=0)
     assert toy.failed == [Ranges.of((4, 5))]
+    assert toy.owed == [Ranges.of((0, 5))], "and what lies before it is owed with it"
