@@ -308,12 +308,10 @@ class Chaos:
 
     async def frozen(self) -> None:
         host = self.primary
-        host.line.thawed.clear()
         self.world.journal.note("frozen", host.name)
-        try:
-            await asyncio.sleep(self._length(5, 2 * HOUR_S))
-        finally:
-            host.line.thawed.set()
+        for_s = self._length(5, 2 * HOUR_S)
+        async with host.frozen(for_s):
+            await asyncio.sleep(for_s)
 
     async def second(self) -> None:
         """A second daemon; one of the two goes after a while."""

@@ -5,7 +5,8 @@ keeper of the jobs are the real ones; here is only what ``marketd.daemon`` puts 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -108,8 +109,27 @@ class Host:
     def alive(self) -> bool:
         return self._task is not None and not self._task.done()
 
+    @property
+    def budget(self) -> Budget | None:
+        """How fast it may ask the exchange; None while it has none to ask."""
+        return cast(Budget, self.scheduler.desk.runner.fetcher.gate) if self.scheduler is not None else None
+
     def start(self) -> None:
         self._task = asyncio.create_task(self._live())
+
+    @asynccontextmanager
+    async def frozen(self, for_s: float) -> AsyncIterator[None]:
+        """Nothing of the process runs for ``for_s``, which the block has to last.
+
+        Its timers would run on here: the budget is held as well, or all the turns of that time would be taken at once.
+        """
+        self.line.thawed.clear()
+        if self.budget is not None:
+            self.budget.block(for_s)
+        try:
+            yield
+        finally:
+            self.line.thawed.set()
 
     async def kill(self) -> None:
         """The process is gone in the middle of what it did; nobody hears from it any more."""
@@ -155,9 +175,8 @@ class Host:
     def _take(self, config: Config, jobs: JobSet) -> None:
         self.jobs = jobs
         self.loaded.set()
-        if self.scheduler is not None:
-            budget = self.scheduler.desk.runner.fetcher.gate
-            cast(Budget, budget).set_rate(config.requests_per_minute_of("bitfinex"))
+        if self.scheduler is not None and self.budget is not None:
+            self.budget.set_rate(config.requests_per_minute_of("bitfinex"))
             self.scheduler.take(jobs)
 
     async def _keep_exchange(self) -> None:
