@@ -42,6 +42,14 @@ def test_one_kind_of_trouble_again_and_again_keeps_every_promise(only: tuple[str
     assert result.liveness_s, "complete when it was over"
 
 
+def test_a_frozen_process_with_much_to_do_asks_no_more_at_once_than_it_may() -> None:
+    plan = Plan.drawn(5, days=0.2, series=8)
+    plan = replace(plan, only=("frozen",), per_minute=60.0, page_limit=120, history_days=3, pause_s=300.0)
+    result = run(plan)
+    assert result.journal.violations == []
+    assert result.journal.troubles["frozen"]
+
+
 def test_one_seed_is_one_run() -> None:
     plan = replace(Plan.drawn(7, days=0.2, series=2), pause_s=900.0)
     first = run(plan)
