@@ -136,7 +136,7 @@ async def _store_rows(
                     inserted = await _insert(connection, answer, touched)
                 return change, (inserted, 0)
             except asyncpg.UniqueViolationError:
-                pass  # rows by others: compare first
+                pass  # rows by others, or a known one that was revised: compare first
     held = replace(held, present=await _present(connection, series, answer.covered.hull))
     change = ledger.apply(held, answer, settle_ms=writing.settle_ms, owe=owe)
     times = [block.answered_ms for block in held.blocks.values() if block.answered_ms]

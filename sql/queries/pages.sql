@@ -14,11 +14,22 @@ SELECT pg_advisory_xact_lock(hashtextextended($1::text || ' ' || $2::text || ' '
 
 -- name: insert_page
 -- params: exchange text, symbol text, timeframe text, step interval, known bigint[]
--- For a range never asked before: no candle of it but the known ones at its edges can be there.
+-- For a range never asked before: no candle of it but the known ones at its edges can be there. One of those that has
+-- been revised meanwhile is a duplicate here, and the page is then compared.
+WITH page AS (
+    SELECT open_ms = ANY ($5::bigint[]) AS known, timestamptz 'epoch' + open_ms * interval '1 millisecond' AS open_time,
+           open, high, low, close, volume
+    FROM marketd_page
+), edges AS (
+    SELECT * FROM candles
+    WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
+      AND open_time = ANY (ARRAY(SELECT timestamptz 'epoch' + k * interval '1 millisecond' FROM unnest($5::bigint[]) AS k))
+)
 INSERT INTO candles (open_time, close_time, exchange, symbol, timeframe, open, high, low, close, volume)
 SELECT p.open_time, p.open_time + $4::interval, $1::text, $2::text, $3::text, p.open, p.high, p.low, p.close, p.volume
-FROM (SELECT timestamptz 'epoch' + open_ms * interval '1 millisecond' AS open_time, open, high, low, close, volume
-      FROM marketd_page WHERE open_ms <> ALL ($5::bigint[])) AS p
+FROM page p
+WHERE NOT p.known
+   OR (p.open_time, p.open, p.high, p.low, p.close, p.volume) NOT IN (SELECT open_time, open, high, low, close, volume FROM edges)
 
 -- name: merge_page
 -- params: exchange text, symbol text, timeframe text, step interval, at timestamptz, before timestamptz, first timestamptz, last timestamptz, older boolean

@@ -337,6 +337,21 @@ async def test_revised_candles_are_noticed_and_both_values_kept(database: str) -
         await clean(b)
 
 
+async def test_a_known_candle_that_frames_a_page_is_compared_as_well(database: str) -> None:
+    market, clock = days(1)
+    faults = Faults(clock)
+    async with bench(database, market, clock, faults=faults) as b:
+        await b.backfill(BTC, start_ms=START + DAY // 2)
+        edge_ms, rows = (await b.candles(BTC))[0][0], await b.count("SELECT count(*) FROM candles")
+        faults.add(fault.Revised(start_ms=edge_ms, end_ms=edge_ms + MINUTE, values=("5", "6", "7", "4", "1")))
+        outcome = await b.backfill(BTC)
+        assert outcome.tally.updated == 1
+        assert await b.count("SELECT count(*) FROM candles") == rows + outcome.tally.inserted
+        (revision,) = await b.fetch("SELECT * FROM candle_revisions")
+        assert (revision["open_time"], revision["new_high"]) == (at(edge_ms), 7)
+        await clean(b)
+
+
 async def test_weeks_and_months_are_built_from_days_and_follow_them(database: str) -> None:
     market, clock = days(70, symbols=("BTCUSD",), silent=0.0)
     week, month, day = (replace_timeframe(BTC, name) for name in ("1w", "1M", "1d"))

@@ -115,7 +115,7 @@ def _rows(
     touched = union(block.answered for block in held.blocks.values()) & answer.covered
     if never_asked(held, answer, touched):
         change = ledger.apply(held, answer, settle_ms=writing.settle_ms, owe=owe)
-        fresh = {number: line for number, line in lines.items() if number not in touched}
+        fresh = {number: line for number, line in lines.items() if table.candles.get(number) != line}
         if not change.contradicted and not any(number in table.candles for number in fresh):
             return change, fresh, {}
     held = replace(held, present=table.rows_within(answer.covered.hull))
