@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from marketd.errors import BadReply, Unreachable
+from marketd.store.queries import sql
 from marketd.transport import Transport
 from tests.prove.turns import TurningLoop, Turns
 
@@ -126,9 +127,12 @@ class Strikes:
         try:
             async with connection.transaction():
                 await connection.fetch("SELECT FROM exchange_leases FOR UPDATE NOWAIT")
-                await connection.execute(
-                    "UPDATE exchange_leases SET epoch = epoch + 1, holder = 'another', expires_at = now()"
+                taken = await connection.fetch(
+                    "UPDATE exchange_leases SET epoch = epoch + 1, holder = 'another', expires_at = now() "
+                    "RETURNING exchange, epoch"
                 )
+                for lease in taken:
+                    await connection.execute(sql("interrupt_runs"), lease["exchange"], lease["epoch"])
                 await connection.execute("INSERT INTO truth.taken SELECT id, candles_fetched FROM market_data_job_runs")
         except (asyncpg.LockNotAvailableError, asyncpg.UndefinedTableError):
             self.struck = False

@@ -28,7 +28,7 @@ def main() -> int:
         results.append(result)
         days += result.days
         print(f"{days:9.1f} days  {time.monotonic() - began:7.1f} s  world {result.plan.seed}", flush=True)
-        if result.journal.violations or (given.seconds and time.monotonic() - began > given.seconds):
+        if result.violations or (given.seconds and time.monotonic() - began > given.seconds):
             break
     report = Report(given.seed, results, time.monotonic() - began)
     print("\n".join(report.lines()))

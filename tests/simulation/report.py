@@ -20,15 +20,15 @@ class Report:
 
     @property
     def violations(self) -> list[str]:
-        return [line for result in self.results for line in result.journal.violations]
+        return [line for result in self.results for line in result.violations]
 
     @property
     def digest(self) -> str:
         return hashlib.sha256("".join(result.digest for result in self.results).encode()).hexdigest()
 
     def shape(self) -> dict[str, Any]:
-        events: Counter[str] = sum((result.journal.events for result in self.results), Counter())
-        troubles: Counter[str] = sum((result.journal.troubles for result in self.results), Counter())
+        events: Counter[str] = sum((result.events for result in self.results), Counter())
+        troubles: Counter[str] = sum((result.troubles for result in self.results), Counter())
         liveness = [seconds for result in self.results for seconds in result.liveness_s]
         return {
             "seed": self.seed,
@@ -57,8 +57,8 @@ class Report:
         said = [f"{name.replace('_', ' '):20}{value}" for name, value in shape.items()]
         said.append("troubles            " + " ".join(f"{name}={count}" for name, count in troubles.items()))
         for result in self.results:
-            if result.journal.violations:
-                said += ["", *result.journal.violations[:10], "", "the last events:", *result.journal.last]
+            if result.violations:
+                said += ["", *result.violations[:10], "", "the last events:", *result.last]
                 said += ["", "again: " + again(result)]
         return said
 

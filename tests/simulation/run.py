@@ -5,7 +5,9 @@ Owns the order of things: trouble for some days, then rest until everything is c
 
 import asyncio
 import random
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from random import Random
 
 from marketd import ledger
@@ -20,23 +22,29 @@ LEAST_REST_S = 2 * HOUR_S
 PUNCTUAL_AFTER_MS = 15 * 60_000  # what was missed is caught up, and a lease may have to expire
 
 
-@dataclass
+@dataclass(frozen=True)
 class Result:
-    """What came of a run. ``liveness_s`` are the times from the end of trouble to completeness."""
+    """What came of a run, as plain values: it may have been lived in another process.
+
+    ``liveness_s`` are the times from the end of trouble to completeness; ``last`` are the last events.
+    """
 
     plan: Plan
-    journal: Journal
-    days: float = 0.0
-    requests: int = 0
-    pages: int = 0
-    held: int = 0
-    liveness_s: list[float] = field(default_factory=list)
-    bound_s: float = 0.0
-    lateness_s: float = 0.0
+    days: float
+    requests: int
+    pages: int
+    held: int
+    liveness_s: Sequence[float]
+    lateness_s: float
+    events: Counter[str]
+    troubles: Counter[str]
+    violations: Sequence[str]
+    last: Sequence[str]
+    digest: str
 
     @property
-    def digest(self) -> str:
-        return self.journal.digest
+    def bound_s(self) -> float:
+        return bound_s(self.plan)
 
 
 def run(plan: Plan) -> Result:
@@ -53,45 +61,47 @@ def run(plan: Plan) -> Result:
 
 async def _run(plan: Plan, journal: Journal) -> Result:
     world = World(plan, journal)
-    result = Result(plan, journal, bound_s=bound_s(plan))
     chaos, loop = Chaos(world, Random(f"chaos {plan.seed}")), asyncio.get_running_loop()
     end_s = plan.days * 86_400
-    while loop.time() < end_s and not world.journal.violations:
+    liveness_s, held = list[float](), 0
+    while loop.time() < end_s and not journal.violations:
         if plan.troubled:
             await chaos.storm(min(chaos.dice.uniform(0.2, 4) * 86_400, max(0.0, end_s - loop.time())))
         await chaos.calm()
-        await _rest(world, chaos, result)
+        complete_s = await _rest(world, chaos)
+        if complete_s is not None:
+            liveness_s.append(complete_s)
+            held += world.compare()
+            if not plan.troubled:
+                await asyncio.sleep(86_400)
     await chaos.end()
-    result.days = loop.time() / 86_400
-    result.lateness_s = world.watch.lateness_s
-    result.requests, result.pages = world.watch.requests, world.watch.pages
-    return result
+    return Result(
+        plan, loop.time() / 86_400, world.watch.requests, world.watch.pages, held, liveness_s, world.watch.lateness_s,
+        journal.events, journal.troubles, journal.violations, tuple(journal.last), journal.digest,
+    )  # fmt: skip
 
 
-async def _rest(world: World, chaos: Chaos, result: Result) -> None:
-    """Wait until everything is complete, within the bound, and see whether it is true."""
+async def _rest(world: World, chaos: Chaos) -> float | None:
+    """Wait until everything is complete, within the bound: after how many seconds it was, or None for a violation."""
     loop = asyncio.get_running_loop()
-    began = loop.time()
+    began, most_s = loop.time(), bound_s(world.plan)
     punctual_ms = chaos.primary.clock.now_ms() + PUNCTUAL_AFTER_MS
     complete_s: float | None = None
     while not world.journal.violations and (complete_s is None or loop.time() - began < LEAST_REST_S):
         missing = {} if complete_s is not None else world.incomplete()
         if complete_s is None and not missing:
             complete_s = loop.time() - began
-        elif loop.time() - began > result.bound_s:
+        elif loop.time() - began > most_s:
             world.journal.wrong("liveness", missing)
         await asyncio.sleep(LOOK_S)
         chaos.look()
         world.watch.punctual = chaos.primary.clock.now_ms() > punctual_ms
-    if complete_s is None or world.journal.violations:
-        return
-    result.liveness_s.append(complete_s)
+    if world.journal.violations:
+        return None
     world.journal.note("complete")
     world.punctual(punctual_ms, chaos.primary.clock.now_ms())
     world.watch.punctual = False
-    result.held += world.compare()
-    if not world.plan.troubled:
-        await asyncio.sleep(86_400)
+    return complete_s
 
 
 def bound_s(plan: Plan) -> float:

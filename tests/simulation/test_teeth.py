@@ -13,11 +13,11 @@ def test_a_mistake_is_found(name: str) -> None:
     mistake = MISTAKES[name]
     with mistake.made():
         result = run(mistake.plan)
-    broken = {violation.split()[2] for violation in result.journal.violations}
+    broken = {violation.split()[2] for violation in result.violations}
     assert broken & mistake.breaks, f"{broken or 'nothing'} was found"
 
 
 @pytest.mark.parametrize("name", [name for name, mistake in MISTAKES.items() if mistake.plan.troubled])
 def test_the_world_of_a_mistake_is_sound(name: str) -> None:
     """What is found there is found because of the mistake: without it nothing is."""
-    assert run(replace(MISTAKES[name].plan, days=0.3)).journal.violations == []
+    assert run(replace(MISTAKES[name].plan, days=0.3)).violations == []
