@@ -172,8 +172,9 @@ class Campaign:
         points = sum(row.points for row in self.rows)
         if self.left_out:
             say(f"no time for {', '.join(self.left_out)}")
-        for said in (said for row in self.rows for said in row.said):
-            say(said)  # once more: whoever reads the end of a log should not have to look for it
+        for row in self.rows:
+            for violation in row.said:  # once more: whoever reads the end of a log should not have to look for it
+                say(violation)
         say(f"{points} points, {sum(row.violations for row in self.rows)} violations, seed {self.plan.seed}")
 
     def write(self, path: Path) -> None:

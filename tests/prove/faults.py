@@ -126,13 +126,10 @@ class Strikes:
         connection = await asyncpg.connect(self.dsn)
         try:
             async with connection.transaction():
-                await connection.fetch("SELECT FROM exchange_leases FOR UPDATE NOWAIT")
-                taken = await connection.fetch(
-                    "UPDATE exchange_leases SET epoch = epoch + 1, holder = 'another', expires_at = now() "
-                    "RETURNING exchange, epoch"
-                )
-                for lease in taken:
-                    await connection.execute(sql("interrupt_runs"), lease["exchange"], lease["epoch"])
+                leases = await connection.fetch("SELECT exchange, kind FROM exchange_leases FOR UPDATE NOWAIT")
+                for exchange, kind in leases:
+                    epoch = await connection.fetchval(sql("take_lease"), exchange, "another", kind, 0.0)
+                    await connection.execute(sql("interrupt_runs"), exchange, epoch)
                 await connection.execute("INSERT INTO truth.taken SELECT id, candles_fetched FROM market_data_job_runs")
         except (asyncpg.LockNotAvailableError, asyncpg.UndefinedTableError):
             self.struck = False

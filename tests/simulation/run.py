@@ -76,9 +76,19 @@ async def _run(plan: Plan, journal: Journal) -> Result:
                 await asyncio.sleep(86_400)
     await chaos.end()
     return Result(
-        plan, loop.time() / 86_400, world.watch.requests, world.watch.pages, held, liveness_s, world.watch.lateness_s,
-        journal.events, journal.troubles, journal.violations, tuple(journal.last), journal.digest,
-    )  # fmt: skip
+        plan=plan,
+        days=loop.time() / 86_400,
+        requests=world.watch.requests,
+        pages=world.watch.pages,
+        held=held,
+        liveness_s=liveness_s,
+        lateness_s=world.watch.lateness_s,
+        events=journal.events,
+        troubles=journal.troubles,
+        violations=journal.violations,
+        last=tuple(journal.last),
+        digest=journal.digest,
+    )
 
 
 async def _rest(world: World, chaos: Chaos) -> float | None:
