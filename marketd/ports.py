@@ -40,7 +40,7 @@ class Facts:
     """What the database knows of a series.
 
     ``first`` is the first candle the exchange has, None while unknown; ``first_asked_ms`` when it was looked up;
-    ``answered_start`` and ``answered_end`` the outer edges of its coverage.
+    ``answered_start`` and ``answered_end`` the outer edges of its coverage; ``followed``: a continuous job keeps it fresh.
     """
 
     derived_from: str | None = None
@@ -48,6 +48,7 @@ class Facts:
     first_asked_ms: int | None = None
     answered_start: int | None = None
     answered_end: int | None = None
+    followed: bool = False
 
 
 class Transport(Protocol):

@@ -239,7 +239,8 @@ class Runner:
         page = self.fetcher.page - planner.ANCHORS
         self._began(series, remaining.size, _requests(remaining, page), walker.account)
         walk = Walk(series, remaining, page, newest_first=order.newest_first, first=facts.first)
-        await walker.walk(walk)
+        # The next continuous run begins where coverage ends: what is skipped below that end would be nobody's.
+        await walker.walk(walk, owe_from=facts.answered_end if facts.followed else None)
         await self._doubt(series, (remaining.start, remaining.end), walker.account)
         await self._tell_freshness(series)
 

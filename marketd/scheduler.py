@@ -291,7 +291,8 @@ class Scheduler:
             except StoreError as error:
                 self._say_away(error)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), ORDERS_EVERY_S)
+                async with asyncio.timeout(ORDERS_EVERY_S):
+                    await self._stop.wait()
 
     def _is_ours(self, row: Mapping[str, Any]) -> bool:
         """True for an order that nobody has begun, or that we have begun unheard (see ``_adopt``)."""

@@ -4,6 +4,7 @@ Owns the reads between pages: facts, coverage, gaps, looks, neighbours. Writes o
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import asyncpg
 
@@ -35,7 +36,7 @@ class SeriesReader:
     async def facts(self, series: Series) -> Facts | None:
         async with self._database.session() as connection:
             row = await connection.fetchrow(sql("read_series"), *series)
-        return None if row is None else _facts(series, row)
+        return None if row is None else replace(_facts(series, row), followed=row["followed"])
 
     async def known(self, exchange: str) -> Mapping[Series, Facts]:
         """What is known of every series of the exchange."""

@@ -144,7 +144,8 @@ class Database:
         if pool is None:
             return
         try:
-            await asyncio.wait_for(pool.close(), _CLOSE_S)
+            async with asyncio.timeout(_CLOSE_S):
+                await pool.close()
         except _FAILURES:
             pool.terminate()
 

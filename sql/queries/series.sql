@@ -14,11 +14,18 @@ WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND rep
 
 -- name: read_series
 -- params: exchange text, symbol text, timeframe text
+-- A continuous job follows what it names, and what that is built from: all that is built of a symbol, from its finest timeframe in the end.
 SELECT derived_from, first_open_time, first_asked_at,
        (SELECT upper(answered) FROM candle_coverage c WHERE c.exchange = s.exchange AND c.symbol = s.symbol AND c.timeframe = s.timeframe
         AND NOT isempty(answered) ORDER BY block DESC LIMIT 1) AS answered_end,
        (SELECT lower(answered) FROM candle_coverage c WHERE c.exchange = s.exchange AND c.symbol = s.symbol AND c.timeframe = s.timeframe
-        AND NOT isempty(answered) ORDER BY block LIMIT 1) AS answered_start
+        AND NOT isempty(answered) ORDER BY block LIMIT 1) AS answered_start,
+       EXISTS (SELECT FROM market_data_jobs j
+               WHERE j.enabled AND j.job_type = 'continuous' AND j.origin <> 'order' AND j.exchange = s.exchange
+                 AND (j.symbol IS NULL OR j.symbol = s.symbol)
+                 AND (j.timeframe IS NULL OR j.timeframe = s.timeframe OR j.timeframe IN (
+                     SELECT b.timeframe FROM market_series b
+                     WHERE b.exchange = s.exchange AND b.symbol = s.symbol AND b.derived_from IS NOT NULL))) AS followed
 FROM market_series s WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
 
 -- name: derived_series

@@ -321,6 +321,53 @@ async def test_after_a_long_pause_the_newest_page_comes_first_and_the_rest_is_ow
         await clean(b)
 
 
+async def follow(b: Bench, symbol: str | None, timeframe: str | None, *, enabled: bool = True) -> None:
+    async with b.database.session() as connection:
+        await connection.execute(
+            "INSERT INTO market_data_jobs (exchange, symbol, timeframe, job_type, schedule, enabled) "
+            "VALUES ('bitfinex', $1, $2, 'continuous', '*/5 * * * *', $3)",
+            symbol, timeframe, enabled,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("followed", [("BTCUSD", "1m"), ("BTCUSD", None), (None, None), ("BTCUSD", "4h")])
+async def test_what_a_backfill_skips_of_a_followed_series_is_owed(
+    database: str, followed: tuple[str | None, str | None]
+) -> None:
+    """The next continuous run begins where coverage ends: nobody else would ask for what lies below."""
+    market, clock = days(1, silent=0.1)
+    async with bench(database, market, clock, page=1000, derived={"4h": "1m"}) as b:
+        await follow(b, *followed)
+        if followed[1] == "4h":
+            await b.backfill(BTC._replace(timeframe="4h"))
+        await b.continuous(BTC)
+        clock.jump(3 * 86_400)
+        outcome = await b.backfill(BTC, start_ms=clock.now_ms() - 30 * MINUTE)
+        (gap,) = [gap for gap in await b.gaps(BTC) if gap["cause"] == "not_asked"]
+        assert outcome.tally.gaps_opened == 1
+        assert (
+            await b.count("SELECT marketd_size($1)", gap["owed"]) == 3 * 1440 - 29
+        )  # in the last half hour so many begin and close
+        assert await unknown(b, BTC) == 0
+        await clean(b)
+
+
+@pytest.mark.parametrize("other", [None, "ETHUSD"])
+async def test_what_a_backfill_skips_of_a_series_that_nobody_follows_is_not_owed(
+    database: str, other: str | None
+) -> None:
+    market, clock = days(1, silent=0.1)
+    async with bench(database, market, clock, page=1000) as b:
+        await follow(b, "BTCUSD", "1m", enabled=False)
+        if other is not None:
+            await follow(b, other, "1m")
+        await b.continuous(BTC)
+        clock.jump(3 * 86_400)
+        await b.backfill(BTC, start_ms=clock.now_ms() - 30 * MINUTE)
+        assert await b.gaps(BTC) == []
+        assert await unknown(b, BTC) > 4000
+
+
 async def test_revised_candles_are_noticed_and_both_values_kept(database: str) -> None:
     """fault_48."""
     market, clock = days(1)

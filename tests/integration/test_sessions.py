@@ -154,6 +154,29 @@ def test_a_pool_closes_over_a_black_hole(play: Play, database: str) -> None:
     play(scene())
 
 
+def test_a_cancellation_is_heard_in_the_very_turn_in_which_a_pool_has_closed(
+    play: Play, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """asyncio's wait_for, of Python 3.11, takes it for the answer it was waiting for."""
+    close = asyncpg.Pool.close
+
+    async def checked() -> None:
+        async def opened_and_closed() -> None:
+            async with Database(database, size=2) as opened:
+                await ask(opened)
+
+        async def closed(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+            await close(pool)
+            task.cancel()
+
+        monkeypatch.setattr(asyncpg.Pool, "close", closed)
+        task = asyncio.create_task(opened_and_closed())
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    play(checked())
+
+
 @pytest.mark.parametrize("cancelled", [False, True])
 def test_a_link_that_is_cut_is_said_as_it_is(play: Play, database: str, cancelled: bool) -> None:
     """fault_16: asyncpg replaces a cancellation by an error of its own where the connection died."""

@@ -19,7 +19,7 @@ from marketd.store import leases
 from marketd.store.leases import Lease
 from marketd.store.pages import counted, gaps_counted, never_asked
 from tests.simulation.server import Line
-from tests.simulation.tables import LeaseRow, Run, SeriesTable, Tables
+from tests.simulation.tables import LeaseRow, Row, Run, SeriesTable, Tables
 from tests.simulation.watch import Watch
 
 _RECENT_BLOCKS = 3
@@ -53,7 +53,7 @@ class SimPages:
         table.revisions += len(changed) + change.vanished.size
         self._write(tables, table, held, change, writing.epoch, answer)
         tally = _count(tables, writing, counted(writing.tally, answer, change, counts, 0))
-        self.watch.page(table, answer, change, fresh, changed, writing)
+        self.watch.page(table, answer, change, fresh, changed, writing, older=_older(held, answer))
         self.line.end()
         return Stored(change, tally, *counts)
 
@@ -120,10 +120,15 @@ def _rows(
             return change, fresh, {}
     held = replace(held, present=table.rows_within(answer.covered.hull))
     change = ledger.apply(held, answer, settle_ms=writing.settle_ms, owe=owe)
-    older = max((block.answered_ms or 0 for block in held.blocks.values()), default=0) > answer.at_ms
+    older = _older(held, answer)
     fresh = {number: line for number, line in lines.items() if number not in table.candles}
     revised = {number: line for number, line in lines.items() if not older and table.candles.get(number, line) != line}
     return change, fresh, revised
+
+
+def _older(held: Held, answer: Answer) -> bool:
+    """By its own time it was given before one that has been heard already: it changes nothing that is known."""
+    return max((block.answered_ms or 0 for block in held.blocks.values()), default=0) > answer.at_ms
 
 
 def _count(tables: Tables, writing: Writing, told: Tally) -> Tally:
@@ -145,7 +150,11 @@ class SimReader:
 
     async def facts(self, series: Series) -> Facts | None:
         tables = await self.line.begin()
-        return _facts(tables.series[series]) if series in tables.series else None
+        if series not in tables.series:
+            return None
+        return replace(
+            _facts(tables.series[series]), followed=any(_follows(job, series) for job in tables.jobs.values())
+        )
 
     async def known(self, exchange: str) -> Mapping[Series, Facts]:
         tables = await self.line.begin()
@@ -225,6 +234,15 @@ class SimReader:
 
 def _facts(table: SeriesTable) -> Facts:
     return Facts(table.derived_from, table.first, table.first_asked_ms, *table.answered_edges())
+
+
+def _follows(job: Row, series: Series) -> bool:
+    """Whether a continuous job keeps ``series`` fresh; nothing is built from others here."""
+    return (
+        job["enabled"] and job["job_type"] == "continuous" and job["origin"] != "order"
+        and job["exchange"] == series.exchange and job["symbol"] in (None, series.symbol)
+        and job["timeframe"] in (None, series.timeframe)
+    )  # fmt: skip
 
 
 def _blocks(span: Span) -> range:

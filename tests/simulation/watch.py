@@ -88,9 +88,9 @@ class Watch:
 
     def page(
         self, table: SeriesTable, answer: Answer, change: Change, fresh: Mapping[int, bytes],
-        changed: Mapping[int, bytes], writing: Writing,
+        changed: Mapping[int, bytes], writing: Writing, *, older: bool,
     ) -> None:  # fmt: skip
-        """A page was committed."""
+        """A page was committed; of one that is ``older`` than what was heard before, what is new."""
         self.pages += 1
         self._inserted[writing.run_id] += len(fresh)
         ask = answer.ask
@@ -103,7 +103,8 @@ class Watch:
             self.journal.wrong("said", ask, "covers", answer.covered.spans[:3], "which the exchange did not speak for")
             return
         self._candles(table, matching[-1], {**fresh, **changed})
-        self._note_heard(table, answer, change, matching[-1])
+        known = answer.rows - Ranges.from_numbers(sorted(fresh)) if older else NOTHING
+        self._note_heard(table, answer, change, matching[-1], known)
 
     @staticmethod
     def _fits(answer: Answer, said: Said) -> bool:
@@ -120,11 +121,11 @@ class Watch:
             if line != self.truth.line(table.series.symbol, number, said.at_ms):
                 self.journal.wrong("content", table.series, number, line)
 
-    def _note_heard(self, table: SeriesTable, answer: Answer, change: Change, said: Said) -> None:
-        """Evidence is taken from what was said, within what the engine believes of it."""
+    def _note_heard(self, table: SeriesTable, answer: Answer, change: Change, said: Said, known: Ranges) -> None:
+        """Evidence is what was said, within what the engine believes of it; of what is ``known`` it is not new."""
         heard = self.heard[table.series.symbol]
         covered = change.covered & said.scanned
-        for start, end in covered:
+        for start, end in covered - known:
             heard.last_ms |= dict.fromkeys(range(start, end), said.at_ms)
         for number in (covered - said.rows).numbers():
             heard.empty.setdefault(number, (answer.at_ms, said.at_ms))
