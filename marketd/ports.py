@@ -40,7 +40,8 @@ class Facts:
     """What the database knows of a series.
 
     ``first`` is the first candle the exchange has, None while unknown; ``first_asked_ms`` when it was looked up;
-    ``answered_start`` and ``answered_end`` the outer edges of its coverage; ``followed``: a continuous job keeps it fresh.
+    ``answered_start`` and ``answered_end`` the outer edges of its coverage; one that is ``followed`` is kept fresh by a
+    continuous job.
     """
 
     derived_from: str | None = None

@@ -39,6 +39,7 @@ _LEARN_AGAIN_S = 30.0
 ORDERS_EVERY_S = 1.0
 _LEAVE_STEP_S = 0.05
 _LATE_MS = 60_000  # a firing seen later than this was missed: the host slept, or its clock was set forward
+_SET_BACK_MS = 60_000  # a clock that is set back by less costs a firing at most
 _AT_ONCE = 16  # runs of one exchange and job type that are under way together; the budget decides who is served
 
 CLAIMS = {
@@ -161,6 +162,9 @@ class Scheduler:
     _orders: set[int] = field(default_factory=set)
     _finished: dict[int, Job] = field(default_factory=dict)
     _own_work_ms: int = 0
+    _used_up_ms: int = 0
+    """A clock that was ahead may have recorded firings of times up to here, which come once more."""
+
     _behind: bool = True
     _queues: Queues = field(default_factory=_queues)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -333,6 +337,8 @@ class Scheduler:
     def _due(self, now_ms: int) -> list[tuple[int, int]]:
         """The firings of this moment: those of the clock, each held back by its job's jitter."""
         due: list[tuple[int, int]] = []
+        if self._table is not None:
+            self._note_used_up(self._table.seen_ms, now_ms)
         for number, at_ms in () if self._table is None else self._table.due(now_ms).firings:
             missed = now_ms - at_ms > _LATE_MS
             if not self._awake(number, now_ms) or (missed and self.jobs.jobs[number].catch_up == "none"):
@@ -348,6 +354,10 @@ class Scheduler:
             due += [(number, at_ms)] if self._awake(number, now_ms) else []
         return due
 
+    def _note_used_up(self, until_ms: int, now_ms: int) -> None:
+        if until_ms > now_ms + _SET_BACK_MS:
+            self._used_up_ms = max(self._used_up_ms, until_ms)
+
     def _awake(self, job: int, now_ms: int) -> bool:
         known = self.jobs.jobs.get(job)
         return known is not None and (known.paused_until_ms is None or known.paused_until_ms <= now_ms)
@@ -360,6 +370,7 @@ class Scheduler:
         now_ms = self.clock.now_ms()
         self._table.due(now_ms)  # slots up to now count as missed, not as due once more
         self._delayed.clear()
+        self._note_used_up(max((recorded.get(number, 0) for number in self.jobs.jobs), default=0), now_ms)
         wanted = {
             job.id: recorded.get(job.id, job.created_ms)
             for job in self.jobs.jobs.values()
@@ -418,7 +429,7 @@ class Scheduler:
         overtaken = [(number, at_ms) for number, at_ms in firings if at_ms < newest.get(number, at_ms)]
         await self._skip(taken, jobs, "the job's last run is still under way")
         await self._skip(overtaken, jobs, "a later firing of the job was due at the same moment")
-        begun = await self.desk.runs.begin(self.desk.exchange, free, self.desk.epoch) if free else {}
+        begun = await self._begin(free, jobs) if free else {}
         now_ms = self.clock.now_ms()
         for number, at_ms in free:
             if number in begun:
@@ -426,6 +437,19 @@ class Scheduler:
                 outcome = "late" if late or now_ms - at_ms - jitter(job, at_ms) > _LATE_MS else "run"
                 self.events.fired(job.job_type, outcome, (now_ms - at_ms) / 1000)
                 self._start(job, begun[number], jobs)
+
+    async def _begin(self, firings: Sequence[tuple[int, int]], jobs: JobSet) -> dict[int, int]:
+        """Job -> run. A live job whose time was used up by a wrong clock runs under that of the moment: fresh candles
+        do not wait until such times are past.
+        """
+        exchange, epoch, now_ms = self.desk.exchange, self.desk.epoch, self.clock.now_ms()
+        begun = await self.desk.runs.begin(exchange, firings, epoch)
+        used_up = [
+            (number, max(now_ms, at_ms + 1))
+            for number, at_ms in firings
+            if at_ms <= self._used_up_ms and number not in begun and jobs.jobs[number].job_type is JobType.CONTINUOUS
+        ]
+        return begun | (await self.desk.runs.begin(exchange, used_up, epoch) if used_up else {})
 
     async def _skip(self, firings: Sequence[tuple[int, int]], jobs: JobSet, reason: str) -> None:
         if firings:

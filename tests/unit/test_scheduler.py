@@ -184,6 +184,22 @@ class Stage:
         for _ in range(20):
             await asyncio.sleep(0)
 
+    async def start(self) -> None:
+        self.task = asyncio.create_task(self.scheduler.work())
+
+    async def restart(self) -> None:
+        """Another process goes on with the same rows."""
+        await self.end()
+        before, self.rows.running = self.scheduler, {}
+        self.scheduler = Scheduler(before.desk, self.clock, self.heard, before.settle_ms, before.page_allowance)
+        self.scheduler.take(before.jobs)
+        await self.start()
+
+    async def end(self) -> None:
+        assert self.task is not None
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
 
 def job(number: int = 1, **more: Any) -> Job:
     return Job(number, "bitfinex", "BTCUSD", "1m", JobType.CONTINUOUS, "*/5 * * * *", created_ms=NOON, **more)
@@ -201,10 +217,9 @@ async def stage() -> Any:
     scheduler = Scheduler(desk, clock, heard, 120_000, 10)
     scheduler.take(jobs(job()))
     stage = Stage(scheduler, clock, rows, works, heard)
-    stage.task = asyncio.get_running_loop().create_task(scheduler.work())
+    await stage.start()
     yield stage
-    stage.task.cancel()
-    await asyncio.wait([stage.task])
+    await stage.end()
 
 
 async def test_each_firing_runs_once(stage: Stage) -> None:
@@ -312,6 +327,27 @@ async def test_a_clock_set_back_fires_nothing_twice(stage: Stage) -> None:
     stage.clock.ms -= 30 * MINUTE
     await stage.pass_minutes(40)
     assert len(stage.rows.begun) == len(set(stage.rows.begun))
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_times_that_a_clock_which_was_ahead_has_used_up_do_not_stop_live_runs(
+    stage: Stage, restarted: bool
+) -> None:
+    """fault_52: The clock was a day ahead for half an hour, and is right again: that time comes once more tomorrow."""
+    stage.works.gate.set()
+    stage.scheduler.take(jobs(job(1), replace(job(2), job_type=JobType.GAP_REPAIR)))
+    stage.clock.ms += 30 * MINUTE
+    await stage.pass_minutes(30)
+    stage.clock.ms -= 30 * MINUTE
+    ahead = len(stage.rows.begun)
+    if restarted:
+        await stage.restart()
+    await stage.pass_minutes(30)
+    again = stage.rows.begun[ahead:]
+    assert len(stage.rows.begun) == len(set(stage.rows.begun))
+    assert [number for number, _ in again] == [1] * 6, "a repair is not as urgent"
+    await stage.pass_minutes(10)
+    assert [number for number, _ in stage.rows.begun[ahead + 6 :]] == [1, 2, 1, 2]
 
 
 async def test_a_removed_job_stops_at_a_page_border(stage: Stage) -> None:
