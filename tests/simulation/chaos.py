@@ -21,7 +21,7 @@ HOUR_S = 3600.0
 AHEAD_MS = 4_000
 """Of the host's clock and the exchange's one is never further ahead than the grace: two wrong clocks prove nothing."""
 
-_PASSING = tuple(kind for kind in fault.KINDS.values() if kind not in (fault.Revised, fault.Delisted))
+_PASSING = tuple(kind for kind in fault.KINDS.values() if kind is not fault.Revised)
 
 Trouble = Callable[[], Awaitable[None]]
 
@@ -100,7 +100,9 @@ class Chaos:
             if isinstance(outcome, Exception):
                 raise outcome
         world = self.world
+        gone = [one for one in world.site.faults.standing(fault.Delisted) if one.for_s is None]
         world.site.faults.clear(*_PASSING)
+        world.site.faults.add(*gone)
         world.site.trouble.forget()
         now_ms = world.site.clock.now_ms()
         for hidden in world.truth.hidden:
