@@ -23,6 +23,8 @@ from tests.certificates import Authority
 from tests.integration.test_door import LOOPS
 from tests.integration.test_web import AWAY, READS, Told
 
+pytestmark = pytest.mark.once
+
 PASSWORD = "Sesame, open"
 USERS = {"reader": Secret(bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode())}
 RIGHT = aiohttp.encode_basic_auth("reader", PASSWORD)

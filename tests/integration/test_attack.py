@@ -18,6 +18,8 @@ from tests.daemons import until
 from tests.jobfile import entry
 from tests.processes import ROOT, Marketd, started
 
+pytestmark = pytest.mark.once
+
 DAY = 86_400_000
 ATTACK_S = 65  # one whole minute at least begins meanwhile
 ANSWER_S = 5

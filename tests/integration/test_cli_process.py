@@ -22,6 +22,8 @@ from marketd.rehearsal.faults import Latency
 from tests.canary import unseen
 from tests.command import NOW_MS, configuration, eventually, server_at
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 MODULE = ("-m", "marketd")
 

@@ -14,6 +14,8 @@ from tests.daemons import running, until
 from tests.jobfile import entry
 from tests.oracle import violations
 
+pytestmark = pytest.mark.once
+
 HOUR = 3_600_000
 DAY = 24 * HOUR
 SPEED = 60.0  # a minute a second

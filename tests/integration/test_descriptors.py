@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import asyncpg
+import pytest
 
 from marketd.clock import ScaledClock
 from marketd.rehearsal.faults import Latency
@@ -16,6 +17,8 @@ from marketd.rehearsal.server import RehearsalServer
 from tests.daemons import until
 from tests.jobfile import entry
 from tests.processes import Marketd, started
+
+pytestmark = pytest.mark.once
 
 DAY = 86_400_000
 START = 1_700_006_400_000

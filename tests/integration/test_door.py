@@ -17,6 +17,8 @@ from marketd.web.guard import Door
 from marketd.web.port import Port
 from tests.integration.test_web import AWAY, Site, Told
 
+pytestmark = pytest.mark.once
+
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 LIVEZ = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import asyncpg
+import pytest
 
 from marketd.clock import ScaledClock
 from marketd.rehearsal.faults import Delisted, Faults
@@ -11,6 +12,8 @@ from marketd.rehearsal.server import RehearsalServer
 from tests.daemons import running, until
 from tests.jobfile import entry
 from tests.oracle import violations
+
+pytestmark = pytest.mark.once
 
 HOUR = 3_600_000
 DAY = 24 * HOUR

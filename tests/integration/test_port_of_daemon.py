@@ -6,6 +6,7 @@ from typing import Any
 
 import aiohttp
 import asyncpg
+import pytest
 
 from marketd.clock import ScaledClock
 from marketd.daemon import Daemon
@@ -15,6 +16,8 @@ from marketd.rehearsal.server import RehearsalServer
 from tests import shapes
 from tests.daemons import running, until
 from tests.wire import Wire
+
+pytestmark = pytest.mark.once
 
 DAY = 86_400_000
 START = 1_700_006_400_000

@@ -39,6 +39,8 @@ from marketd.rehearsal.faults import (
     UnknownSymbol,
 )
 
+pytestmark = pytest.mark.once
+
 MINUTE = 60_000
 DAY = 86_400_000
 T0 = 1_577_836_800_000  # 2020-01-01

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import asyncpg
+import pytest
 
 from marketd import bulletin
 from marketd.bulletin import News
@@ -19,6 +20,8 @@ from marketd.rehearsal.market import synthetic
 from marketd.rehearsal.server import RehearsalServer
 from tests.daemons import JOBS, get, running, until
 from tests.jobfile import entry
+
+pytestmark = pytest.mark.once
 
 DAY = 86_400_000
 START = 1_700_006_400_000

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import pytest
 
 from marketd import bulletin
 from marketd.clock import ScaledClock
@@ -21,6 +22,8 @@ from tests.daemons import JOBS, until
 from tests.jobfile import entry
 from tests.processes import ROOT, Marketd, environment, started
 from tests.wire import Wire
+
+pytestmark = pytest.mark.once
 
 DAY = 86_400_000
 START = 1_700_006_400_000

@@ -16,6 +16,8 @@ from tests.daemons import until
 from tests.jobfile import entry
 from tests.processes import Marketd, started
 
+pytestmark = pytest.mark.once
+
 DAY = 86_400_000
 START = 1_700_006_400_000
 DRAIN_S = 60

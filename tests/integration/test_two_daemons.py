@@ -20,6 +20,8 @@ from tests.daemons import get, running, until
 from tests.oracle import violations
 from tests.wire import Wire
 
+pytestmark = pytest.mark.once
+
 HOUR = 3_600_000
 DAY = 24 * HOUR
 START = 1_700_006_400_000

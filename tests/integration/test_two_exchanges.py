@@ -21,6 +21,8 @@ from tests.daemons import get, running, until
 from tests.jobfile import entry
 from tests.oracle import violations
 
+pytestmark = pytest.mark.once
+
 HOUR = 3_600_000
 START = 1_700_006_400_000
 NOW = START + 48 * HOUR

@@ -22,6 +22,8 @@ from tests.jobfile import entry
 from tests.oracle import violations
 from tests.processes import Marketd, started
 
+pytestmark = pytest.mark.once
+
 DAY = 86_400_000
 PAGE = 250
 TAKEOVER_S = 30

@@ -17,6 +17,8 @@ from marketd.rehearsal.market import synthetic
 from marketd.rehearsal.server import RehearsalServer
 from tests.daemons import get, running, until
 
+pytestmark = pytest.mark.once
+
 DAY = 86_400_000
 START = 1_700_006_400_000
 WATCHDOG_S = 3

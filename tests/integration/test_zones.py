@@ -18,6 +18,8 @@ from tests.canary import unseen
 from tests.conftest import migrated_database
 from tests.oracle import violations
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 # From here to there: a 29th of February, a month, and the days on which these zones change their clocks.
 FIRST, NOW = datetime(2024, 2, 27, tzinfo=UTC), datetime(2024, 4, 9, 0, 0, 20, tzinfo=UTC)
