@@ -48,6 +48,7 @@ find "$tree$prefix/bin" -mindepth 1 ! -name 'python*' ! -name marketd -delete
 sed -i "1s|.*|#!$prefix/bin/python|" "$tree$prefix/bin/marketd"
 sed -i '/^command = /d' "$tree$prefix/pyvenv.cfg"
 rm -rf "$tree$prefix/include" "${tree:?}$prefix/lib64"
+sed -i '/^\.\.\/\.\.\/\.\.\/bin\//d' "$site"/*.dist-info/RECORD  # the size of a script, its place in its first line
 # Compiled here, since the service cannot write there. By the sources' contents: a file changed by hand is heeded.
 "$python" -m compileall -q -j 0 --invalidation-mode checked-hash -s "$tree" "$site"
 if grep --recursive --files-with-matches --fixed-strings "$PWD" "$tree"; then

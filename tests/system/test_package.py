@@ -1,12 +1,15 @@
 """The package over its whole life, on machines of its own: installed, upgraded, removed, purged."""
 
+import hashlib
+import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import PACKAGES, package
+from tests.system.conftest import PACKAGES, ROOT, package
 from tests.system.machine import Machine, booted, eventually
 from tests.system.site import UNIT, Site, job
 
@@ -14,6 +17,10 @@ from tests.system.site import UNIT, Site, job
 def inside(revision: int) -> str:
     """A package as the machine sees it."""
     return f"/packages/{package(revision).name}"
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @pytest.fixture
@@ -26,6 +33,24 @@ def machine(rootfs: Path) -> Iterator[Machine]:
 def test_lintian_finds_no_error() -> None:
     said = subprocess.run(["lintian", "--fail-on", "error", package(1)], capture_output=True, text=True, check=False)
     assert said.returncode == 0, said.stdout + said.stderr
+
+
+def test_the_same_commit_gives_the_same_package_wherever_it_is_built(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "a" / "longer" / "path"
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        copy = elsewhere / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, copy)
+    (elsewhere / ".venv").symlink_to(ROOT / ".venv")
+    date = subprocess.run(["git", "log", "-1", "--format=%ct"], cwd=ROOT, capture_output=True, text=True, check=True)
+    subprocess.run(
+        ["packaging/deb/build.sh", "1"], cwd=elsewhere, check=True,
+        env=os.environ | {"SOURCE_DATE_EPOCH": date.stdout.strip()},
+    )  # fmt: skip
+    (again,) = (elsewhere / "build" / "deb").glob("*.deb")
+    assert again.name == package(1).name
+    assert digest(again) == digest(package(1))
 
 
 def test_an_installation_starts_nothing_and_says_where_to_read_on(machine: Machine) -> None:
