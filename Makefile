@@ -26,7 +26,7 @@ demo: .venv/.installed ## a rehearsal exchange, a private PostgreSQL and marketd
 	@$(BIN)/marketd demo
 
 test: .venv/.installed ## unit and integration tests, on a private PostgreSQL
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal $(ARGS)
 
 # Below 95 % of all lines and branches it fails, and wherever one is left out of what decides which candles are owed.
 WHOLE := marketd/planner.py,marketd/ranges.py,marketd/timeframe.py,marketd/page.py,marketd/store/leases.py
