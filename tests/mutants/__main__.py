@@ -21,7 +21,7 @@ TESTS = {
     "planner": ("test_planner.py",),
     "page": ("test_page.py",),
     "cron": ("test_cron.py",),
-    "blocks": _LEDGER,
+    "blocks": ("test_blocks.py", *_LEDGER),
     "ledger": _LEDGER,
 }
 

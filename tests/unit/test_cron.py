@@ -43,6 +43,7 @@ class TestParse:
             ("0 R(1-5) * * *", "random"),
             ("H/5 * * * *", "random"),
             ("x" * 300, "at most 256"),
+            ("0," * 124 + "0 * * * *", "257 characters; at most 256"),
             ("1," * 2048 + "1 * * * *", "at most 256"),
             ("* * * * nope", "is not one"),
             ("٣ * * * *", "is not one"),
@@ -62,7 +63,17 @@ class TestParse:
     def test_keeps_the_expression_in_single_spaces(self) -> None:
         assert parse("  */5  *\t* * * ").expression == "*/5 * * * *"
 
-    @pytest.mark.parametrize("expression", ["0 0 29 2 *", "0 0 L * *", "0 0 * mar fri", "0 22-2 * * *", "0 0 * * 7"])
+    def test_the_same_expression_twice_is_the_same_schedule(self) -> None:
+        one, other = parse("*/5 * * * *"), parse(" */5  * * * *")
+        assert (one, repr(one)) == (other, repr(other))
+
+    @pytest.mark.parametrize(
+        "expression",
+        [
+            "0 0 29 2 *", "0 0 L * *", "0 0 * mar fri", "0 22-2 * * *", "0 0 * * 7",
+            pytest.param("00," + "0," * 122 + "0 * * * *", id="256 characters"),
+        ],
+    )  # fmt: skip
     def test_accepts_what_does_fire(self, expression: str) -> None:
         assert parse(expression).next_after(T0) > T0
 
@@ -117,6 +128,8 @@ class TestLongestStep:
             ("30 9-17 * * *", 16 * 3600),
             ("0 2 * * 1-5", 3 * 86_400),
             ("0 2 * * 1", 7 * 86_400),
+            ("0 1 * * 1", 7 * 86_400),
+            ("0 0 * 6 *", 337 * 86_400),
             ("0 0 1 * *", 31 * 86_400),
             ("0 0 1 1 *", 366 * 86_400),
             ("0 0 29 2 *", 1461 * 86_400),
@@ -148,7 +161,7 @@ class TestLongestStep:
 
 class TestTable:
     def test_says_what_is_due_and_when_the_next_is(self) -> None:
-        table = CronTable([(1, "*/5 * * * *"), (2, "0 2 * * *"), (3, "*/5 * * * *")], seen_ms=T0)
+        table = CronTable([(2, "0 2 * * *"), (1, "*/5 * * * *"), (3, "*/5 * * * *")], seen_ms=T0)
         assert table.next_ms == T0 + 5 * MINUTE
         assert table.due(T0 + 5 * MINUTE - 1) == ((), T0 + 5 * MINUTE)
         due = table.due(T0 + 5 * MINUTE)

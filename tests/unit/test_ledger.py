@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from marketd import ledger
 from marketd.blocks import BLOCK
 from marketd.ledger import DAY_MS, HOUR_MS, LOOKS_MS, RETRIES_MS
 from marketd.model import Ask, Cause, Resolution
@@ -105,16 +106,30 @@ class TestConfirmation:
         assert held.confirmed == NOTHING
         assert held.blocks[0].answered_ms == OLD
 
+    def test_another_answer_of_the_same_moment_does_not_make_it_a_cached_one(self) -> None:
+        held = book()
+        held.record(answered(100, 110, at_ms=OLD + HOUR_MS))
+        held.record(answered(0, 100, at_ms=OLD + HOUR_MS))
+        assert held.confirmed == Ranges.of((0, 100))
+
+    def test_a_block_of_which_no_answer_was_heard_holds_nothing_up(self) -> None:
+        held = book()
+        held.fail(numbers([BLOCK + 5]), OLD)
+        held.table.add(BLOCK + 5)
+        held.audit(Ranges.of((BLOCK, 2 * BLOCK)), OLD)
+        held.record(answered(0, BLOCK + 10, (BLOCK + 5,), at_ms=OLD + HOUR_MS))
+        assert held.confirmed == Ranges.of((0, 100))
+
     def test_a_candle_that_comes_ends_the_silence(self) -> None:
         held = book()
         change = held.record(answered(0, 100, (40,), at_ms=OLD + HOUR_MS))
         assert (held.stored, change.restored, held.confirmed.size) == (numbers([40]), numbers([40]), 99)
 
     def test_history_that_comes_back_is_stored_and_told(self) -> None:
-        held = book()
-        held.record(answered(0, 100, at_ms=OLD + HOUR_MS))
-        change = held.record(answered(0, 100, (40,), at_ms=OLD + DAY_MS))
-        assert (change.restored, held.stored, held.confirmed.size) == (numbers([40]), numbers([40]), 99)
+        held = book(opens=(50,))
+        held.record(answered(0, 100, (50,), at_ms=OLD + HOUR_MS))
+        change = held.record(answered(0, 100, (40, 50), at_ms=OLD + DAY_MS))
+        assert (change.restored, held.stored, held.confirmed.size) == (numbers([40]), numbers([40, 50]), 98)
 
     def test_pending_holds_only_what_is_younger_than_settle(self) -> None:
         held = book(0, 10)
@@ -141,6 +156,11 @@ class TestUnsettled:
         held.record(answered(0, 10, (9,), at_ms=closed_at(10)))
         assert held.unsettled == NOTHING
 
+    def test_is_nothing_that_is_owed(self) -> None:
+        held = with_gap(Cause.FAILED, Ranges.of((8, 10)))
+        held.record(answered(0, 10, (7,), at_ms=closed_at(10)))
+        assert (held.owed, held.unsettled) == (Ranges.of((8, 10)), NOTHING)
+
 
 class TestLooks:
     def test_a_row_without_empties_is_not_looked_at(self) -> None:
@@ -148,7 +168,7 @@ class TestLooks:
 
     def test_come_after_an_hour_a_day_a_week_a_month_and_every_quarter(self) -> None:
         held, at_ms = book(opens=(50,)), OLD
-        assert [wait_ms // HOUR_MS for wait_ms in LOOKS_MS] == [1, 24, 7 * 24, 30 * 24, 90 * 24]
+        assert [wait_ms / (60 * MINUTE_MS) for wait_ms in LOOKS_MS] == [1, 24, 7 * 24, 30 * 24, 90 * 24]
         for wait_ms in (*LOOKS_MS, LOOKS_MS[-1], LOOKS_MS[-1]):
             assert held.blocks[0].look_ms == at_ms + wait_ms
             at_ms = at_ms + wait_ms + 5_000  # counted from the look, not from when it was due
@@ -179,6 +199,17 @@ class TestLooks:
         held.record(toy.answer(Ask(SERIES, 60, 100, newest_first=False), OLD + HOUR_MS + 1_000))
         assert (held.blocks[0].look_step, held.blocks[0].look_ms) == (1, OLD + HOUR_MS + DAY_MS)
 
+    def test_a_page_of_nothing_but_what_is_new_is_no_look_yet(self) -> None:
+        held, toy = book(opens=(50,)), Toy({50, *range(150, 200)}, limit=20)
+        held.record(toy.answer(Ask(SERIES, 0, 200, newest_first=True), OLD + HOUR_MS))
+        assert (held.answered, held.blocks[0].look_ms) == (Ranges.of((0, 100), (180, 200)), OLD + HOUR_MS)
+
+    def test_begin_where_a_series_is_no_longer_derived(self) -> None:
+        held = book(opens=(50,))
+        held.blocks[0] = replace(held.blocks[0], look_ms=None)
+        held.record(answered(0, 100, (50,), at_ms=OLD + DAY_MS))
+        assert held.blocks[0].look_ms == OLD + DAY_MS + HOUR_MS
+
     def test_a_contradicted_answer_is_no_look(self) -> None:
         held = book(opens=(50,))
         held.record(answered(0, 100, (40,), at_ms=OLD + HOUR_MS))
@@ -186,13 +217,25 @@ class TestLooks:
 
     def test_end_with_the_last_empty(self) -> None:
         held = book(0, 3, (0, 1))
-        held.record(answered(0, 3, (0, 1, 2), at_ms=OLD + HOUR_MS))
+        held.record(answered(0, 3, (0, 1), at_ms=OLD + HOUR_MS))
+        held.record(answered(0, 3, (0, 1, 2), at_ms=OLD + 2 * HOUR_MS))
         assert (held.blocks[0].look_ms, held.blocks[0].look_step) == (None, 0)
 
-    def test_a_failed_look_is_tried_again_a_step_later(self) -> None:
+    @pytest.mark.parametrize("later_ms", [HOUR_MS, 2 * HOUR_MS])
+    def test_a_failed_look_is_tried_again_a_step_later(self, later_ms: int) -> None:
         held = book(opens=(50,))
-        held.fail(Ranges.of((0, 100)), OLD + 2 * HOUR_MS)
-        assert (held.blocks[0].look_ms, held.blocks[0].look_step, held.gaps) == (OLD + 2 * HOUR_MS + DAY_MS, 1, {})
+        held.fail(Ranges.of((0, 100)), OLD + later_ms)
+        assert (held.blocks[0].look_ms, held.blocks[0].look_step, held.gaps) == (OLD + later_ms + DAY_MS, 1, {})
+
+    def test_an_ask_that_fails_before_it_is_due_puts_no_look_off(self) -> None:
+        held = book(opens=(50,))
+        held.fail(Ranges.of((0, 100)), OLD + HOUR_MS - 1)
+        assert held.blocks[0].look_ms == OLD + HOUR_MS
+
+    def test_an_ask_that_fails_elsewhere_puts_no_look_off(self) -> None:
+        held = book(opens=(50,))
+        held.fail(Ranges.of((BLOCK + 10, BLOCK + 20)), OLD + 2 * HOUR_MS, owe=Ranges.of((100, BLOCK + 10)))
+        assert held.blocks[0].look_ms == OLD + HOUR_MS
 
 
 class TestDropped:
@@ -235,6 +278,21 @@ class TestDropped:
         assert held.record(answer).vanished == NOTHING
         assert (held.stored, held.gaps) == (numbers([10, 11]), {})
 
+    def test_rubbish_for_the_only_known_candle_contradicts_nothing(self) -> None:
+        held = book(0, 100, (10,))
+        change = held.record(replace(answered(5, 15, at_ms=OLD + HOUR_MS), dropped=numbers([10])))
+        assert (change.contradicted, held.stored, held.gaps) == (False, numbers([10]), {})
+
+    def test_rubbish_beside_a_gap_is_no_error_of_the_gap(self) -> None:
+        held = with_gap(Cause.NOT_ASKED, Ranges.of((6, 8)))
+        self.drop(held, 10)
+        assert (held.gaps[1].last_error, held.gaps[1].next_attempt_ms) == (None, OLD + SETTLE_MS)
+
+    def test_rubbish_for_what_is_owed_is_the_error_of_its_gap(self) -> None:
+        held = with_gap(Cause.NOT_ASKED, numbers([10]))
+        self.drop(held, 10)
+        assert (held.gaps[1].last_error, held.gaps[1].attempts) == ("the candle sent is unusable", 1)
+
 
 class TestKnownCandles:
     def test_an_answer_without_any_of_them_proves_only_its_rows(self) -> None:
@@ -260,6 +318,32 @@ class TestKnownCandles:
         assert not held.record(answered(20, 40, (30,))).contradicted
         assert not held.record(answered(40, 50)).contradicted
 
+    def test_the_first_candle_is_no_other_one(self) -> None:
+        assert Book(first=30).record(answered(20, 40, (31,))).contradicted
+
+    def test_without_the_first_candle_another_one_is_enough(self) -> None:
+        held = book(35, 40, (35,))
+        held.first = 30
+        assert not held.record(answered(20, 40, (35,), at_ms=OLD)).contradicted
+
+    def test_a_row_that_others_put_in_is_one(self) -> None:
+        held = book(20, 30)
+        held.table.add(25)
+        assert held.record(answered(20, 30, at_ms=OLD + HOUR_MS)).contradicted
+        assert held.confirmed == NOTHING
+
+    def test_one_whose_row_has_disappeared_is_one(self) -> None:
+        held = book(0, 10, (5,))
+        held.table.clear()
+        assert held.record(answered(0, 10, at_ms=OLD + HOUR_MS)).contradicted
+        assert 5 not in held.once | held.confirmed
+
+    def test_what_is_confirmed_empty_is_none(self) -> None:
+        held = book()
+        held.record(answered(0, 100, at_ms=OLD + HOUR_MS))
+        change = held.record(answered(0, 100, at_ms=OLD + DAY_MS))
+        assert (change.contradicted, change.covered) == (False, Ranges.of((0, 100)))
+
     def test_the_anchor_of_the_ask_is_one(self) -> None:
         held = Book()
         assert held.record(answered(20, 40, known=numbers([20]))).contradicted
@@ -280,5 +364,13 @@ class TestKnownCandles:
     def test_a_row_that_others_put_into_a_gap_closes_it_with_the_next_answer(self) -> None:
         held = with_gap(Cause.NOT_ASKED, Ranges.of((10, 12)))
         held.table.update((10, 11))
-        held.record(answered(5, 15, (10,), at_ms=OLD))
+        change = held.record(answered(5, 15, (10,), at_ms=OLD))
         assert (held.gaps[1].resolution, held.stored) == (Resolution.STORED, numbers([10, 11]))
+        assert change.vanished == NOTHING  # it was not known to be there
+
+    def test_a_row_that_others_put_beyond_the_answer_is_left_alone(self) -> None:
+        held = with_gap(Cause.NOT_ASKED, Ranges.of((10, 20)))
+        held.table.add(15)
+        wider = held.held(Ranges.of((0, BLOCK)), present=True)
+        change = ledger.apply(wider, answered(5, 12, at_ms=OLD), settle_ms=SETTLE_MS)
+        assert change.gaps == ()

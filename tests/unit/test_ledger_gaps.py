@@ -9,6 +9,7 @@ from marketd.ledger import DAY_MS, HOUR_MS, RETRIES_MS
 from marketd.model import Cause, Gap, Resolution
 from marketd.ranges import NOTHING, Ranges
 from tests.toy import (
+    MINUTE_MS,
     OLD,
     SETTLE_MS,
     answered,
@@ -81,6 +82,33 @@ class TestGaps:
         held.record(answered(10, 12, opens, at_ms=OLD + SETTLE_MS))
         assert held.gaps[1].resolution is resolution
 
+    def test_count_what_has_left_them_and_nothing_beside_it(self) -> None:
+        held = with_gap(Cause.FAILED, Ranges.of((10, 20)))
+        for at_ms in (OLD, OLD + SETTLE_MS):
+            held.record(answered(0, 30, (5, 12), at_ms=at_ms))
+        assert (held.gaps[1].filled, held.gaps[1].emptied) == (1, 9)
+
+    def test_that_are_closed_have_no_error_and_no_next_attempt(self) -> None:
+        held = book(0, 10, (5,))
+        held.fail(Ranges.of((10, 20)), OLD)
+        held.record(answered(10, 20, tuple(range(10, 20)), at_ms=OLD + HOUR_MS))
+        gap = held.gaps[1]
+        assert (gap.resolution, gap.last_error, gap.next_attempt_ms) == (Resolution.STORED, None, None)
+
+    def test_are_tried_when_the_last_page_of_them_has_come(self) -> None:
+        held = with_gap(Cause.FAILED, Ranges.of((10, 30)))
+        held.record(answered(10, 20, at_ms=OLD))
+        assert (held.gaps[1].attempts, held.gaps[1].next_attempt_ms) == (0, OLD)
+        held.record(answered(20, 30, at_ms=OLD + 1_000))
+        assert (held.gaps[1].attempts, held.gaps[1].next_attempt_ms) == (1, OLD + 1_000 + SETTLE_MS)
+
+    def test_are_not_put_off_by_an_answer_that_proves_all_it_covers(self) -> None:
+        held = with_gap(Cause.FAILED, Ranges.of((10, 30)))
+        held.record(answered(10, 20, at_ms=OLD))
+        held.record(answered(20, 30, tuple(range(20, 30)), at_ms=OLD + 1_000))
+        gap = held.gaps[1]
+        assert (gap.missing, gap.attempts, gap.next_attempt_ms) == (Ranges.of((10, 20)), 0, OLD)
+
     def test_split_around_what_is_proven(self) -> None:
         held = with_gap(Cause.NOT_ASKED, Ranges.of((10, 40)))
         held.record(answered(20, 30, tuple(range(20, 30)), at_ms=OLD))
@@ -93,6 +121,14 @@ class TestGaps:
             gap = held.gaps[1]
             assert (gap.attempts, gap.next_attempt_ms, gap.last_error) == (attempt, OLD + wait_ms, "no")
         assert held.owed == Ranges.of((10, 20))
+
+    def test_waits_are_minutes_at_first_and_never_shorter_than_the_one_before(self) -> None:
+        assert RETRIES_MS[0] > MINUTE_MS
+        assert sorted(RETRIES_MS) == list(RETRIES_MS)
+
+    def test_an_error_proves_nothing(self) -> None:
+        change = book(0, 10, (5,)).fail(Ranges.of((0, 20)), OLD)
+        assert (change.covered, change.emptied, change.contradicted) == (NOTHING, 0, False)
 
     def test_a_hole_that_comes_back_opens_a_new_gap(self) -> None:
         held = book(0, 10, (5,))
@@ -114,6 +150,7 @@ class TestGaps:
         held = with_gap(Cause.NOT_ASKED, Ranges.of((10, 20), (30, 40)))
         held.narrow(Ranges.of((15, 100)), OLD)
         assert (held.owed, held.gaps[1].open) == (Ranges.of((15, 20), (30, 40)), True)
+        assert held.gaps[1].unwanted == Ranges.of((10, 15))
         held.narrow(Ranges.of((50, 100)), OLD + 1)
         gap = held.gaps[1]
         assert (gap.resolution, gap.repaired_ms, gap.next_attempt_ms) == (Resolution.NOT_WANTED, OLD + 1, None)
@@ -128,6 +165,12 @@ class TestGaps:
         held.record(answered(10, 15, (14,), at_ms=OLD))
         held.narrow(Ranges.of((50, 100)), OLD)
         assert (held.answered, held.once) == (Ranges.of((10, 15)), Ranges.of((10, 14)))
+
+    def test_what_is_still_owed_after_narrowing_is_not_answered(self) -> None:
+        held = with_gap(Cause.NOT_ASKED, Ranges.of((10, 20)))
+        held.record(answered(10, 15, at_ms=OLD))
+        held.narrow(Ranges.of((12, 100)), OLD)
+        assert (held.answered, held.owed) == (Ranges.of((10, 12)), Ranges.of((12, 20)))
 
 
 class TestSuspects:
@@ -145,6 +188,45 @@ class TestSuspects:
         held.record(answered(19, 91, (19, 90), at_ms=OLD + DAY_MS))
         assert (held.gaps[1].resolution, held.confirmed) == (Resolution.EMPTY, Ranges.of((20, 90)))
         assert held.blocks[0].look_ms is not None  # it stays on the schedule
+
+    @pytest.mark.parametrize(
+        ("asked_ms", "next_ms"),
+        [(HOUR_MS, DAY_MS), (DAY_MS - MINUTE_MS, DAY_MS - MINUTE_MS + HOUR_MS)],
+    )
+    def test_asked_too_early_are_asked_again_when_their_day_is_over_and_not_at_once(
+        self, asked_ms: int, next_ms: int
+    ) -> None:
+        held = suspect(20, 90)
+        held.record(answered(19, 91, (19, 90), at_ms=OLD + asked_ms))
+        assert held.gaps[1].next_attempt_ms == OLD + next_ms
+
+    def test_doubt_leaves_other_silences_confirmed(self) -> None:
+        held = book(0, 100, (19, 90))
+        held.record(answered(0, 100, (19, 90), at_ms=OLD + HOUR_MS))
+        held.doubt(Ranges.of((20, 90)), at_ms=OLD + HOUR_MS)
+        assert (held.once, held.confirmed) == (Ranges.of((20, 90)), Ranges.of((0, 19), (91, 100)))
+
+    @pytest.mark.parametrize(("doubted", "run"), [((20, 50), (50, 90)), ((50, 90), (20, 50))])
+    def test_what_borders_on_a_young_one_is_the_same_silence(
+        self, doubted: tuple[int, int], run: tuple[int, int]
+    ) -> None:
+        held = book(19, 91, (19, 90))
+        held.doubt(Ranges.of(doubted), at_ms=OLD)
+        assert held.doubt(Ranges.of(run), at_ms=OLD + HOUR_MS).gaps == ()
+
+    @pytest.mark.parametrize(("doubted", "run"), [((20, 50), (51, 90)), ((51, 90), (20, 50))])
+    def test_a_candle_between_two_silences_keeps_them_apart(
+        self, doubted: tuple[int, int], run: tuple[int, int]
+    ) -> None:
+        held = book(19, 91, (19, 50, 90))
+        held.doubt(Ranges.of(doubted), at_ms=OLD)
+        change = held.doubt(Ranges.of(doubted), Ranges.of(run), at_ms=OLD + HOUR_MS)
+        assert [gap.missing for gap in change.gaps] == [Ranges.of(run)]
+
+    def test_runs_that_overlap_are_doubted_once(self) -> None:
+        held = book(19, 91, (19, 90))
+        change = held.doubt(Ranges.of((20, 60)), Ranges.of((40, 90)), at_ms=OLD)
+        assert [gap.missing for gap in change.gaps] == [Ranges.of((20, 60)), Ranges.of((60, 90))]
 
     def test_restored_history_closes_them_as_stored(self) -> None:
         held = suspect(20, 90)
@@ -218,9 +300,15 @@ class TestAudit:
         assert (held.stored, held.owed & held.answered) == (numbers([4]), NOTHING)
 
     def test_lost_rows_with_empties_between_them_are_one_gap(self) -> None:
-        held = book(0, 10, (2, 8))
-        held.table.clear()
+        held = book(0, 10, (2, 8, 9))
+        held.table = {9}
         assert [gap.missing for gap in held.audit(Ranges.of((0, BLOCK)), OLD).gaps] == [numbers([2, 8])]
+
+    def test_what_is_lost_is_no_longer_unsettled(self) -> None:
+        held = book(0, 10, (9,), at_ms=closed_at(10))
+        held.table.clear()
+        held.audit(Ranges.of((0, BLOCK)), closed_at(10))
+        assert (held.owed, held.unsettled) == (numbers([9]), numbers([8]))
 
     def test_rows_of_others_in_empties_and_gaps_are_taken_for_stored(self) -> None:
         held = book(0, 10, (2,))
@@ -229,6 +317,20 @@ class TestAudit:
         held.audit(Ranges.of((0, BLOCK)), OLD)
         assert (held.stored, held.owed) == (numbers([2, 5, 15]), Ranges.of((10, 15), (16, 20)))
         assert 5 not in held.once
+
+    def test_a_row_of_others_is_taken_for_stored_where_silence_was_confirmed(self) -> None:
+        held = book(0, 10, (2,))
+        held.record(answered(0, 10, (2,), at_ms=OLD + HOUR_MS))
+        held.table.add(5)
+        held.audit(Ranges.of((0, BLOCK)), OLD + HOUR_MS)
+        assert (held.stored, 5 in held.confirmed) == (numbers([2, 5]), False)
+
+    def test_a_row_of_others_changes_no_gap_but_its_own(self) -> None:
+        held = book(0, 10, (2,))
+        for start in (10, 30):
+            held.fail(Ranges.of((start, start + 10)), OLD)
+        held.table.add(15)
+        assert [gap.id for gap in held.audit(Ranges.of((0, BLOCK)), OLD).gaps] == [1]
 
     def test_rows_of_others_outside_of_coverage_are_left_alone(self) -> None:
         held = book(0, 10, (2,))
@@ -241,10 +343,11 @@ class TestAudit:
         held.table.add(15)
         held.audit(Ranges.of((0, BLOCK)), OLD)
         assert (held.gaps[1].resolution, held.stored) == (Resolution.STORED, numbers([15]))
+        assert (held.blocks[0].look_ms, held.blocks[0].look_step) == (None, 0)
 
     def test_ends_where_it_was_told_to(self) -> None:
         """Gaps of the block in between are not held: what lies there is left for another time."""
-        held = book(0, 3 * BLOCK, (0, BLOCK, 2 * BLOCK), at_ms=closed_at(3 * BLOCK, DAY_MS))
+        held = book(0, 3 * BLOCK, (0, BLOCK, BLOCK + 1, 2 * BLOCK), at_ms=closed_at(3 * BLOCK, DAY_MS))
         held.gaps[1] = Gap(Cause.FAILED, Ranges.of((BLOCK + 5, BLOCK + 9)), OLD, id=1)
         middle = held.blocks[1]
         held.blocks[1] = replace(middle, answered=middle.answered - held.owed)
@@ -260,6 +363,7 @@ class TestAudit:
 
     def test_the_last_empty_taken_for_stored_ends_the_looks(self) -> None:
         held = book(0, 2, (1,))
+        held.record(answered(0, 2, (1,), at_ms=OLD + HOUR_MS))
         held.table.add(0)
-        held.audit(Ranges.of((0, BLOCK)), OLD)
-        assert held.blocks[0].look_ms is None
+        held.audit(Ranges.of((0, BLOCK)), OLD + HOUR_MS)
+        assert (held.blocks[0].look_ms, held.blocks[0].look_step) == (None, 0)
