@@ -6,11 +6,9 @@ from marketd.blocks import BLOCK, blocks_of, owed
 from marketd.model import Cause, Gap, Resolution
 from marketd.ranges import NOTHING, Ranges
 
-DAY_OF_MINUTES = 24 * 60
-
 
 def test_a_block_is_a_day_of_minutes_as_the_tables_have_it() -> None:
-    assert BLOCK == DAY_OF_MINUTES
+    assert BLOCK == 24 * 60
 
 
 @pytest.mark.parametrize(
