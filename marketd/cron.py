@@ -19,9 +19,12 @@ from marketd.text import clean
 
 LONGEST_TEXT: Final = 256
 DAY_MINUTES: Final = 1440
-_ANCHOR_S: Final = 1_704_067_200  # Monday 2024-01-01: five years from here hold two 29ths of February
+_ANCHOR_S: Final = 1_704_067_200  # Monday 2024-01-01
 FORTNIGHT: Final = 15
-FIVE_YEARS: Final = 5 * 366
+CALENDARS: Final = 57 * 366
+"""Weekdays and dates come back after 28 years: two times that holds two of whatever fires."""
+
+_MOST_DAYS: Final = 1000  # what fires on more days than that in so many years shows its longest pause sooner
 _RANDOM = re.compile(r"(?:^|[\s,])[hr](?:$|[\s,(/])", re.IGNORECASE)
 
 
@@ -104,7 +107,7 @@ def _built(text: str) -> Cron:
 
 def _horizon_days(text: str, expanded: Sequence[Sequence[int | str]]) -> int:
     if any(expanded[at] != ["*"] for at in (2, 3)) or re.search("[#lL]", text.split()[4]):
-        return FIVE_YEARS
+        return CALENDARS
     return 1 if expanded[4] == ["*"] else FORTNIGHT
 
 
@@ -114,7 +117,7 @@ def _numbers(expanded: Iterable[int | str], size: int) -> tuple[int, ...]:
 
 
 def longest_step_s(cron: Cron) -> int:
-    """The longest time between two firings, in seconds, over the five years from 2024.
+    """The longest time between two firings, in seconds, as the calendar has it from 2024 on.
 
     A day's pattern is the same on every day that fires, so only the days are walked, not the firings.
     """
@@ -129,7 +132,9 @@ def _longest_day_step(cron: Cron, first_minute: int) -> int:
     daily = croniter(" ".join([str(minute), str(hour), *cron.expression.split()[2:]]), float(_ANCHOR_S))
     last_s = _ANCHOR_S + cron.horizon_days * 86_400
     longest, previous = 1, int(daily.get_next(float))
-    while previous < last_s:
+    for _ in range(_MOST_DAYS):
+        if previous >= last_s:
+            break
         current = int(daily.get_next(float))
         longest = max(longest, (current - previous) // 86_400)
         previous = current
