@@ -159,4 +159,4 @@ def changed(held: Held, state: State, touched: Ranges = NOTHING) -> tuple[Block,
 
 
 def _relooked(before: Block, after: Block) -> Block:
-    return after if after.empties or before.look_ms is None else replace(after, look_ms=None, look_step=0)
+    return after if after.empties else replace(after, look_ms=None, look_step=0)

@@ -27,7 +27,7 @@ class _Proof:
 
     ``asked`` is the range of the ask (nothing where the answer was contradicted), ``filled`` what has a row after it,
     ``bad`` what was sent but cannot be used, ``once`` what is empty for the first time, ``confirmed`` for the second,
-    ``waiting`` all that has been answered empty and waits for its second answer or got it now.
+    ``waiting`` what had been answered empty before and waits for its second answer.
     """
 
     at_ms: int
@@ -52,7 +52,7 @@ def apply(held: Held, answer: Answer, *, settle_ms: int, owe: Ranges = NOTHING) 
         owe = owe & Ranges.of((owe.start, answer.ask.series.frame.closed_end(answer.at_ms)))
     proof, contradicted = _proof(held, state, answer, settle_ms)
     covered, gone = proof.covered, proof.filled | proof.bad  # no longer empty, whatever was thought
-    gaps = tuple(_gap_after(gap, proof) if gap.missing & covered else gap for gap in held.gaps)
+    gaps = tuple(_gap_after(gap, proof) for gap in held.gaps)
     still_owed = owed(gaps)
     fresh = _fresh_gaps(answer.at_ms, proof.bad - still_owed, (owe - state.answered - covered) - still_owed)
     answered = (state.answered | covered) - still_owed - owed(fresh)
@@ -98,7 +98,7 @@ def _proof(held: Held, state: State, answer: Answer, settle_ms: int) -> tuple[_P
         bad=bad,
         once=empty - state.empties,
         confirmed=_confirmed(held, state, answer, empty, settle_ms),
-        waiting=state.once | empty,
+        waiting=state.once,
     ), False
 
 
@@ -125,9 +125,7 @@ def _confirmed(held: Held, state: State, answer: Answer, empty: Ranges, settle_m
     )
     later = Ranges.of(*(block.span for block in held.blocks.values() if (block.answered_ms or 0) > answer.at_ms))
     doubted = union(
-        gap.missing
-        for gap in held.gaps
-        if gap.open and gap.cause is Cause.SUSPECT and answer.at_ms - gap.detected_ms < DAY_MS
+        gap.missing for gap in held.gaps if gap.cause is Cause.SUSPECT and answer.at_ms - gap.detected_ms < DAY_MS
     )
     return again - young - later - doubted
 
@@ -170,8 +168,8 @@ def _fresh_gaps(at_ms: int, failed: Ranges, not_asked: Ranges) -> tuple[Gap, ...
     if failed:
         error = "the candle sent is misaligned or implausible"
         fresh.append(_failed(failed, at_ms, error))
-    if not_asked - failed:
-        fresh.append(Gap(Cause.NOT_ASKED, not_asked - failed, at_ms, next_attempt_ms=at_ms))
+    if not_asked:
+        fresh.append(Gap(Cause.NOT_ASKED, not_asked, at_ms, next_attempt_ms=at_ms))
     return tuple(fresh)
 
 
@@ -215,7 +213,7 @@ def fail(held: Held, span: Ranges, *, at_ms: int, error: str, owe: Ranges = NOTH
     Gaps already open there count the attempt and wait longer, and so do looks that were due. Nothing is proven.
     ``owe`` as in ``apply``: whoever fills the gap makes the series answered beyond what lies before it.
     """
-    tried = [gap for gap in held.gaps if gap.open and gap.missing & span]
+    tried = [gap for gap in held.gaps if gap.missing & span]
     gaps = tuple(
         replace(gap, attempts=gap.attempts + 1, last_error=error, next_attempt_ms=at_ms + _retry_ms(gap.attempts + 1))
         for gap in tried
@@ -270,15 +268,15 @@ def doubt(held: Held, runs: Sequence[Ranges], *, at_ms: int) -> Change:
     believed a day after it was doubted, and a silence for ever is never more than a gap a day.
     """
     state = joined(held)
-    doubtful = state.empties - union(gap.missing for gap in held.gaps if gap.open and gap.cause is not Cause.SUSPECT)
-    suspects = [gap for gap in held.gaps if gap.open and gap.cause is Cause.SUSPECT]
+    believed = state.empties - union(gap.missing for gap in held.gaps)
+    suspects = [gap for gap in held.gaps if gap.cause is Cause.SUSPECT]
     fresh: list[Gap] = []
     for run in runs:
-        more = (run & doubtful) - union(gap.missing for gap in suspects + fresh)
+        more = (run & believed) - union(gap.missing for gap in fresh)
         if more and not any(_young(gap, run, at_ms) for gap in suspects):
             fresh.append(Gap(Cause.SUSPECT, more, at_ms, next_attempt_ms=at_ms + DAY_MS))
     doubted = union(gap.missing for gap in fresh)
-    after = replace(state, once=state.once | (doubted & state.confirmed), confirmed=state.confirmed - doubted)
+    after = replace(state, once=state.once | doubted, confirmed=state.confirmed - doubted)
     return Change(blocks=changed(held, after), gaps=tuple(fresh))
 
 
@@ -295,7 +293,7 @@ def narrow(held: Held, wanted: Ranges, *, at_ms: int) -> Change:
     """
     gaps = tuple(_narrowed(gap, wanted, at_ms) for gap in held.gaps if not wanted.covers(gap.missing))
     state = joined(held)
-    after = replace(state, answered=state.answered | ((state.once & owed(held.gaps)) - wanted))
+    after = replace(state, answered=state.answered | (state.once - wanted))
     return Change(blocks=changed(held, after), gaps=gaps)
 
 

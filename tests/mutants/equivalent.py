@@ -7,10 +7,6 @@ _MEMBER = "where they differ the number is a member, and was returned above"
 _SAME = "where they differ both ways give the same ranges"
 _STRICT = "columns of one page have one length, and only a mistake in the program could change that"
 _START = "every question to the iterator names its start, so where it stands is never read"
-_UNTOUCHED = "a gap that an answer does not touch comes out of it as it went in"
-_OPEN = "only open gaps are held"
-_SUSPECTS = "suspect gaps are held open ones, and what they hold is taken out of each run below"
-_ASKED = "what came of the answer is covered by it, and what was not asked is not"
 _ABSENT = "a lost interval has no row, so none is found inside of one"
 
 EQUIVALENT: dict[str, dict[str, str]] = {
@@ -75,28 +71,10 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "longest_step_s: cron.horizon_days == 1 -> cron.horizon_days == 2": _SPEED,
         "CronTable.due: now_ms < self.seen_ms -> now_ms <= self.seen_ms": "at the same time the next times are the same",  # noqa: E501
     },
-    "blocks": {
-        "_relooked: after.empties or before.look_ms is None -> after.empties": "a block without a look has no step",
-    },
     "ledger": {
-        "apply: gap.missing & covered -> gap.missing": _UNTOUCHED,
-        "apply: gap.missing & covered -> gap.missing | covered": _UNTOUCHED,
-        "apply: gap.missing & covered -> _gap_after(gap, proof) if covered else gap": _UNTOUCHED,
         "_proof: answer.dropped & covered -> answer.dropped": "the check of the page covers every row of the ask that has closed",  # noqa: E501
-        "_proof: state.once | empty -> state.once": "what is empty now is covered, and what is covered is not counted here",  # noqa: E501
-        "_confirmed: gap.open and gap.cause is Cause.SUSPECT and (answer.at_ms - gap.detected_ms < DAY_MS) -> gap.cause is Cause.SUSPECT and answer.at_ms - gap.detected_ms < DAY_MS": _OPEN,  # noqa: E501
-        "_fresh_gaps: not_asked - failed -> not_asked": _ASKED,
-        "_fresh_gaps: not_asked - failed -> Gap(Cause.NOT_ASKED, not_asked, at_ms, next_attempt_ms=at_ms)": _ASKED,
-        "fail: gap.open and gap.missing & span -> gap.missing & span": _OPEN,
         "audit: _Proof(at_ms, 0, NOTHING, found, found) -> _Proof(at_ms, 1, NOTHING, found, found)": "rows settle at once: nothing of this proof waits",  # noqa: E501
         "_stretches: following >= span[0] -> following > span[0]": _ABSENT,
         "_stretches: span[0] -> span[1]": _ABSENT,
-        "doubt: for gap in held.gaps if gap.open and gap.cause is not Cause.SUSPECT -> for gap in held.gaps": _SUSPECTS,
-        "doubt: gap.open and gap.cause is not Cause.SUSPECT -> gap.open or gap.cause is not Cause.SUSPECT": _SUSPECTS,
-        "doubt: gap.open and gap.cause is not Cause.SUSPECT -> gap.cause is not Cause.SUSPECT": _OPEN,
-        "doubt: gap.open and gap.cause is not Cause.SUSPECT -> gap.open": _SUSPECTS,
-        "doubt: gap.open and gap.cause is Cause.SUSPECT -> gap.cause is Cause.SUSPECT": _OPEN,
-        "doubt: doubted & state.confirmed -> state.once | doubted": "what is doubted is empty: once already, or confirmed",  # noqa: E501
-        "narrow: state.once & owed(held.gaps) -> state.once": "what was empty once is answered, or owed",
     },
 }
