@@ -61,7 +61,7 @@ doc=$tree/usr/share/doc/marketd
 mkdir -p "$doc/packaging"
 cp -r README.md CHANGELOG.md docs config "$doc"
 cp -r packaging/postgresql packaging/prometheus packaging/systemd "$doc/packaging"
-rm -f "$doc"/packaging/prometheus/*.py
+rm -rf "$doc"/packaging/prometheus/{*.py,__pycache__}
 cp marketd.service "$doc"
 {
     cat packaging/deb/copyright
