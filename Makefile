@@ -25,16 +25,17 @@ help: ## what can be made
 demo: .venv/.installed ## a rehearsal exchange, a private PostgreSQL and marketd between them
 	@$(BIN)/marketd demo
 
-test: .venv/.installed ## unit and integration tests, on a private PostgreSQL
-	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal $(ARGS)
+SPREAD := --numprocesses=auto --maxprocesses=4 --dist=worksteal
+test: .venv/.installed ## unit and integration tests, on a private PostgreSQL, on as many as four cores
+	@$(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
 # Below 95 % of all lines and branches it fails, and wherever one is left out of what decides which candles are owed.
 WHOLE := marketd/planner.py,marketd/ranges.py,marketd/timeframe.py,marketd/page.py,marketd/store/leases.py
 coverage: .venv/.installed ## what of marketd the tests run, lines and branches: unit tests alone, then with the integration tests
 	@mkdir -p build/coverage && $(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest tests/unit $(ARGS)
+	@$(BIN)/coverage run -m pytest $(SPREAD) tests/unit $(ARGS)
 	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report >build/coverage/unit.txt
-	@$(BIN)/coverage run -m pytest tests/integration $(ARGS)
+	@$(BIN)/coverage run -m pytest $(SPREAD) tests/integration $(ARGS)
 	@$(BIN)/coverage combine --quiet --append && $(BIN)/coverage html --quiet --directory build/coverage/html
 	@echo "unit tests alone:" && tail -1 build/coverage/unit.txt && $(BIN)/coverage report --fail-under 95
 	@$(BIN)/coverage report --include $(WHOLE) --fail-under 100
