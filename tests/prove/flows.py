@@ -139,7 +139,7 @@ class Reload(Served):
 
     name = "reload"
     template = "filled"
-    speed = 60.0
+    speed = 150.0
     jobs = entry("continuous", ("BTCUSD",), ("1m", "5m"), schedule="* * * * *") + entry(
         "backfill", ("BTCUSD",), ("1m",)
     )
