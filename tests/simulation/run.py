@@ -95,9 +95,10 @@ async def _rest(world: World, chaos: Chaos) -> float | None:
     """Wait until everything is complete, within the bound: after how many seconds it was, or None for a violation."""
     loop = asyncio.get_running_loop()
     began, most_s = loop.time(), bound_s(world.plan)
+    least_s = max(LEAST_REST_S, world.plan.lag_ms / 1000)  # each live job falls due, by the schedule it has now
     punctual_ms = chaos.primary.clock.now_ms() + PUNCTUAL_AFTER_MS
     complete_s: float | None = None
-    while not world.journal.violations and (complete_s is None or loop.time() - began < LEAST_REST_S):
+    while not world.journal.violations and (complete_s is None or loop.time() - began < least_s):
         missing = {} if complete_s is not None else world.incomplete()
         if complete_s is None and not missing:
             complete_s = loop.time() - began
