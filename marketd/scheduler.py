@@ -329,17 +329,16 @@ class Scheduler:
         now_ms = self.clock.now_ms()
         if self._table is None:
             return
-        await self._fire(self._due(now_ms))
+        await self._fire(self._due(self._table, now_ms))
         if now_ms - self._own_work_ms >= _OWN_WORK_MS or now_ms < self._own_work_ms:
             self._own_work_ms = now_ms
             await self._fire(await self._due_by_itself(now_ms))
 
-    def _due(self, now_ms: int) -> list[tuple[int, int]]:
+    def _due(self, table: CronTable, now_ms: int) -> list[tuple[int, int]]:
         """The firings of this moment: those of the clock, each held back by its job's jitter."""
         due: list[tuple[int, int]] = []
-        if self._table is not None:
-            self._note_used_up(self._table.seen_ms, now_ms)
-        for number, at_ms in () if self._table is None else self._table.due(now_ms).firings:
+        self._note_used_up(table.seen_ms, now_ms)
+        for number, at_ms in table.due(now_ms).firings:
             missed = now_ms - at_ms > _LATE_MS
             if not self._awake(number, now_ms) or (missed and self.jobs.jobs[number].catch_up == "none"):
                 continue

@@ -345,9 +345,8 @@ async def test_what_a_backfill_skips_of_a_followed_series_is_owed(
         outcome = await b.backfill(BTC, start_ms=clock.now_ms() - 30 * MINUTE)
         (gap,) = [gap for gap in await b.gaps(BTC) if gap["cause"] == "not_asked"]
         assert outcome.tally.gaps_opened == 1
-        assert (
-            await b.count("SELECT marketd_size($1)", gap["owed"]) == 3 * 1440 - 29
-        )  # in the last half hour so many begin and close
+        owed = await b.count("SELECT marketd_size($1)", gap["owed"])
+        assert owed == 3 * 1440 - 29  # in the last half hour so many begin and close
         assert await unknown(b, BTC) == 0
         await clean(b)
 
