@@ -122,8 +122,7 @@ class LineFormatter(logging.Formatter):
         if record.exc_info and record.exc_info[1] is not None:
             error = record.exc_info[1]
             fields["error"] = self._text(error)
-            if record.levelno <= logging.DEBUG or logging.getLogger().isEnabledFor(logging.DEBUG):
-                fields["at"] = _place(error)
+            fields["at"] = _place(error)
         return fields
 
     def _text(self, value: object) -> str:

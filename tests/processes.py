@@ -83,14 +83,16 @@ def environment(folder: Path, dsn: str, base_url: str, name: str, **more: str) -
 
 
 @asynccontextmanager
-async def started(folder: Path, dsn: str, base_url: str, name: str = "one", **more: str) -> AsyncIterator[Marketd]:
+async def started(
+    folder: Path, dsn: str, base_url: str, name: str = "one", *, program: str = "marketd", **more: str
+) -> AsyncIterator[Marketd]:
     """A daemon that reads ``folder/marketd.toml``; ``more`` is added to its environment. Stopped at the end."""
     environ, log = environment(folder, dsn, base_url, name, **more), folder / f"{name}.log"
     with log.open("wb") as stream:  # a file, not a pipe: a daemon that is never read from must not wait
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "marketd",
+            program,
             "run",
             stdin=DEVNULL,
             stdout=DEVNULL,
