@@ -108,7 +108,7 @@ class Scenery:
             await connection.close()
 
     async def copied(self, name: str, template: str) -> None:
-        await self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        await self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
 
     async def dropped(self, name: str) -> None:
         await self.execute(f"DROP DATABASE {name} WITH (FORCE)")
