@@ -24,7 +24,10 @@ def main() -> int:
     options = _parser().parse_args()
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     kinds = tuple(Kind(name) for name in options.fault or list(Kind))
-    plan = Plan(tuple(options.flow or FLOWS), kinds, options.points, seed, options.seconds, options.at, options.first)
+    plan = Plan(
+        tuple(options.flow or FLOWS), kinds, options.points, seed, options.seconds, options.at, options.first,
+        options.start,
+    )  # fmt: skip
     warm()
     forks: list[Forks] = []
     for _ in range(1 if options.at else options.lanes):  # before there is any loop, thread or connection
@@ -61,6 +64,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--points", type=int, help="so many places of each flow and fault; else every one")
     parser.add_argument("--seconds", type=float, help="with --points: begin no more points after so long")
     parser.add_argument("--at", type=int, help="this turn or call only: one point, to look at it")
+    parser.add_argument(
+        "--from", type=int, default=1, metavar="AT", dest="start",
+        help="where every place is struck: begin with this one, to go on where an earlier campaign was ended",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, help="of the places that --points takes; else a new one, which is printed")
     parser.add_argument("--lanes", type=int, default=2, help="points side by side")
     parser.add_argument("--first", action="store_true", help="end at the first violation")
