@@ -1,8 +1,10 @@
-"""Two exchanges, one of which is dead for hours: the other one must not notice."""
+"""Two exchanges, one of which is dead for hours, or hostile: the other one must not notice."""
 
 import asyncio
+import itertools
 import logging
 import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from marketd.rehearsal.faults import Hang, ServerError
 from marketd.rehearsal.market import synthetic
 from marketd.rehearsal.server import RehearsalServer
 from tests.daemons import get, running, until
+from tests.hostile import WIRES, sending
 from tests.jobfile import entry
 from tests.oracle import violations
 
@@ -116,3 +119,53 @@ async def test_an_exchange_that_is_dead_for_hours_costs_the_other_one_nothing(
         "a run took %.1f ms beside the dead exchange, %.1f ms beside the living one",
         statistics.median(during.took_ms), statistics.median(after.took_ms),
     )  # fmt: skip
+
+
+@pytest.mark.timeout(150)
+async def test_hostile_replies_of_an_exchange_leave_the_lag_of_the_other_one_as_it_is(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fault_46: every kind of them in turn, as fast as it is asked. Series of minutes that are fetched every minute lag
+    by one and more: a twentieth of that are three seconds.
+    """
+    monkeypatch.setitem(EXCHANGES, "twin", replace(BITFINEX, name="twin"))
+    market, clock = synthetic(3, SYMBOLS, START, START + 9 * 24 * HOUR, 0.2), ScaledClock(NOW, 60.0)
+    kinds, sent = itertools.cycle(WIRES.values()), list[str]()
+
+    def hostile() -> Iterator[bytes]:
+        wire = next(kinds)
+        sent.append(wire.__name__)
+        return wire()
+
+    jobs = entry("continuous", SYMBOLS, ("1m",), schedule="* * * * *")
+    async with RehearsalServer(market, clock) as well, sending(hostile) as twin:
+        (tmp_path / "marketd.toml").write_text(
+            f'jobs_file = "{tmp_path}/jobs.toml"\nowner = "test"\n'
+            f'[exchanges.twin]\nbase_url = "{twin}"\nrequests_per_minute = 60000\n'
+        )
+        connection = await asyncpg.connect(database)
+        try:
+            async with running(database, tmp_path, well.base_url, clock, jobs=jobs) as daemon:
+                await until(lambda: complete(daemon, "bitfinex"))
+                calm_ms = clock.now_ms()
+                await clock.sleep(600)
+                (tmp_path / "jobs.toml").write_text(jobs + jobs_of("twin"))
+                daemon.reload()
+
+                async def met_all() -> bool:
+                    return set(sent) == set(WIRES) and clock.now_ms() > hostile_ms + 15 * 60_000
+
+                hostile_ms = clock.now_ms()
+                await until(met_all, 90)
+                end_ms = clock.now_ms()
+                assert (await get(daemon, "/livez"))["status"] == "ok"
+            calm = await Times.of(connection, "bitfinex", calm_ms, hostile_ms)
+            beside = await Times.of(connection, "bitfinex", hostile_ms, end_ms)
+        finally:
+            await connection.close()
+    took_ms, calm_took_ms = statistics.mean(beside.took_ms), statistics.mean(calm.took_ms)
+    log.info("a run took %.1f ms beside %d hostile replies, %.1f ms before", took_ms, len(sent), calm_took_ms)
+    assert set(beside.statuses) <= {"success", "interrupted"}
+    assert len(beside.statuses) >= ((end_ms - hostile_ms) // 60_000 - 2) * len(SYMBOLS)
+    assert took_ms - calm_took_ms < 3000
+    assert await violations(database) == {}
