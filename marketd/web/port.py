@@ -6,6 +6,7 @@ addresses that cannot be bound, each with the exit code that fits.
 
 import asyncio
 import errno
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
@@ -57,20 +58,27 @@ class Port:
 
     async def __aenter__(self) -> Self:
         """Busy when the port is taken, PrivilegeError when it is too low, ConfigError when the host is not ours."""
-        await self._runner.setup()
-        try:
-            self._listener = await asyncio.get_running_loop().create_server(
-                self._connection, self._host, self._port, backlog=self._door.most, ssl=self._tls,
-                ssl_handshake_timeout=None if self._tls is None else self._door.header_s,
-            )  # fmt: skip
-        except OSError as error:
-            await self._runner.cleanup()
-            raise _refused(self.address, error) from error
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._close)
+            await self._runner.setup()
+            try:
+                # In two steps: what is cancelled while it begins to serve would leave its sockets to nobody.
+                self._listener = await asyncio.get_running_loop().create_server(
+                    self._connection, self._host, self._port, backlog=self._door.most, ssl=self._tls,
+                    ssl_handshake_timeout=None if self._tls is None else self._door.header_s, start_serving=False,
+                )  # fmt: skip
+                await self._listener.start_serving()
+            except OSError as error:
+                raise _refused(self.address, error) from error
+            stack.pop_all()
         return self
 
     async def __aexit__(
         self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
     ) -> None:
+        await self._close()
+
+    async def _close(self) -> None:
         if self._listener is not None:
             self._listener.close()
         await self._runner.cleanup()

@@ -4,7 +4,8 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -201,5 +202,34 @@ def test_a_body_of_two_megabytes_is_not_taken(play: Callable[..., None], method:
                 pass
             await rest(reader)
             assert time.monotonic() - began_s < 5
+
+    play(scene())
+
+
+def test_a_start_that_is_cancelled_leaves_no_socket(play: Callable[..., None]) -> None:
+    """fault_2: in whichever turn of the loop."""
+
+    def sockets() -> int:
+        return sum(
+            1 for one in Path("/proc/self/fd").iterdir() if one.is_symlink() and "socket:" in str(one.readlink())
+        )
+
+    async def started(turns: int) -> bool:
+        async with Database(AWAY, size=2) as opened:
+            port = Port("127.0.0.1:0", Reports(opened), Told(), Metrics().registry)
+            starting = asyncio.ensure_future(port.__aenter__())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            starting.cancel()
+            with suppress(asyncio.CancelledError):
+                await (await starting).__aexit__(None, None, None)
+            return not starting.cancelled()
+
+    async def scene() -> None:
+        before, turns = sockets(), 0
+        while not await started(turns):
+            assert sockets() == before, f"cancelled after {turns} turns"
+            turns += 1
+        assert turns > 1, "it was cancelled on its way"
 
     play(scene())
