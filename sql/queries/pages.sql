@@ -58,6 +58,7 @@ WITH page AS (
     UPDATE candles c SET open = n.open, high = n.high, low = n.low, close = n.close, volume = n.volume
     FROM changed n
     WHERE c.exchange = $1::text AND c.symbol = $2::text AND c.timeframe = $3::text AND c.open_time = n.open_time
+      AND c.open_time BETWEEN $7::timestamptz AND $8::timestamptz
     RETURNING 1
 ), inserted AS (
     INSERT INTO candles (open_time, close_time, exchange, symbol, timeframe, open, high, low, close, volume)
@@ -147,21 +148,26 @@ SELECT epoch FROM exchange_leases WHERE exchange = $1::text AND epoch = $2::bigi
 
 -- name: derive_candles
 -- params: exchange text, symbol text, parent text, child text, opens timestamptz[], closes timestamptz[], at timestamptz
--- Build the candles of a coarser timeframe from complete parents, compare first.
+-- Build the candles of a coarser timeframe from complete parents, compare first. Each is looked up by itself: of a table
+-- that was not analysed yet, the planner would join all parents of the series with all that is wanted.
 WITH wanted AS (
     SELECT * FROM unnest($5::timestamptz[], $6::timestamptz[]) AS w (open_time, close_time)
-), built AS (
-    SELECT w.open_time, w.close_time, (array_agg(c.open ORDER BY c.open_time))[1] AS open, max(c.high) AS high, min(c.low) AS low,
-           (array_agg(c.close ORDER BY c.open_time DESC))[1] AS close, sum(c.volume) AS volume
-    FROM wanted w
-    JOIN candles c ON c.exchange = $1::text AND c.symbol = $2::text AND c.timeframe = $3::text
-                  AND c.open_time >= w.open_time AND c.open_time < w.close_time
-    GROUP BY w.open_time, w.close_time
 ), compared AS (
-    SELECT b.*, c.open_time IS NULL AS absent, c.open AS old_open, c.high AS old_high, c.low AS old_low, c.close AS old_close,
-           c.volume AS old_volume
-    FROM built b
-    LEFT JOIN candles c ON c.exchange = $1::text AND c.symbol = $2::text AND c.timeframe = $4::text AND c.open_time = b.open_time
+    SELECT w.open_time, w.close_time, b.open, b.high, b.low, b.close, b.volume, c.open_time IS NULL AS absent,
+           c.open AS old_open, c.high AS old_high, c.low AS old_low, c.close AS old_close, c.volume AS old_volume
+    FROM wanted w
+    CROSS JOIN LATERAL (
+        SELECT (array_agg(p.open ORDER BY p.open_time))[1] AS open, max(p.high) AS high, min(p.low) AS low,
+               (array_agg(p.close ORDER BY p.open_time DESC))[1] AS close, sum(p.volume) AS volume
+        FROM candles p
+        WHERE p.exchange = $1::text AND p.symbol = $2::text AND p.timeframe = $3::text
+          AND p.open_time >= w.open_time AND p.open_time < w.close_time
+        HAVING count(*) > 0
+    ) AS b
+    LEFT JOIN LATERAL (
+        SELECT * FROM candles k
+        WHERE k.exchange = $1::text AND k.symbol = $2::text AND k.timeframe = $4::text AND k.open_time = w.open_time LIMIT 1
+    ) AS c ON true
 ), changed AS (
     SELECT * FROM compared
     WHERE NOT absent AND (open, high, low, close, volume) IS DISTINCT FROM (old_open, old_high, old_low, old_close, old_volume)
@@ -175,6 +181,7 @@ WITH wanted AS (
     UPDATE candles c SET open = n.open, high = n.high, low = n.low, close = n.close, volume = n.volume
     FROM changed n
     WHERE c.exchange = $1::text AND c.symbol = $2::text AND c.timeframe = $4::text AND c.open_time = n.open_time
+      AND c.open_time = ANY ($5::timestamptz[])
     RETURNING 1
 ), inserted AS (
     INSERT INTO candles (open_time, close_time, exchange, symbol, timeframe, open, high, low, close, volume)

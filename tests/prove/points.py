@@ -98,6 +98,8 @@ def _of_report(report: Report, fault: Fault | None) -> list[str]:
     """What is wrong with how a run ended."""
     kind = None if fault is None else fault.kind
     said = [f"left behind: {one}" for one in report.left]
+    if kind is Kind.CANCEL and report.signal == signal.SIGTERM:
+        return said  # its stop met it on its last way, when nobody heeded signals any more: says nothing, is no point
     if report.signal:
         if kind not in _KILLS or report.signal != signal.SIGKILL:
             said.append(f"{report}, within {LONGEST_S} s")
