@@ -11,6 +11,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 from marketd.clock import Clock
@@ -31,6 +32,7 @@ from marketd.store.queries import sql
 from marketd.store.runs import Runs
 from marketd.store.series import SeriesReader
 from marketd.store.session import Database, connection_for_schema
+from marketd.store.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +47,11 @@ class Books:
     reader: SeriesReader
     runs: Runs
     orders: Orders
+    turns: Turns
 
     @classmethod
     def of(cls, opened: Database) -> Self:
-        return cls(Pages(opened), SeriesReader(opened), Runs(opened), Orders(opened))
+        return cls(Pages(opened), SeriesReader(opened), Runs(opened), Orders(opened), Turns(opened))
 
 
 @dataclass(slots=True)
@@ -102,18 +105,21 @@ async def database(
 ) -> AsyncIterator[Database]:
     """The database, with a schema that this program can work with; migrated first where that is configured."""
     async with database_url(config) as url:
-        await ready_schema(url, migrate=config.database.auto_migrate, name=config.database.instance)
+        await ready_schema(
+            url, migrate=config.database.auto_migrate, name=config.database.instance, pooler=config.database.pooler
+        )
         async with Database(
-            url, size=size, application=application, statement_s=statement_s, prepare=sql("page_table")
-        ) as opened:
+            url, size=size, application=application, statement_s=statement_s, prepare=sql("page_table"),
+            pooler=config.database.pooler,
+        ) as opened:  # fmt: skip
             yield opened
 
 
-async def ready_schema(url: str, *, migrate: bool, name: str | None = None) -> None:
+async def ready_schema(url: str, *, migrate: bool, name: str | None = None, pooler: bool = False) -> None:
     """SchemaError with the command to run where the schema is not current and may not be brought up to date here, or
     where the database belongs to another instance than ``name``.
     """
-    async with connection_for_schema(url) as connection:
+    async with connection_for_schema(url, pooler=pooler) as connection:
         if migrate:
             for migration in await migrated(connection, name):
                 log.info("migrated", extra={"fields": {"migration": str(migration)}})
@@ -145,7 +151,7 @@ async def lane(
     facts = exchange_called(name)
     lease = lease or await leases.take(name)
     silences: asyncio.Queue[float] = asyncio.Queue()
-    budget = Budget(config.requests_per_minute_of(name))
+    budget = await _budget(name, config, books.turns)
     if lease.blocked_s:
         budget.block(lease.blocked_s)
     fetcher = Fetcher(
@@ -157,6 +163,15 @@ async def lane(
         stack.push_async_callback(_give_back, leases, lease)
         await stack.enter_async_context(_kept(leases, lease, silences, events))
         yield Lane(name, fetcher, budget, runner, books.runs, books.orders, lease)
+
+
+async def _budget(name: str, config: Config, turns: Turns) -> Budget:
+    """The budget of an exchange, shared with other programs where that is configured."""
+    per_minute, share = config.requests_per_minute_of(name), config.exchanges[name].share
+    if share is None:
+        return Budget(per_minute)
+    await turns.share(name, per_minute)
+    return Budget(per_minute, partial(turns.take, name), share)
 
 
 @asynccontextmanager

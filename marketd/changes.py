@@ -13,7 +13,7 @@ from marketd.config import Config, settings_of, shown
 from marketd.jobset import JobSet
 from marketd.model import Job
 
-LANE_KEYS: Final = ("base_url", "page_limit", "proxy", "derive", "api_key", "api_secret")
+LANE_KEYS: Final = ("base_url", "share", "page_limit", "proxy", "derive", "api_key", "api_secret")
 """Settings of an exchange with which its lane is opened; a change of them opens it anew."""
 
 _AT_RESTART: Final = ("database.", "http.", "log.")
@@ -74,6 +74,7 @@ def reopened(before: Config, after: Config) -> frozenset[str]:
         name
         for name, settings in after.exchanges.items()
         if any(getattr(settings, key) != getattr(before.exchanges[name], key) for key in LANE_KEYS)
+        or (settings.share is not None and before.budgets[name] != after.budgets[name])  # others have to be told
     )
 
 

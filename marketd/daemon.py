@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from marketd import assembly
 from marketd.bulletin import ACCEPTED, REFUSED, Bulletin, News, Verdict, folders
@@ -95,12 +96,13 @@ class Daemon:
             bulletin = stack.enter_context(Bulletin(folders(self.environ)[0]))
             bulletin.post(News(os.getpid()))
             url = await self._database_url(stack, config)
-            opened = await stack.enter_async_context(Database(url, prepare=sql("page_table")))
+            at = partial(Database, url, pooler=config.database.pooler)
+            opened = await stack.enter_async_context(at(prepare=sql("page_table")))
             # A lease that is not renewed in time is lost: it waits for nobody.
-            renewing = await stack.enter_async_context(Database(url, size=1, application="marketd lease"))
+            renewing = await stack.enter_async_context(at(size=1, application="marketd lease"))
             # The port answers from the first moment, also while the database is away; its readers never wait for pages.
             readers = await stack.enter_async_context(
-                Database(url, size=2, application="marketd port", statement_s=_PORT_STATEMENT_S)
+                at(size=2, application="marketd port", statement_s=_PORT_STATEMENT_S)
             )
             reports = Reports(readers)
             port = await stack.enter_async_context(
@@ -112,7 +114,7 @@ class Daemon:
             log.info("listening", extra={"fields": {"address": port.address, "version": standing.version}})
             # The nightly look takes its time: it neither waits for the work nor lets readers wait.
             verifying = await stack.enter_async_context(
-                Database(url, size=1, application="marketd verify", statement_s=_LOOK_STATEMENT_S)
+                at(size=1, application="marketd verify", statement_s=_LOOK_STATEMENT_S)
             )
             gauges = Gauges(self.metrics, standing, reports, {"pages": opened, "port": readers})
             leases = assembly.leases_of(renewing, "daemon")
@@ -245,7 +247,9 @@ class _Service:
         while True:
             try:
                 database = self.config.database
-                await assembly.ready_schema(self.opened.dsn, migrate=database.auto_migrate, name=database.instance)
+                await assembly.ready_schema(
+                    self.opened.dsn, migrate=database.auto_migrate, name=database.instance, pooler=database.pooler
+                )
                 return
             except DatabaseUnavailable as error:
                 away = error

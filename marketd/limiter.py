@@ -1,25 +1,35 @@
 """How fast one exchange may be asked.
 
 Owns the budget of an exchange: one evenly spaced bucket behind a queue ordered by claim, then by arrival. What the
-first claim does not use is free for the others. Refuses bursts, to let anybody pass while the exchange has asked for
-silence, and to start tasks: whoever waits first drives the bucket for all.
+first claim does not use is free for the others. Where other programs ask the exchange too, each pass is a turn that is
+shared with them. Refuses bursts, to let anybody pass while the exchange has asked for silence, and to start tasks:
+whoever waits first drives the bucket for all.
 """
 
 import asyncio
+import logging
 from bisect import insort
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from itertools import count
 from math import inf
-from typing import Final
+from typing import Final, TypeAlias
 
 from aiolimiter import AsyncLimiter
 
+from marketd.errors import StoreError
 from marketd.model import Claim
+
+log = logging.getLogger(__name__)
 
 MINUTE_S: Final = 60.0
 TICK_S: Final = 1e-6
 """No wait is shorter: where a clock counts in microseconds, a rest of 1e-16 would be waited for without end."""
+
+_ASK_AGAIN_S: Final = 10.0
+
+Turn: TypeAlias = Callable[[], Awaitable[float | None]]
 
 
 @dataclass(slots=True, eq=False)
@@ -39,10 +49,15 @@ class _Waiter:
 class Budget:
     """Requests a minute, evenly spaced, in order of claim. Times are the running loop's, in seconds.
 
-    A request of weight ``w`` needs ``w`` passes, each a spacing after the one before.
+    A request of weight ``w`` needs ``w`` passes, each a spacing after the one before. ``turn`` takes a turn that is
+    shared with other programs and says in how many seconds it is, None where that is not soon; while it fails,
+    ``share`` of the rate is used.
     """
 
-    def __init__(self, requests_per_minute: float) -> None:
+    def __init__(self, requests_per_minute: float, turn: Turn | None = None, share: float = 1.0) -> None:
+        self._turn = turn
+        self._share = share
+        self._turn_at: float | None = None
         self._full_rate = requests_per_minute
         self._bucket = AsyncLimiter(1, MINUTE_S / requests_per_minute)
         self._queue: list[_Waiter] = []
@@ -122,13 +137,32 @@ class Budget:
         return asyncio.get_running_loop().time()
 
     async def _next_pass(self) -> None:
-        """Wait until one may pass. Nothing is taken before, so a driver that is cancelled here wastes nothing.
+        """Wait until one may pass. Of our own bucket nothing is taken before, and a turn that was taken is kept for the
+        next one: a driver that is cancelled here wastes nothing.
 
         The sleep is ours, because price and blocks may change during it; the bucket has room when it ends.
         """
-        while (delay_s := max(self.blocked_for_s, self._free_at - self._now())) > TICK_S:  # noqa: ASYNC110 - not polling
+        while (delay_s := await self._delay_s()) > TICK_S:  # noqa: ASYNC110  (not polling)
             await asyncio.sleep(delay_s)
         await self._bucket.acquire()
+
+    async def _delay_s(self) -> float:
+        """How long to wait before looking again; a turn is taken when nothing else is left to wait for."""
+        delay_s = max(self.blocked_for_s, self._free_at - self._now())
+        if delay_s > TICK_S or self._turn is None:
+            return delay_s
+        if self._turn_at is None or self._now() > self._turn_at + MINUTE_S / self._full_rate:  # a block came between
+            self._turn_at = await self._taken(self._turn)
+        return _ASK_AGAIN_S if self._turn_at is None else self._turn_at - self._now()
+
+    async def _taken(self, turn: Turn) -> float | None:
+        """When it is our turn; None where that is too far away to be taken."""
+        try:
+            wait_s = await turn()
+        except StoreError as error:
+            log.warning("budget not shared", extra={"fields": {"reason": str(error), "once": "budget"}})
+            return self._last_pass + MINUTE_S / (self.per_minute * self._share)
+        return None if wait_s is None else self._now() + wait_s
 
     def _serve(self) -> None:
         """One pass to whoever is first now: it may have come after the driver."""
@@ -136,6 +170,7 @@ class Budget:
         self._forget(now)
         self._passed.append(now)
         self._last_pass = now
+        self._turn_at = None
         self._give(self._queue[0])
 
     def _give(self, waiter: _Waiter) -> None:

@@ -122,10 +122,14 @@ SecretText = Annotated[Secret, BeforeValidator(_secret)]
 
 
 class Database(Section):
-    """Where the tables are. ``url`` wins over ``embedded``; ``auto_migrate`` defaults to true for the latter only."""
+    """Where the tables are. ``url`` wins over ``embedded``; ``auto_migrate`` defaults to true for the latter only.
+
+    ``pooler``: the URL leads to a pooler that gives each transaction whatever connection is free.
+    """
 
     url: Annotated[SecretText, AfterValidator(_postgres_url)] | None = None
     url_file: PathText | None = None
+    pooler: bool = False
     embedded: bool = False
     data_dir: PathText | None = None
     bin_dir: PathText | None = None
@@ -175,10 +179,15 @@ class Metrics(Section):
 
 
 class ExchangeSettings(Section):
-    """One exchange; None means what its adapter knows. The keys of an account are not needed for public candles."""
+    """One exchange; None means what its adapter knows. The keys of an account are not needed for public candles.
+
+    ``share``: other programs ask it from the same address, and take turns with marketd by ``marketd_reserve()``; while
+    the database cannot be asked for a turn, this part of ``requests_per_minute`` is used.
+    """
 
     base_url: Annotated[str, AfterValidator(_base_url)] | None = None
     requests_per_minute: float | None = Field(default=None, gt=0, le=600_000, allow_inf_nan=False)
+    share: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
     page_limit: int | None = Field(default=None, ge=2, le=10_000)
     proxy: Annotated[SecretText, AfterValidator(_proxy)] | None = None
     derive: Annotated[dict[str, str], AfterValidator(_derive)] = Field(default_factory=dict)

@@ -47,5 +47,8 @@ def migrate(app: App, dry_run: bool, as_json: bool) -> int:
 
 
 async def _migrated(config: Config, *, dry_run: bool) -> Sequence[Migration]:
-    async with assembly.database_url(config) as url, connection_for_schema(url) as connection:
+    async with (
+        assembly.database_url(config) as url,
+        connection_for_schema(url, pooler=config.database.pooler) as connection,
+    ):
         return await assembly.migrated(connection, config.database.instance, dry_run=dry_run)

@@ -117,6 +117,7 @@ async def reading(config: Config, application: str, *, statement_s: float = 25) 
     """
     async with assembly.database_url(config) as url:
         migrate = config.database.uses_embedded and config.database.auto_migrate
-        await assembly.ready_schema(url, migrate=migrate, name=config.database.instance)
-        async with Database(url, size=2, application=application, statement_s=statement_s) as opened:
+        pooler = config.database.pooler
+        await assembly.ready_schema(url, migrate=migrate, name=config.database.instance, pooler=pooler)
+        async with Database(url, size=2, application=application, statement_s=statement_s, pooler=pooler) as opened:
             yield opened

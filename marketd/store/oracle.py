@@ -72,10 +72,7 @@ class Oracle:
 
     async def look(self, piece: Piece) -> Sequence[Found]:
         """What the statements about ``piece`` find; those that find nothing are left out."""
-        async with (
-            self._database.session() as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
+        async with self._database.session(snapshot=True) as connection:
             found = [await _ask(connection, query, piece.where) for query in promises(piece.kind)]
             if piece.kind == LEDGER and (differ := await _difference(connection, piece)):
                 found += [await _ask(connection, query, differ) for query in promises(ROWS)]

@@ -10,7 +10,7 @@ the release of a connection nor the ROLLBACK that follows a time-out or a cancel
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
@@ -30,6 +30,7 @@ _CANCEL_S = 1.0
 _STATEMENT_S = 7.0
 _MARGIN_S = 0.5  # by which the server, where it is there, is the first to end a statement that takes too long
 _CONNECT_EVERY_S = 1.0
+_STATEMENTS = 100  # prepared ones that each connection keeps
 _SETTINGS = {
     "timezone": "UTC",
     "lock_timeout": "5000",
@@ -42,7 +43,7 @@ _CONNECTION_LOST = "08006"
 _UNSUPPORTED = "unsupported startup parameter"  # so says pgbouncer, with 08P01
 _POOLER = (
     "the database at {} cannot be used: a pooler stands before it that does not pass on the settings of a session, "
-    "such as its time limits: point the URL at PostgreSQL itself"
+    "such as its time limits: point the URL at PostgreSQL itself, or set [database] pooler = true"
 )
 _READ_ONLY = "25006"
 # InternalClientError: the server's last word has arrived on a connection that is not known to be closed yet.
@@ -82,7 +83,8 @@ class Database:
     """A pool of connections to ``dsn``; open it with ``async with``.
 
     The pool connects lazily, so opening succeeds while the server is away; ``session`` then raises
-    DatabaseUnavailable. ``prepare`` is a statement that every new connection runs first.
+    DatabaseUnavailable. ``prepare`` is a statement that every new connection runs first. Behind a ``pooler`` that gives
+    each transaction whatever connection is free, every session is one transaction, with settings of its own.
     """
 
     def __init__(
@@ -93,13 +95,13 @@ class Database:
         application: str = "marketd",
         statement_s: float = _STATEMENT_S,
         prepare: str | None = None,
+        pooler: bool = False,
     ) -> None:
         self.dsn = dsn
         self._size = size
-        self._settings = _SETTINGS | {
-            "application_name": application,
-            "statement_timeout": str(int(statement_s * 1000)),
-        }
+        self._pooler = pooler
+        self._application = application
+        self._settings = _SETTINGS | {"statement_timeout": str(int(statement_s * 1000))}
         self._command_s = statement_s + _MARGIN_S
         self._prepare = prepare
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
@@ -132,7 +134,9 @@ class Database:
                 max_inactive_connection_lifetime=300,
                 connection_class=_Link,
                 init=self._init,
-                server_settings=self._settings,
+                server_settings={"application_name": self._application} | ({} if self._pooler else self._settings),
+                # What one transaction has prepared, the connection of the next one does not know.
+                statement_cache_size=0 if self._pooler else _STATEMENTS,
             )
             await self._pool
         except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -150,8 +154,10 @@ class Database:
             pool.terminate()
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[Connection]:
+    async def session(self, *, snapshot: bool = False) -> AsyncIterator[Connection]:
         """One connection; whatever the database raises inside comes out as a StoreError of ours.
+
+        A ``snapshot`` is one transaction that sees everything as it is at its first statement, and changes nothing.
 
         A cancellation comes out as a cancellation even where asyncpg replaces it by its own error, which it does when
         the connection died meanwhile.
@@ -162,7 +168,8 @@ class Database:
         async with self._places:
             try:
                 connection = await self._acquire(self._pool)
-                yield connection
+                async with self._framed(connection, snapshot=snapshot):
+                    yield connection
             except _FAILURES as error:
                 _reraise_cancellation(error)
                 if _sqlstate(error) == _READ_ONLY:
@@ -171,6 +178,19 @@ class Database:
             finally:
                 if connection is not None:
                     await self._release(connection)
+
+    @asynccontextmanager
+    async def _framed(self, connection: Connection, *, snapshot: bool) -> AsyncIterator[None]:
+        if not (snapshot or self._pooler):
+            yield
+            return
+        kind: dict[str, Any] = {"isolation": "repeatable_read", "readonly": True} if snapshot else {}
+        async with connection.transaction(**kind):
+            if self._pooler:
+                await connection.fetch(sql("session_settings"), list(self._settings), list(self._settings.values()))
+                if self._prepare is not None and not snapshot:
+                    await connection.execute(self._prepare)
+            yield
 
     async def _acquire(self, pool: "asyncpg.Pool[asyncpg.Record]") -> Connection:
         """However many sessions wait for a server that is away, it is tried once a second; the others fail at once."""
@@ -197,6 +217,8 @@ class Database:
 
     async def _init(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         _keep_alive(connection)
+        if self._pooler:
+            return
         if await connection.fetchval(sql("session_lock_timeout")) != self._settings["lock_timeout"]:
             raise DatabaseUnavailable(_POOLER.format(self.where))
         if self._prepare is not None:
@@ -204,15 +226,22 @@ class Database:
 
 
 @asynccontextmanager
-async def connection_for_schema(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-    """One connection without a pool; it fails as ``Database.session`` does, as long as it lasts."""
+async def connection_for_schema(
+    dsn: str, *, pooler: bool = False
+) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """One connection without a pool; it fails as ``Database.session`` does, as long as it lasts.
+
+    Behind a ``pooler`` all of it is one transaction.
+    """
     where = masked_dsn(dsn)
+    settings: dict[str, Any] = {"statement_cache_size": 0} if pooler else {"server_settings": {"timezone": "UTC"}}
     try:
-        connection = await asyncpg.connect(dsn, timeout=10, command_timeout=60, server_settings={"timezone": "UTC"})
+        connection = await asyncpg.connect(dsn, timeout=10, command_timeout=60, **settings)
     except (*_FAILURES, ValueError) as error:
         raise translated(error, where) from error
     try:
-        yield connection
+        async with connection.transaction() if pooler else nullcontext():
+            yield connection
     except _FAILURES as error:
         _reraise_cancellation(error)
         raise translated(error, where) from error

@@ -216,3 +216,14 @@ WHERE exchange = $1::text AND epoch = $2::bigint
 -- params: exchange text
 SELECT greatest(0, extract(epoch FROM blocked_until - clock_timestamp()))::double precision AS seconds
 FROM exchange_leases WHERE exchange = $1::text AND blocked_until IS NOT NULL
+
+-- name: share_budget
+-- params: exchange text, per_minute double precision
+INSERT INTO exchange_budgets AS b (exchange, per_minute) VALUES ($1::text, $2::double precision)
+ON CONFLICT (exchange) DO UPDATE SET per_minute = excluded.per_minute, updated_at = clock_timestamp()
+WHERE b.per_minute <> excluded.per_minute
+
+-- name: take_turn
+-- params: exchange text
+-- Seconds until it is this program's turn; NULL: not within minutes, nothing was taken.
+SELECT marketd_reserve($1::text)

@@ -2,7 +2,8 @@
 
 -- name: page_table
 -- params:
--- The page of this session, as text in the exchange's own digits; emptied by every COMMIT.
+-- The page of this session, as text in the exchange's own digits; emptied by every COMMIT. Behind a pooler it outlives this program:
+-- with other columns it needs another name.
 CREATE TEMPORARY TABLE IF NOT EXISTS marketd_page (
     open_ms bigint, open numeric, high numeric, low numeric, close numeric, volume numeric
 ) ON COMMIT DELETE ROWS

@@ -51,6 +51,11 @@ SELECT name FROM marketd_instance;
 -- A name that is there stays.
 INSERT INTO marketd_instance (name) VALUES ($1) ON CONFLICT DO NOTHING;
 
+-- name: session_settings
+-- params: names text[], settings text[]
+-- For this transaction only: behind a pooler the next one may have another connection.
+SELECT set_config(name, setting, true) FROM unnest($1::text[], $2::text[]) AS wanted (name, setting);
+
 -- name: session_lock_timeout
 -- params:
 -- In milliseconds, as every session of marketd sets it for itself; a pooler that swallows such settings shows another one.

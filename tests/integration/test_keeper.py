@@ -31,11 +31,11 @@ class Cut(Database):
         self.left = 0
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[Connection]:
+    async def session(self, *, snapshot: bool = False) -> AsyncIterator[Connection]:
         self.left -= 1
         if self.left == 0:
             self._wire.cut()
-        async with super().session() as connection:
+        async with super().session(snapshot=snapshot) as connection:
             yield connection
 
 

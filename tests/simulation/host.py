@@ -28,6 +28,7 @@ from marketd.store.orders import Orders
 from marketd.store.pages import Pages
 from marketd.store.runs import Runs
 from marketd.store.series import SeriesReader
+from marketd.store.turns import Turns
 from marketd.walker import Account
 from tests.simulation.journal import Journal
 from tests.simulation.loop import HostClock
@@ -199,6 +200,7 @@ class Host:
             cast(SeriesReader, SimReader(self.line)),
             cast(Runs, SimRuns(self.line, self.watch)),
             cast(Orders, SimOrders(self.line)),
+            cast(Turns, None),  # the budget is not shared
         )
         leases = cast(Leases, SimLeases(self.line, self.watch))
         try:

@@ -1,12 +1,15 @@
 """The budget under virtual time: spacing, order, blocks, and a cancellation in every state of a waiter."""
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import pytest
 
+from marketd.errors import DatabaseUnavailable
 from marketd.limiter import Budget
 from marketd.model import Claim
 
@@ -312,3 +315,98 @@ async def test_random_cancellations_never_break_spacing_or_strand_a_waiter() -> 
         assert len(passed) >= 17
         at = [when for _, when in passed]
         assert all(later - earlier >= SPACING_S - 0.001 for earlier, later in pairwise(at))
+
+
+@dataclass
+class Row:
+    """Turns as the database gives them: evenly spaced, whoever takes them."""
+
+    spacing_s: float = SPACING_S
+    free_s: float = 0.0
+    farthest_s: float = math.inf
+    away: bool = False
+    taken: list[float] = field(default_factory=list)
+
+    async def take(self) -> float | None:
+        if self.away:
+            raise DatabaseUnavailable("the database is away")
+        await asyncio.sleep(0.001)
+        at = max(self.free_s, now())
+        if at > now() + self.farthest_s:
+            return None
+        self.free_s = at + self.spacing_s
+        self.taken.append(at)
+        return at - now()
+
+
+class TestShared:
+    """Every pass is a turn that other programs share."""
+
+    async def test_two_programs_pass_in_turn_at_the_rate_of_one(self, passed: Passed) -> None:
+        row, began = Row(free_s=now()), now()
+        one, other = (passer(Budget(30, row.take, 0.5), passed) for _ in range(2))
+        async with asyncio.TaskGroup() as group:
+            for number in range(30):
+                group.create_task(one(f"one {number}"))
+                group.create_task(other(f"other {number}"))
+        at = [when for _, when in passed]
+        assert all(later - earlier >= SPACING_S - 0.01 for earlier, later in pairwise(at))
+        assert at[-1] <= 59 * SPACING_S / 0.98
+        assert [name.split()[0] for name, _ in passed[-6:]] in (["one", "other"] * 3, ["other", "one"] * 3)
+        assert len(row.taken) == 60, "none was taken for nothing"
+        assert began + at[-1] <= row.free_s
+
+    async def test_one_alone_has_the_whole_rate(self, passed: Passed) -> None:
+        row = Row(free_s=now())
+        take = passer(Budget(30, row.take), passed)
+        async with asyncio.TaskGroup() as group:
+            for number in range(31):
+                group.create_task(take(str(number)))
+        assert passed[-1][1] <= 60 / 0.98
+
+    async def test_a_turn_outlives_whoever_has_taken_it(self, passed: Passed) -> None:
+        row = Row(free_s=now() + 10)
+        budget = Budget(30, row.take)
+        take = passer(budget, passed)
+        async with asyncio.TaskGroup() as group:
+            driver = group.create_task(take("driver"))
+            group.create_task(take("next"))
+            await asyncio.sleep(5)
+            driver.cancel()
+        assert [name for name, _ in passed] == ["next"]
+        assert passed[0][1] == pytest.approx(10, abs=0.01)
+        assert len(row.taken) == 1
+
+    async def test_a_turn_that_a_block_has_used_up_is_not_made_up_for(self, passed: Passed) -> None:
+        row = Row(free_s=now() + 1)
+        budget = Budget(30, row.take)
+        take = passer(budget, passed)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(take("a"))
+            await asyncio.sleep(0.5)
+            budget.block(60)
+            await asyncio.sleep(30)
+            row.free_s = now() + 40  # of another program
+        assert passed[0][1] == pytest.approx(70.5, abs=0.01)
+        assert len(row.taken) == 2
+
+    async def test_where_no_turn_is_near_it_is_asked_for_again(self, passed: Passed) -> None:
+        row = Row(free_s=now() + 95, farthest_s=60)
+        await passer(Budget(30, row.take), passed)("a")
+        assert passed[0][1] == pytest.approx(95, abs=0.01)
+        assert len(row.taken) == 1
+
+    async def test_while_turns_cannot_be_had_its_own_share_is_used(
+        self, passed: Passed, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        row = Row(free_s=now())
+        take = passer(Budget(30, row.take, 0.25), passed)
+        await take("shared")
+        row.away = True
+        for name in "abc":
+            await take(name)
+        row.away, row.free_s = False, 0.0
+        await take("shared again")
+        at = [when for _, when in passed]
+        assert [later - earlier for earlier, later in pairwise(at)] == pytest.approx([8.0, 8.0, 8.0, 2.0], abs=0.01)
+        assert "budget not shared" in caplog.messages
