@@ -249,6 +249,23 @@ def audit(held: Held, span: Ranges, *, at_ms: int) -> Change:
     return Change(blocks=changed(held, after, found), gaps=gaps + fresh)
 
 
+def rebuild(held: Held, span: Ranges, *, at_ms: int) -> Change:
+    """The ledger anew, from the rows that are ``present`` within ``span`` (whole blocks): they are stored, and of
+    everything else nothing is known.
+
+    What is owed stays owed, but for what is there. Suspect gaps end: nobody doubts what is unknown.
+    """
+    present, state = held.present & span, joined(held)
+    proof = _Proof(at_ms, 0, NOTHING, present, present)
+    gaps = tuple(
+        _narrowed(gap, NOTHING, at_ms) if gap.cause is Cause.SUSPECT else _gap_after(gap, proof)
+        for gap in held.gaps
+        if gap.cause is Cause.SUSPECT or gap.missing & present
+    )
+    blocks = changed(held, State(present, NOTHING, NOTHING, state.unsettled & present), present)
+    return Change(blocks=tuple(replace(block, pending=(), answered_ms=at_ms) for block in blocks), gaps=gaps)
+
+
 def _stretches(lost: Ranges, present: Ranges) -> list[Ranges]:
     """``lost`` cut wherever a row that is there lies between two lost ones."""
     stretches: list[list[Span]] = []

@@ -147,6 +147,9 @@ class Book:
     def audit(self, span: Ranges, at_ms: int) -> Change:
         return self.write(ledger.audit(self.held(span, present=True), span, at_ms=at_ms))
 
+    def rebuild(self, span: Ranges, at_ms: int) -> Change:
+        return self.write(ledger.rebuild(self.held(span, present=True), span, at_ms=at_ms))
+
     def fail(self, span: Ranges, at_ms: int, owe: Ranges = NOTHING) -> Change:
         return self.write(ledger.fail(self.held(span | owe), span, at_ms=at_ms, error="no", owe=owe))
 

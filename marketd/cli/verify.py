@@ -11,6 +11,7 @@ from marketd.cli import words
 from marketd.cli.app import App, command, json_option, pass_app
 from marketd.cli.options import checked_filter, filter_options
 from marketd.cli.output import say, show_json, talk
+from marketd.cli.rebuild import rebuilt, show_rebuilt
 from marketd.cli.start import configured, log_warnings, on_loop, reading
 from marketd.cli.tables import show_table
 from marketd.clock import ms_of
@@ -37,11 +38,17 @@ _PATIENCE_S: Final = 600.0  # for one statement: pieces are small, but for what 
 )
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Choose the same pieces as an earlier sample did.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=20, help="Rows shown of each finding (default: 20).")
+@click.option(
+    "--rebuild-ledger",
+    "rebuild",
+    is_flag=True,
+    help="Instead, make the ledger anew from the candles that are there. What was empty is unknown then.",
+)
 @json_option
 @pass_app
 def verify(
     app: App, exchange: str | None, symbol: str | None, timeframe: str | None, sample_s: float | None,
-    seed: int | None, limit: int, as_json: bool,
+    seed: int | None, limit: int, rebuild: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Hold every promise against the tables.
 
@@ -54,15 +61,22 @@ def verify(
       marketd verify
       marketd verify --symbol BTCUSD --timeframe 1m --limit 100
       marketd verify --sample 60
+      marketd verify --rebuild-ledger        # after a restore of candles without their ledger; stop the daemon first
     """
     config = configured(app)
     checked_filter(config, exchange, symbol, timeframe)
     if seed is not None and sample_s is None:
         raise click.UsageError("--seed chooses a sample: give --sample too")
     log_warnings(config)
+    which = Which(exchange, symbol, timeframe)
+    if rebuild:
+        if sample_s is not None:
+            raise click.UsageError("--rebuild-ledger leaves nothing out: give it without --sample")
+        show_rebuilt(on_loop(rebuilt(config, app.clock, which)), as_json=as_json)
+        return 0
     now_ms = app.clock.now_ms()
     sampling = None if sample_s is None else Sampling(now_ms if seed is None else seed, sample_s)
-    verdict = on_loop(_verified(config, now_ms, Which(exchange, symbol, timeframe), sampling, limit))
+    verdict = on_loop(_verified(config, now_ms, which, sampling, limit))
     if as_json:
         show_json(_shape(verdict))
     else:

@@ -57,6 +57,11 @@ class Oracle:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def series(self) -> Sequence[Series]:
+        """Every series that has candles, a ledger, figures or open gaps."""
+        async with self._database.session() as connection:
+            return [Series(*row) for row in await connection.fetch(sql("verify_series"))]
+
     async def pieces(self) -> Sequence[Piece]:
         """All there is to look at: what is said of everything, series after series, then gaps and runs."""
         async with self._database.session() as connection:

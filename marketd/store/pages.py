@@ -60,6 +60,15 @@ class Pages:
             series, span, writing, at_ms, lambda held: ledger.audit(held, span, at_ms=at_ms), rows=True
         )
 
+    async def rebuild(self, series: Series, blocks: Sequence[int], writing: Writing, *, at_ms: int) -> Stored:
+        """Make the ledger of ``blocks`` anew from the rows that are there and had closed at ``at_ms``."""
+        span = Ranges.of(*((number * BLOCK, (number + 1) * BLOCK) for number in blocks))
+        closed = Ranges.of((span.start, series.frame.closed_end(at_ms)))
+        return await self._decide(
+            series, span, writing, at_ms,
+            lambda held: ledger.rebuild(replace(held, present=held.present & closed), span, at_ms=at_ms), rows=True,
+        )  # fmt: skip
+
     async def doubt(self, series: Series, runs: Sequence[Ranges], writing: Writing, *, at_ms: int) -> Stored:
         """Open suspect gaps for ``runs`` of empty intervals, or make longer those that they border on."""
         span = union(Ranges.of((run.start - 1, run.end + 1)) for run in runs)

@@ -51,6 +51,16 @@ class SeriesReader:
         async with self._database.session() as connection:
             await connection.execute(sql("note_first"), *series, opened, codec.moment(at_ms))
 
+    async def note_rebuilt(self, series: Series) -> None:
+        """From now on nothing that was proven before is held against the ledger."""
+        async with self._database.session() as connection:
+            await connection.execute(sql("note_rebuilt"), *series)
+
+    async def blocks(self, series: Series) -> Sequence[int]:
+        """All blocks that have a ledger row or a candle, in order."""
+        async with self._database.session() as connection:
+            return [row["block"] for row in await connection.fetch(sql("all_blocks"), *series)]
+
     async def answered(self, series: Series, span: Span) -> Ranges:
         async with self._database.session() as connection:
             return codec.ranges(await connection.fetchval(sql("answered_within"), *series, *span))

@@ -28,6 +28,29 @@ SELECT derived_from, first_open_time, first_asked_at,
                      WHERE b.exchange = s.exchange AND b.symbol = s.symbol AND b.derived_from IS NOT NULL))) AS followed
 FROM market_series s WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
 
+-- name: note_rebuilt
+-- params: exchange text, symbol text, timeframe text
+UPDATE market_series SET rebuilt_at = clock_timestamp() WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
+
+-- name: all_blocks
+-- params: exchange text, symbol text, timeframe text
+-- Blocks that have a ledger row or a candle; candles are walked from block to block by their index.
+WITH RECURSIVE stored AS (
+    (SELECT floor(marketd_number($3::text, open_time) / 1440.0)::integer AS block FROM candles
+     WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text ORDER BY open_time LIMIT 1)
+    UNION ALL
+    SELECT n.block FROM stored s CROSS JOIN LATERAL (
+        SELECT floor(marketd_number($3::text, open_time) / 1440.0)::integer AS block FROM candles
+        WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
+          AND open_time >= marketd_open_time($3::text, (s.block + 1) * 1440)
+        ORDER BY open_time LIMIT 1
+    ) AS n
+)
+SELECT block FROM stored
+UNION
+SELECT block FROM candle_coverage WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
+ORDER BY block
+
 -- name: derived_series
 -- params: exchange text, symbol text, parent text
 SELECT timeframe FROM market_series WHERE exchange = $1::text AND symbol = $2::text AND derived_from = $3::text ORDER BY timeframe

@@ -2,7 +2,8 @@
 
 -- name: i03_repaired
 -- params: first_id bigint, last_id bigint
--- A gap closed as repaired holds: each of its intervals is stored or confirmed empty, or owed again by another gap.
+-- A gap closed as repaired holds: each of its intervals is stored or confirmed empty, or owed again by another gap. Not so where the ledger
+-- was made anew since: what had no candle is unknown again.
 SELECT g.exchange, g.symbol, g.timeframe, marketd_open_time(g.timeframe, lower(r)) AS start_time,
        marketd_open_time(g.timeframe, upper(r)) AS end_time, format('gap %s is closed as %s, but this is not proven', g.id, g.resolution) AS problem
 FROM candle_gaps g
@@ -16,6 +17,10 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL unnest(here.part - coalesce(c.answered - c.empty_once, '{}') - owed.missing) AS r
 WHERE g.id >= $1::bigint AND g.id < $2::bigint AND g.repaired_at IS NOT NULL AND g.resolution <> 'not_wanted'
   AND (c.block IS NULL OR NOT c.answered @> here.part OR c.empty_once && here.part)
+  AND NOT EXISTS (
+      SELECT FROM market_series s
+      WHERE s.exchange = g.exchange AND s.symbol = g.symbol AND s.timeframe = g.timeframe AND s.rebuilt_at >= g.repaired_at
+  )
 
 -- name: i18_no_secret_gaps
 -- params: first_id bigint, last_id bigint

@@ -22,7 +22,8 @@ FROM (
         SELECT j.exchange, j.symbol, j.timeframe, marketd_number(j.timeframe, r.last_open_time) AS number
         FROM market_data_job_runs r
         JOIN market_data_jobs j ON j.id = r.job_id
-        WHERE r.id >= $1::bigint AND r.id < $2::bigint AND marketd_step_s(j.timeframe) IS NOT NULL AND r.last_open_time IS NOT NULL
+        LEFT JOIN market_series s ON (s.exchange, s.symbol, s.timeframe) = (j.exchange, j.symbol, j.timeframe)
+        WHERE (s.rebuilt_at IS NULL OR r.recorded_at > s.rebuilt_at) AND r.id >= $1::bigint AND r.id < $2::bigint AND marketd_step_s(j.timeframe) IS NOT NULL AND r.last_open_time IS NOT NULL
     ) AS fetched
     GROUP BY exchange, symbol, timeframe, number / 1440
 ) AS n

@@ -1,6 +1,7 @@
 """Commands against a real database and the rehearsal exchange, in this process."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from marketd.store import migrations
 from tests.command import FIRST_MS, NOW_MS, Desk, clean_process, configuration, execute, server_at
 from tests.conftest import BackgroundLoop
 
+HOUR_MS = 3_600_000
+SILENT_MS = 1_708_992_000_000 - 3 * 24 * HOUR_MS  # 2024-02-24
 WEEK = ("--start", "2024-02-20", "--end", "2024-02-27")
 
 
@@ -123,6 +126,63 @@ def test_damage_is_found_by_verify_and_repaired(desk: Desk, database: str, backg
     closed = desk("gaps", "--closed", "--json").json
     assert (len(closed["gaps"]), closed["open"]) == (7, 0)
     assert {gap["resolution"] for gap in closed["gaps"]} == {"stored"}
+
+
+def test_candles_that_were_restored_without_their_ledger_get_one(
+    desk: Desk, database: str, background: BackgroundLoop, pg_bin_dir: Path, tmp_path: Path
+) -> None:
+    """By pg_dump and psql. A silence was confirmed, and has to be asked for again; nothing else."""
+    frames = ("--timeframe", "1h", "--timeframe", "1d", "--timeframe", "1w")
+    desk.faults.add(Lost(symbols=("BTCUSD",), start_ms=SILENT_MS, end_ms=SILENT_MS + 3 * HOUR_MS))
+    assert desk("backfill", "--symbol", "BTCUSD", *frames, *WEEK).code == 0
+    desk.clock.jump(7200)
+    assert desk("repair-gaps", "--symbol", "BTCUSD").code == 0
+    before = execute(background, database, "SELECT * FROM candles ORDER BY timeframe, open_time")
+    url, dump = f"postgresql://{database.partition('://')[2]}", tmp_path / "candles.sql"
+    subprocess.run([pg_bin_dir / "pg_dump", "--data-only", "-t", "candles", "-f", dump, url], check=True)
+    execute(
+        background, database,
+        "TRUNCATE candles, candle_coverage, candle_gaps, candle_revisions, market_series, series_figures",
+    )  # fmt: skip
+    subprocess.run([pg_bin_dir / "psql", "-q", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", "-f", dump, url], check=True)
+    assert "w02_foreign_rows" in desk("verify").out
+    said = desk("verify", "--rebuild-ledger")
+    assert said.code == 0
+    assert said.out.splitlines() == [
+        "bitfinex BTCUSD 1d: 7 stored, 0 no longer known",
+        "bitfinex BTCUSD 1h: 165 stored, 0 no longer known",
+    ]
+    assert desk("verify").out.startswith("clean: ")
+    asked = desk.asked
+    assert desk("backfill", "--symbol", "BTCUSD", *frames, *WEEK).code == 0
+    assert desk.asked - asked <= 5
+    assert execute(background, database, "SELECT * FROM candles ORDER BY timeframe, open_time") == before
+    assert desk("verify").out.startswith("clean: ")
+
+
+def test_a_ledger_that_knows_more_than_was_restored_is_made_anew(
+    desk: Desk, database: str, background: BackgroundLoop
+) -> None:
+    desk.faults.add(Lost(symbols=("BTCUSD",), start_ms=SILENT_MS, end_ms=SILENT_MS + 3 * HOUR_MS))
+    desk("backfill", "--symbol", "BTCUSD", "--timeframe", "1h", *WEEK)
+    execute(background, database, "DELETE FROM candles WHERE open_time > '2024-02-25'")
+    assert desk("verify").code == 1
+    report = desk("verify", "--rebuild-ledger", "--symbol", "BTCUSD", "--json").json
+    assert report == {
+        "series": [{"exchange": "bitfinex", "symbol": "BTCUSD", "timeframe": "1h", "stored": 118, "forgotten": 50}]
+    }
+    assert desk("verify").out.startswith("clean: ")
+    assert desk("backfill", "--symbol", "BTCUSD", "--timeframe", "1h", *WEEK).code == 0
+    assert execute(background, database, "SELECT count(*) FROM candles")[0][0] == 165
+    assert desk("verify", "--rebuild-ledger", "--symbol", "ETHUSD").out == "no series yet\n"
+    execute(
+        background, database,
+        "UPDATE exchange_leases SET kind = 'daemon', holder = 'host:1', expires_at = now() + interval '1 hour'",
+    )  # fmt: skip
+    held = desk("verify", "--rebuild-ledger")
+    assert (held.code, "worked on by daemon host:1: stop it first" in held.err) == (75, True)
+    refused = desk("verify", "--rebuild-ledger", "--sample")
+    assert (refused.code, "without --sample" in refused.err) == (2, True)
 
 
 def test_a_sample_says_how_much_it_has_seen_and_what_it_finds_is_kept(

@@ -368,3 +368,46 @@ class TestAudit:
         held.table.add(0)
         held.audit(Ranges.of((0, BLOCK)), OLD + HOUR_MS)
         assert (held.blocks[0].look_ms, held.blocks[0].look_step) == (None, 0)
+
+
+class TestRebuild:
+    EVERYTHING = Ranges.of((0, BLOCK))
+
+    def test_rows_are_stored_and_empties_unknown(self) -> None:
+        held = book(0, 100, (2, 50))
+        held.record(answered(0, 40, (2,), at_ms=OLD + HOUR_MS))
+        held.rebuild(self.EVERYTHING, OLD + HOUR_MS)
+        assert (held.answered, held.stored, held.once, held.confirmed) == (
+            numbers([2, 50]), numbers([2, 50]), NOTHING, NOTHING
+        )  # fmt: skip
+        assert [(block.pending, block.look_ms) for block in held.blocks.values()] == [((), None)]
+
+    def test_what_was_stored_and_has_no_row_is_unknown_too(self) -> None:
+        held = book(0, 10, (2, 8))
+        held.table.remove(8)
+        assert held.rebuild(self.EVERYTHING, OLD).gaps == ()
+        assert held.answered == numbers([2])
+
+    def test_a_block_without_a_ledger_is_made(self) -> None:
+        held = book(0, 10, (2,))
+        held.table.add(BLOCK + 5)
+        held.rebuild(Ranges.of((0, 2 * BLOCK)), OLD)
+        assert (held.stored, held.blocks[1].answered_ms) == (numbers([2, BLOCK + 5]), OLD)
+
+    def test_what_is_owed_stays_owed_but_for_what_is_there(self) -> None:
+        held = book(0, 10, (2,))
+        held.fail(Ranges.of((10, 20)), OLD)
+        held.table.add(15)
+        held.rebuild(self.EVERYTHING, OLD)
+        assert (held.owed, held.answered) == (Ranges.of((10, 15), (16, 20)), numbers([2, 15]))
+
+    def test_nobody_doubts_what_is_unknown(self) -> None:
+        held = suspect(20, 90)
+        held.rebuild(self.EVERYTHING, OLD + HOUR_MS)
+        assert (held.gaps[1].resolution, held.gaps[1].repaired_ms) == (Resolution.NOT_WANTED, OLD + HOUR_MS)
+        assert held.answered == numbers([19, 90])
+
+    def test_what_waits_for_its_second_reading_goes_on_to(self) -> None:
+        held = book(0, 10, (2, 9), at_ms=closed_at(10))
+        held.rebuild(self.EVERYTHING, closed_at(10))
+        assert held.unsettled == numbers([9])
