@@ -113,10 +113,11 @@ format: .venv/.installed ## rewrite the code in the house format
 
 check: lint test ## what has to pass before a commit
 
-bench: .venv/.installed ## measure pages, the port, how late many jobs start, and how long verify takes
+bench: .venv/.installed ## measure pages, the port, how late many jobs start, what a shared budget costs, and how long verify takes
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.port
 	@$(BIN)/python -m bench.jobs
+	@$(BIN)/python -m bench.turns
 	@$(BIN)/python -m bench.verify
 
 bench-large: .venv/.installed ## the same beside ten million candles, with 100 000 jobs, and over fifty million candles

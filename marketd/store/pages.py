@@ -271,18 +271,18 @@ async def _parent(connection: Connection, parent: Series, span: Ranges) -> deriv
 
 
 async def _finish(connection: Connection, series: Series, writing: Writing, told: Tally) -> Tally:
-    """The run's counters, and the fence as the last statement before COMMIT.
+    """The fence, and the run's counters as the last statement before COMMIT: in the order in which a takeover locks.
 
     Returns the counters as they are in the run's row: a page whose answer to COMMIT was lost is in them.
     """
+    if await connection.fetchval(sql("fence"), series.exchange, writing.epoch) is None:
+        raise LeaseLost(f"another process has taken {series.exchange} over; nothing of this page was written")
     before = writing.tally
     row = await connection.fetchrow(
         sql("count_run"), writing.run_id, told.requests, told.fetched, told.inserted - before.inserted,
         told.updated - before.updated, told.empties - before.empties, told.gaps_opened - before.gaps_opened,
         told.gaps_closed - before.gaps_closed, codec.moment(told.last_open_ms), told.planned, told.left,
     )  # fmt: skip
-    if await connection.fetchval(sql("fence"), series.exchange, writing.epoch) is None:
-        raise LeaseLost(f"another process has taken {series.exchange} over; nothing of this page was written")
     if row is None:
         return told
     return replace(

@@ -144,7 +144,8 @@ RETURNING candles_fetched, candles_inserted, candles_updated, empties, gaps_open
 
 -- name: fence
 -- params: exchange text, epoch bigint
--- The last statement of every page transaction: no row means that another process has taken the exchange over.
+-- In every page transaction, when all but its run is written: no row means that another process has taken the exchange over. From here to
+-- COMMIT nobody else can; a takeover locks the lease first and runs after it, so the run comes after the fence.
 SELECT epoch FROM exchange_leases WHERE exchange = $1::text AND epoch = $2::bigint FOR KEY SHARE
 
 -- name: derive_candles
