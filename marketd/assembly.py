@@ -22,6 +22,7 @@ from marketd.exchanges import exchange as exchange_called
 from marketd.fetcher import Fetcher
 from marketd.limiter import Budget
 from marketd.ports import Events, Progress, Transport
+from marketd.room import Room
 from marketd.runner import Runner
 from marketd.store import instance, migrations
 from marketd.store.leases import LEASE_S, Lease, Leases
@@ -65,6 +66,12 @@ class Lane:
     runs: Runs
     orders: Orders
     lease: Lease
+
+
+def room_of(config: Config) -> Room:
+    """What has to be left of the disk on which the database lies, where this host sees it."""
+    database = config.database
+    return Room(database.disk or (database.data_dir if database.uses_embedded else None), database.least_free_mb)
 
 
 def holder() -> str:
@@ -158,7 +165,9 @@ async def lane(
         facts, config.base_url_of(name), transport, budget, clock, events, silences.put_nowait,
         proxy=config.proxy_of(name), page=config.page_limits_of(name)[0],
     )  # fmt: skip
-    runner = Runner(fetcher, books.pages, books.reader, clock, events, progress, config.derive[name])
+    runner = Runner(
+        fetcher, books.pages, books.reader, clock, events, progress, config.derive[name], room_of(config).lack
+    )
     async with AsyncExitStack() as stack:
         stack.push_async_callback(_give_back, leases, lease)
         await stack.enter_async_context(_kept(leases, lease, silences, events))

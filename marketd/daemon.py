@@ -116,7 +116,8 @@ class Daemon:
             verifying = await stack.enter_async_context(
                 at(size=1, application="marketd verify", statement_s=_LOOK_STATEMENT_S)
             )
-            gauges = Gauges(self.metrics, standing, reports, {"pages": opened, "port": readers})
+            pools = {"pages": opened, "port": readers}
+            gauges = Gauges(self.metrics, standing, reports, pools, assembly.room_of(config))
             leases = assembly.leases_of(renewing, "daemon")
             service = _Service(
                 self, config, specs, standing, opened, leases, reports, gauges, verifying, transport, bulletin

@@ -16,6 +16,7 @@ from marketd.errors import StoreError
 from marketd.figures import Missing, SeriesFigures
 from marketd.metrics import Metrics
 from marketd.model import Cause, Series
+from marketd.room import Room
 from marketd.standing import Standing
 from marketd.store.reports import Reports
 from marketd.store.session import Database
@@ -35,6 +36,7 @@ class Gauges:
     standing: Standing
     reports: Reports
     pools: Mapping[str, Database]
+    room: Room = field(default_factory=Room)
     _transactions: dict[str, int] = field(default_factory=dict)
     """Transactions that were open at the last round, and when each was first seen, in ms."""
 
@@ -47,6 +49,7 @@ class Gauges:
             for name, database in self.pools.items():
                 use = database.use
                 self.metrics.pool(name, used=use.used, idle=use.idle, most=use.most)
+            self.metrics.disk_free(self.room.free())
             due_s = loop.time() + SAMPLE_S
             await asyncio.sleep(SAMPLE_S)
             self.metrics.loop_lagged(loop.time() - due_s)

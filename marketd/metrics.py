@@ -6,6 +6,7 @@ them can fire before the first fact. Refuses error texts, run ids and free words
 series stands on the ``board``.
 """
 
+import math
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
@@ -108,6 +109,11 @@ class Metrics(Events):
         self._oldest_s = self._gauge(
             "database_oldest_transaction_seconds", "For how long the oldest open transaction has been seen."
         )
+
+        self._disk_free = self._gauge(
+            "database_disk_free_bytes", "What is left of the disk that [database] disk names; NaN where nobody knows."
+        )
+        self._disk_free.set(math.nan)
 
     def _define_jobs(self) -> None:
         self._jobs = self._gauge("jobs", "Rows of the job table by state.", "state")
@@ -373,6 +379,10 @@ class Metrics(Events):
     def oldest_transaction(self, age_s: float) -> None:
         """For how long the oldest transaction that is open in the database, whoever's, has been seen; 0: none is."""
         self._oldest_s.set(age_s)
+
+    def disk_free(self, left: int | None) -> None:
+        """Bytes; None where nobody knows."""
+        self._disk_free.set(math.nan if left is None else left)
 
     def store_failed(self, kind: str) -> None:
         """``kind`` is one of ``STORE_ERRORS``; any other counts as ``other``."""

@@ -7,7 +7,7 @@ cron, and who gave the order.
 
 import difflib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from marketd import backlog, derive, planner, suspects
@@ -86,6 +86,8 @@ class Runner:
     events: Events
     progress: Progress
     derived: Mapping[str, str] = field(default_factory=dict)
+    lack: Callable[[], DiskFull | None] = lambda: None
+    """Whether there is too little room for what can wait: backfills end with it."""
 
     async def run(self, order: Order, account: Account) -> Outcome:
         """Work through the series of ``order``; one that fails does not keep the others from their turn."""
@@ -107,6 +109,8 @@ class Runner:
     async def _series(self, series: Series, order: Order, account: Account) -> None:
         asking = Asking(self.fetcher, order.claim, account.tally.requests)
         walker = Walker(asking, self.pages, self.reader, self.clock, self.events, self.progress, account)
+        if order.job_type is JobType.BACKFILL:
+            walker.lack = self.lack
         try:
             root, facts = await self.prepare(series, asking)
             account.tally = replace(account.tally, requests=asking.requests)

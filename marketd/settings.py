@@ -124,7 +124,9 @@ SecretText = Annotated[Secret, BeforeValidator(_secret)]
 class Database(Section):
     """Where the tables are. ``url`` wins over ``embedded``; ``auto_migrate`` defaults to true for the latter only.
 
-    ``pooler``: the URL leads to a pooler that gives each transaction whatever connection is free.
+    ``disk`` is a path on the database's file system, where this host sees it: backfills wait while less than
+    ``least_free_mb`` is left there. ``pooler``: the URL leads to a pooler that gives each transaction whatever
+    connection is free.
     """
 
     url: Annotated[SecretText, AfterValidator(_postgres_url)] | None = None
@@ -133,6 +135,8 @@ class Database(Section):
     embedded: bool = False
     data_dir: PathText | None = None
     bin_dir: PathText | None = None
+    disk: PathText | None = None
+    least_free_mb: int = Field(default=1000, ge=0, le=100_000_000)
     instance: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")] | None = None
     auto_migrate: bool = Field(default_factory=lambda given: bool(given.get("embedded")) and given.get("url") is None)
 
@@ -243,7 +247,8 @@ class Settings(Section):
 
 
 PATHS: Final = (
-    ("database", "url_file"), ("database", "data_dir"), ("database", "bin_dir"), ("http", "web_config"), ("jobs_file",),
+    ("database", "url_file"), ("database", "data_dir"), ("database", "bin_dir"), ("database", "disk"),
+    ("http", "web_config"), ("jobs_file",),
 )  # fmt: skip
 """The keys that hold a path, relative in the file to the file's own folder."""
 

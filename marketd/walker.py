@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from marketd import planner
 from marketd.blocks import union
 from marketd.clock import Clock
-from marketd.errors import BadReply, DatabaseUnavailable, ExchangeError, MarketdError, StoreError, leaf
+from marketd.errors import BadReply, DatabaseUnavailable, DiskFull, ExchangeError, MarketdError, StoreError, leaf
 from marketd.fetcher import Asking
 from marketd.model import Answer, Ask, Series, Tally
 from marketd.page import TooManyDropped
@@ -53,6 +53,9 @@ class Walker:
     progress: Progress
     account: Account
     _tries: list[tuple[Ranges, int]] = field(default_factory=list)
+    lack: Callable[[], DiskFull | None] = lambda: None
+    """Asked before each page whether there is too little room for it."""
+
     ahead: int = 0
     """Intervals of walks that are still to come, for whoever watches."""
 
@@ -71,9 +74,11 @@ class Walker:
         self._stalled = pages = 0
         fetched, claimed = None, NOTHING
         edges: Edges | None = None
+        lack: DiskFull | None = None
         while True:
             ask = None
-            if walk.remaining and (most_pages is None or pages < most_pages) and not self.account.stop.is_set():
+            wanted = walk.remaining and (most_pages is None or pages < most_pages) and not self.account.stop.is_set()
+            if wanted and (lack := lack or self.lack()) is None:
                 edges = edges or await self.reader.edges(walk.series, _current(walk))
                 ask = planner.next_ask(walk, edges)
             if ask is None and fetched is None:
@@ -96,6 +101,8 @@ class Walker:
             elif outcome is not None:
                 raise outcome
             self.progress.advanced(walk.series, walk.remaining.size + self.ahead, self.account.tally)
+        if lack is not None:
+            raise lack
         if walk.remaining and self.account.stop.is_set():
             raise Stopped("stopped at a page border")
         return walk

@@ -716,3 +716,24 @@ async def test_an_older_answer_does_not_overwrite_a_newer_one(database: str) -> 
             answer = Answer(ask, one, one, Ranges(), csv, columns, answered_ms, 1)
             await b.runner.pages.record(answer, account.writing(), owe=Ranges(), first=None)
         assert (await b.candles(BTC))[100][3] == 8
+
+
+async def test_backfills_wait_for_room_and_fresh_candles_do_not(database: str) -> None:
+    """fault_23: the page in hand is stored; what is left is done once there is room."""
+    market, clock = synthetic(3, ("BTCUSD",), START, START + 40 * DAY, 0.2), ScaledClock(START + 20 * DAY)
+    asked: list[int] = []
+
+    def lack() -> DiskFull | None:
+        asked.append(1)
+        return DiskFull("12 MB are left") if 3 < len(asked) < 10**6 else None
+
+    async with bench(database, market, clock, page=1000) as b:
+        b.runner.lack = lack
+        with pytest.raises(DiskFull, match="12 MB are left"):
+            await b.backfill(BTC)
+        assert len(asked) == 4
+        assert await b.count("SELECT count(*) FROM candles") > 2000, "three pages were asked for and stored"
+        assert (await b.continuous(BTC)).status is RunStatus.SUCCESS
+        asked.extend([1] * 10**6)
+        assert (await b.backfill(BTC)).status is RunStatus.SUCCESS
+        assert await b.violations() == {}
