@@ -10,7 +10,7 @@
 -- Owns the schema and migrates; may make the group roles that migrations grant to.
 SELECT 'CREATE ROLE marketd_owner LOGIN CREATEROLE' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'marketd_owner') \gexec
 -- Group roles, and a login for the daemon and the commands that write, and one for those that read.
-SELECT format('CREATE ROLE %I NOLOGIN', name) FROM unnest(ARRAY['marketd_run', 'marketd_read', 'marketd_turns']) AS name
+SELECT format('CREATE ROLE %I NOLOGIN', name) FROM unnest(ARRAY['marketd_run', 'marketd_read', 'marketd_turns', 'marketd_retain']) AS name
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
 SELECT format('CREATE ROLE %I LOGIN IN ROLE %I', name, member)
 FROM (VALUES ('marketd_daemon', 'marketd_run'), ('marketd_reader', 'marketd_read')) AS wanted (name, member)
@@ -23,7 +23,7 @@ SELECT format('CREATE DATABASE %I OWNER marketd_owner ENCODING ''UTF8'' TEMPLATE
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database') \gexec
 -- Nobody connects but those named; a role that only reads cannot hold a lock for long.
 SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', :'database') \gexec
-SELECT format('GRANT CONNECT ON DATABASE %I TO marketd_run, marketd_read, marketd_turns', :'database') \gexec
+SELECT format('GRANT CONNECT ON DATABASE %I TO marketd_run, marketd_read, marketd_turns, marketd_retain', :'database') \gexec
 SELECT format('GRANT TEMPORARY ON DATABASE %I TO marketd_run', :'database') \gexec
 SELECT format('ALTER ROLE marketd_reader IN DATABASE %I SET default_transaction_read_only = on', :'database') \gexec
 

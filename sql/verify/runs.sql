@@ -13,7 +13,8 @@ WHERE r.id >= $1::bigint AND r.id < $2::bigint
 
 -- name: i16_covered
 -- params: first_id bigint, last_id bigint
--- The newest candle that a run fetched is in the ledger of its series: answered, or owed since.
+-- The newest candle that a run fetched is in the ledger of its series: answered, or owed since. Not so where the series was taken away
+-- since, or its ledger made anew.
 SELECT n.exchange, n.symbol, n.timeframe, marketd_open_time(n.timeframe, lower(m)) AS start_time,
        marketd_open_time(n.timeframe, upper(m)) AS end_time, 'a run fetched the candle, but the ledger does not know it' AS problem
 FROM (
@@ -22,8 +23,9 @@ FROM (
         SELECT j.exchange, j.symbol, j.timeframe, marketd_number(j.timeframe, r.last_open_time) AS number
         FROM market_data_job_runs r
         JOIN market_data_jobs j ON j.id = r.job_id
-        LEFT JOIN market_series s ON (s.exchange, s.symbol, s.timeframe) = (j.exchange, j.symbol, j.timeframe)
-        WHERE (s.rebuilt_at IS NULL OR r.recorded_at > s.rebuilt_at) AND r.id >= $1::bigint AND r.id < $2::bigint AND marketd_step_s(j.timeframe) IS NOT NULL AND r.last_open_time IS NOT NULL
+        JOIN market_series s ON (s.exchange, s.symbol, s.timeframe) = (j.exchange, j.symbol, j.timeframe)
+        WHERE r.id >= $1::bigint AND r.id < $2::bigint AND marketd_step_s(j.timeframe) IS NOT NULL AND r.last_open_time IS NOT NULL
+          AND (r.completed_at IS NULL OR r.completed_at > greatest(s.known_since, s.rebuilt_at))
     ) AS fetched
     GROUP BY exchange, symbol, timeframe, number / 1440
 ) AS n

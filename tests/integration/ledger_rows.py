@@ -66,8 +66,8 @@ class Rows:
 
     async def know(self, series: Series = BTC, *, first: datetime | None = None, parent: str | None = None) -> None:
         await self.connection.execute(
-            "INSERT INTO market_series (exchange, symbol, timeframe, first_open_time, derived_from)"
-            " VALUES ($1, $2, $3, $4, $5)",
+            "INSERT INTO market_series (exchange, symbol, timeframe, first_open_time, derived_from, known_since)"
+            " VALUES ($1, $2, $3, $4, $5, '2023-01-01 00:00+00')",
             *series, first, parent,
         )  # fmt: skip
 

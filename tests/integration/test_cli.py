@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 import stamina
 
@@ -13,9 +14,10 @@ from marketd.cli.start import log_service
 from marketd.clock import ScaledClock
 from marketd.config import load
 from marketd.rehearsal.faults import Lost, ServerError, TimeframeRefused, UnknownSymbol
-from marketd.store import migrations
+from marketd.store import migrations, removal
 from tests.command import FIRST_MS, NOW_MS, Desk, clean_process, configuration, execute, server_at
 from tests.conftest import BackgroundLoop
+from tests.roles import login
 
 HOUR_MS = 3_600_000
 SILENT_MS = 1_708_992_000_000 - 3 * 24 * HOUR_MS  # 2024-02-24
@@ -183,6 +185,51 @@ def test_a_ledger_that_knows_more_than_was_restored_is_made_anew(
     assert (held.code, "worked on by daemon host:1: stop it first" in held.err) == (75, True)
     refused = desk("verify", "--rebuild-ledger", "--sample")
     assert (refused.code, "without --sample" in refused.err) == (2, True)
+
+
+def test_a_mistaken_series_is_taken_away_by_who_may(
+    desk: Desk, database: str, background: BackgroundLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = ("series", "drop", "--symbol", "BTCUSD", "--timeframe")
+    monkeypatch.setattr(removal, "_PORTION", 50)
+    desk("backfill", "--symbol", "BTCUSD", "--timeframe", "1h", "--timeframe", "1d", "--timeframe", "1w", *WEEK)
+    assert desk(*gone, "1h").code == 2
+    assert "give --yes" in desk(*gone, "1h").err
+    shown = desk(*gone, "1h", "--dry-run")
+    assert (shown.code, shown.out) == (
+        0, "bitfinex BTCUSD 1h: 168 stored candles from 2024-02-20 00:00 to 2024-02-26 23:00, 0 gaps, 0 revisions\n"
+    )  # fmt: skip
+    refused = desk(*gone, "1d", "--yes")
+    assert (refused.code, "1w is built from it" in refused.err) == (1, True)
+    execute(
+        background, database,
+        "INSERT INTO market_data_jobs (exchange, symbol, job_type, schedule) "
+        "VALUES ('bitfinex', 'BTCUSD', 'continuous', '* * * * *')",
+    )  # fmt: skip
+    refused = desk(*gone, "1h", "--yes")
+    assert (refused.code, "keeps it (`marketd jobs disable" in refused.err) == (1, True)
+    execute(background, database, "UPDATE market_data_jobs SET enabled = false")
+    with monkeypatch.context() as patched:
+        patched.setenv("DATABASE_URL", background.run(_login(database, "marketd_run")))
+        assert desk(*gone, "1h", "--yes").code == 77
+        patched.setenv("DATABASE_URL", background.run(_login(database, "marketd_retain")))
+        assert desk(*gone, "1h", "--yes").out.endswith("bitfinex BTCUSD 1h is gone, with 168 candles\n")
+    assert desk(*gone, "1h", "--yes").code == 1
+    assert execute(background, database, "SELECT array_agg(DISTINCT timeframe) FROM candles")[0][0] == ["1d"]
+    for table in ("candle_coverage", "candle_gaps", "market_series", "series_figures", "candle_revisions"):
+        assert execute(background, database, f"SELECT count(*) FROM {table} WHERE timeframe = '1h'")[0][0] == 0, table
+    assert desk("verify").out.startswith("clean: ")
+    assert [row["timeframe"] for row in desk("status", "--json").json["series"]] == ["1d", "1w"]
+    assert desk("backfill", "--symbol", "BTCUSD", "--timeframe", "1h", *WEEK).code == 0
+    assert desk("verify").out.startswith("clean: ")
+
+
+async def _login(database: str, group: str) -> str:
+    owner = await asyncpg.connect(database)
+    try:
+        return f"postgresql://{(await login(owner, database, group)).partition('://')[2]}"
+    finally:
+        await owner.close()
 
 
 def test_a_sample_says_how_much_it_has_seen_and_what_it_finds_is_kept(
