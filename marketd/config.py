@@ -29,6 +29,7 @@ from marketd.settings import (
     Http,
     Log,
     Metrics,
+    Retention,
     Section,
     Settings,
     Verify,
@@ -74,6 +75,7 @@ class Config:
     log: Log
     engine: Engine
     verify: Verify
+    retention: Retention
     timeframes: tuple[str, ...]
     jobs_file: Path | None
     owner: str | None
@@ -158,6 +160,7 @@ def build(text: str, environ: Mapping[str, str], file: Path | None, read: Read, 
         log=settings.log,
         engine=settings.engine,
         verify=settings.verify,
+        retention=settings.retention,
         timeframes=settings.timeframes,
         jobs_file=settings.jobs_file,
         owner=settings.owner,
@@ -368,6 +371,7 @@ def settings_of(config: Config) -> Iterator[tuple[str, str, Any]]:
     ]
     sections += [(f"exchanges.{name}", section) for name, section in sorted(config.exchanges.items())]
     sections += [("log", config.log), ("engine", config.engine), ("verify", config.verify)]
+    sections += [("retention", config.retention)]
     for prefix, section in sections:
         for key in type(section).model_fields:
             yield f"{prefix}.{key}", key, getattr(section, key)

@@ -225,6 +225,14 @@ class Verify(Section):
     schedule: Annotated[str, AfterValidator(_schedule)] = "30 3 * * *"
 
 
+class Retention(Section):
+    """For how many days what has ended is kept; ``marketd prune`` takes away what is older. Candles are kept."""
+
+    runs_days: int = Field(default=90, ge=2, le=36_500)
+    gaps_days: int = Field(default=365, ge=2, le=36_500)
+    revisions_days: int = Field(default=365, ge=2, le=36_500)
+
+
 def _known_exchanges(exchanges: dict[str, ExchangeSettings]) -> dict[str, ExchangeSettings]:
     return {name: exchanges.get(name, ExchangeSettings()) for name in EXCHANGES}
 
@@ -241,6 +249,7 @@ class Settings(Section):
     log: Log = Field(default_factory=Log)
     engine: Engine = Field(default_factory=Engine)
     verify: Verify = Field(default_factory=Verify)
+    retention: Retention = Field(default_factory=Retention)
     jobs_file: PathText | None = None
     timeframes: Annotated[tuple[str, ...], BeforeValidator(_timeframes)] = DEFAULT_TIMEFRAMES
     owner: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")] | None = None
@@ -268,7 +277,7 @@ def model_of(place: tuple[str, ...]) -> type[Section] | None:
 
 _SECTIONS: Final[dict[str, type[Section]]] = {
     "database": Database, "http": Http, "metrics": Metrics, "log": Log, "engine": Engine,
-    "verify": Verify,
+    "verify": Verify, "retention": Retention,
 }  # fmt: skip
 
 _ACCEPTED: Final = {

@@ -46,6 +46,7 @@ COMMANDS: Final = {
     "gaps": Lazy("marketd.cli.listings:gaps", "What is owed, and since when."),
     "runs": Lazy("marketd.cli.listings:runs", "What was done, newest first."),
     "jobs": Lazy("marketd.cli.jobs:jobs", "Add, list, pause and remove jobs; what they have done."),
+    "prune": Lazy("marketd.cli.prune:prune", "Take old runs, closed gaps and revisions away."),
     "series": Lazy("marketd.cli.series:series", "Take a mistaken series away."),
     "rehearse": Lazy("marketd.cli.rehearse:rehearse", "Serve a local exchange for drills and tests."),
     "demo": Lazy("marketd.cli.demo:demo", "See it work: private database, local exchange, damage, repair."),

@@ -41,3 +41,54 @@ DELETE FROM candles WHERE exchange = $1::text AND symbol = $2::text AND timefram
 -- name: drop_figures
 -- params: exchange text, symbol text, timeframe text
 DELETE FROM series_figures WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
+
+-- name: note_pruned
+-- params: kind text, until timestamptz
+INSERT INTO marketd_pruned AS p VALUES ($1::text, $2::timestamptz)
+ON CONFLICT (kind) DO UPDATE SET until = greatest(p.until, excluded.until)
+
+-- name: keep_figures
+-- params:
+-- The figures of the hours outlive the runs that this transaction takes away.
+SELECT set_config('marketd.pruning', 'on', true)
+
+-- name: prunable
+-- params: runs timestamptz, gaps timestamptz, revisions timestamptz
+-- How many rows of each kind would go.
+SELECT (SELECT count(*) FROM market_data_job_runs r JOIN market_data_jobs j ON j.id = r.job_id
+        WHERE r.completed_at < $1::timestamptz AND (j.origin = 'order' AND NOT j.enabled OR EXISTS (
+            SELECT FROM market_data_job_runs n WHERE n.job_id = r.job_id AND n.scheduled_for > r.scheduled_for
+                                               AND (r.status <> 'success' OR n.status = 'success')))) AS runs,
+       (SELECT count(*) FROM candle_gaps WHERE repaired_at < $2::timestamptz AND cause <> 'suspect') AS gaps,
+       (SELECT count(*) FROM candle_revisions WHERE new_answered_at < $3::timestamptz AND kind = 'revised') AS revisions
+
+-- name: prune_runs
+-- params: before timestamptz, most integer
+-- Of each job its newest run stays, and the newest that succeeded; of an order nothing.
+DELETE FROM market_data_job_runs WHERE id IN (
+    SELECT r.id FROM market_data_job_runs r JOIN market_data_jobs j ON j.id = r.job_id
+    WHERE r.completed_at < $1::timestamptz AND (j.origin = 'order' AND NOT j.enabled OR EXISTS (
+        SELECT FROM market_data_job_runs n WHERE n.job_id = r.job_id AND n.scheduled_for > r.scheduled_for
+                                           AND (r.status <> 'success' OR n.status = 'success')))
+    LIMIT $2::integer)
+
+-- name: prune_orders
+-- params: before timestamptz, most integer
+-- Orders of which no run is left.
+DELETE FROM market_data_jobs WHERE id IN (
+    SELECT j.id FROM market_data_jobs j
+    WHERE j.origin = 'order' AND NOT j.enabled AND j.updated_at < $1::timestamptz
+      AND NOT EXISTS (SELECT FROM market_data_job_runs r WHERE r.job_id = j.id)
+    LIMIT $2::integer)
+
+-- name: prune_gaps
+-- params: before timestamptz, most integer
+-- Suspect gaps stay: what they have settled is not suspected again.
+DELETE FROM candle_gaps WHERE id IN (
+    SELECT id FROM candle_gaps WHERE repaired_at < $1::timestamptz AND cause <> 'suspect' LIMIT $2::integer)
+
+-- name: prune_revisions
+-- params: before timestamptz, most integer
+-- What has vanished at the exchange stays noted, or it would be noted again at the next look.
+DELETE FROM candle_revisions WHERE id IN (
+    SELECT id FROM candle_revisions WHERE new_answered_at < $1::timestamptz AND kind = 'revised' LIMIT $2::integer)

@@ -10,7 +10,18 @@ import pytest
 from marketd import errors
 from marketd.cli.root import COMMANDS, root
 from marketd.jobfile import KEYS
-from marketd.settings import Database, Engine, ExchangeSettings, Http, Log, Metrics, Section, Settings, Verify
+from marketd.settings import (
+    Database,
+    Engine,
+    ExchangeSettings,
+    Http,
+    Log,
+    Metrics,
+    Retention,
+    Section,
+    Settings,
+    Verify,
+)
 from marketd.store.oracle import PROMISES
 from marketd.store.queries import QUERIES
 from tests.command import every_command
@@ -60,13 +71,13 @@ def test_the_list_of_commands_says_what_each_help_says() -> None:
     [
         ("## Keys without a section", Settings), ("## `[database]`", Database), ("## `[http]`", Http),
         ("## `[metrics]`", Metrics), ("## `[exchanges.bitfinex]`", ExchangeSettings), ("## `[log]`", Log),
-        ("## `[engine]`", Engine), ("## `[verify]`", Verify),
+        ("## `[engine]`", Engine), ("## `[verify]`", Verify), ("## `[retention]`", Retention),
     ],
 )  # fmt: skip
 def test_every_setting_is_in_the_manual(heading: str, model: type[Section]) -> None:
     _, _, rest = SETTINGS.partition(heading)
     said = rest.partition("\n## ")[0]
-    sections = {"database", "http", "metrics", "exchanges", "log", "engine", "verify"}
+    sections = {"database", "http", "metrics", "exchanges", "log", "engine", "verify", "retention"}
     for key in set(model.model_fields) - (sections if model is Settings else set()):
         assert f"`{key}`" in said, f"{key} is not below {heading} in docs/configuration.md"
 
