@@ -10,6 +10,16 @@ GRANT INSERT, UPDATE ON marketd_pruned TO marketd_retain;
 GRANT DELETE ON market_data_job_runs, market_data_jobs TO marketd_retain;
 CREATE POLICY jobs_prune ON market_data_jobs FOR DELETE TO marketd_retain USING (origin = 'order' AND NOT enabled);
 
+CREATE FUNCTION marketd_old_runs(before timestamptz) RETURNS SETOF bigint
+    LANGUAGE sql STABLE PARALLEL SAFE
+    BEGIN ATOMIC
+        SELECT r.id FROM market_data_job_runs r JOIN market_data_jobs j ON j.id = r.job_id
+        WHERE r.completed_at < before AND (j.origin = 'order' AND NOT j.enabled OR EXISTS (
+            SELECT FROM market_data_job_runs n WHERE n.job_id = r.job_id AND n.scheduled_for > r.scheduled_for
+                                               AND (r.status <> 'success' OR n.status = 'success')));
+    END;
+COMMENT ON FUNCTION marketd_old_runs IS 'Runs that ended before and nobody needs: of each job the newest run and the newest success are needed, of an order that is done none.';
+
 -- squawk-ignore ban-drop-table
 DROP TRIGGER market_data_job_runs_removed ON market_data_job_runs;
 CREATE TRIGGER market_data_job_runs_removed AFTER DELETE ON market_data_job_runs

@@ -55,22 +55,13 @@ SELECT set_config('marketd.pruning', 'on', true)
 -- name: prunable
 -- params: runs timestamptz, gaps timestamptz, revisions timestamptz
 -- How many rows of each kind would go.
-SELECT (SELECT count(*) FROM market_data_job_runs r JOIN market_data_jobs j ON j.id = r.job_id
-        WHERE r.completed_at < $1::timestamptz AND (j.origin = 'order' AND NOT j.enabled OR EXISTS (
-            SELECT FROM market_data_job_runs n WHERE n.job_id = r.job_id AND n.scheduled_for > r.scheduled_for
-                                               AND (r.status <> 'success' OR n.status = 'success')))) AS runs,
+SELECT (SELECT count(*) FROM marketd_old_runs($1::timestamptz)) AS runs,
        (SELECT count(*) FROM candle_gaps WHERE repaired_at < $2::timestamptz AND cause <> 'suspect') AS gaps,
        (SELECT count(*) FROM candle_revisions WHERE new_answered_at < $3::timestamptz AND kind = 'revised') AS revisions
 
 -- name: prune_runs
 -- params: before timestamptz, most integer
--- Of each job its newest run stays, and the newest that succeeded; of an order nothing.
-DELETE FROM market_data_job_runs WHERE id IN (
-    SELECT r.id FROM market_data_job_runs r JOIN market_data_jobs j ON j.id = r.job_id
-    WHERE r.completed_at < $1::timestamptz AND (j.origin = 'order' AND NOT j.enabled OR EXISTS (
-        SELECT FROM market_data_job_runs n WHERE n.job_id = r.job_id AND n.scheduled_for > r.scheduled_for
-                                           AND (r.status <> 'success' OR n.status = 'success')))
-    LIMIT $2::integer)
+DELETE FROM market_data_job_runs WHERE id IN (SELECT id FROM marketd_old_runs($1::timestamptz) AS id LIMIT $2::integer)
 
 -- name: prune_orders
 -- params: before timestamptz, most integer
