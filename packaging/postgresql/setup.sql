@@ -9,15 +9,16 @@
 
 -- Owns the schema and migrates; may make the group roles that migrations grant to.
 SELECT 'CREATE ROLE marketd_owner LOGIN CREATEROLE' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'marketd_owner') \gexec
--- Group roles, and a login for the daemon and the commands that write, and one for those that read.
+-- Group roles, and a login for the daemon and the commands that write, one for those that read, and one that takes away what is old.
 SELECT format('CREATE ROLE %I NOLOGIN', name) FROM unnest(ARRAY['marketd_run', 'marketd_read', 'marketd_turns', 'marketd_retain']) AS name
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
 SELECT format('CREATE ROLE %I LOGIN IN ROLE %I', name, member)
-FROM (VALUES ('marketd_daemon', 'marketd_run'), ('marketd_reader', 'marketd_read')) AS wanted (name, member)
+FROM (VALUES ('marketd_daemon', 'marketd_run'), ('marketd_reader', 'marketd_read'), ('marketd_keeper', 'marketd_retain')) AS wanted (name, member)
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
 -- Logins that were there already; doing it again does nothing.
 GRANT marketd_run TO marketd_daemon;
 GRANT marketd_read TO marketd_reader;
+GRANT marketd_retain TO marketd_keeper;
 
 SELECT format('CREATE DATABASE %I OWNER marketd_owner ENCODING ''UTF8'' TEMPLATE template0', :'database')
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database') \gexec

@@ -13,7 +13,7 @@ from typing import Any
 from tests.system.machine import Machine, eventually
 
 UNIT = "marketd.service"
-UNITS = (UNIT, "market-data-gap-repair.service", "exchange.service")
+UNITS = (UNIT, "market-data-gap-repair.service", "marketd-prune.service", "exchange.service")
 EXCHANGE = "http://127.0.0.1:8099"
 DROP_IN = f"/run/systemd/system/{UNIT}.d/test.conf"
 _PASSWORD = f"S3cr3t-{secrets.token_hex(8)}"
@@ -59,7 +59,7 @@ class Site:
         self._psql("postgres", "DROP DATABASE IF EXISTS marketd WITH (FORCE)")
         setup = self.machine.do("cat", "/usr/share/doc/marketd/packaging/postgresql/setup.sql")
         self.machine.do("runuser", "-u", "postgres", "--", "psql", "-q", "-f", "-", "postgres", stdin=setup)
-        for role in ("marketd_owner", "marketd_daemon"):
+        for role in ("marketd_owner", "marketd_daemon", "marketd_keeper"):
             self._psql("postgres", f"ALTER ROLE {role} PASSWORD '{self.password}'")
         self.machine.write("/etc/marketd/database_url", f"{self.url('marketd_daemon')}\n", "0600")
         self.configure(job("gap_repair"))
@@ -71,7 +71,10 @@ class Site:
         self.machine.do("rm", "-rf", f"/run/systemd/system/{UNIT}.d")
         self.machine.do("systemctl", "daemon-reload")
         self.machine("systemctl", "kill", "--signal=CONT", UNIT)
-        self.machine.do("systemctl", "stop", UNIT, "market-data-gap-repair.timer", "market-data-gap-repair.service")
+        timers = [
+            f"{name}.{kind}" for name in ("market-data-gap-repair", "marketd-prune") for kind in ("timer", "service")
+        ]
+        self.machine.do("systemctl", "stop", UNIT, *timers)
         self.machine("systemctl", "reset-failed")
 
     def url(self, role: str) -> str:

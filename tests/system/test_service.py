@@ -29,7 +29,7 @@ def test_the_sandbox_is_as_tight_as_the_program_allows(site: Site, machine: Mach
     exposure = re.search(r"Overall exposure level for marketd\.service: ([\d.]+)", said)
     assert exposure is not None, said
     assert float(exposure[1]) <= MOST_EXPOSED, said
-    machine.do("systemd-analyze", "verify", UNIT, "market-data-gap-repair.timer")
+    machine.do("systemd-analyze", "verify", UNIT, "market-data-gap-repair.timer", "marketd-prune.timer")
     site.configure(BACKFILL)
     site.start()
     eventually(lambda: site.count("market_data_job_runs WHERE status = 'success'"), 60)

@@ -1,4 +1,4 @@
-"""The other units: marketd in a user's own manager, repair by timer."""
+"""The other units: marketd in a user's own manager, repair and pruning by timer."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,7 @@ from tests.system.site import EXCHANGE, Site, day, job
 
 USER = "trader"
 REPAIR = "market-data-gap-repair"
+PRUNE = "marketd-prune"
 
 
 @pytest.fixture
@@ -72,3 +73,24 @@ def test_a_timer_repairs_what_is_owed(site: Site, machine: Machine, daemon: bool
     assert site.count("candle_gaps WHERE repaired_at IS NULL") == 0
     assert machine.do("marketd", "verify")
     machine.do("systemctl", "disable", "--now", f"{REPAIR}.timer")
+
+
+def test_a_timer_takes_old_runs_away(site: Site, machine: Machine) -> None:
+    machine.do("marketd", "backfill", "--symbol", "BTCUSD", "--timeframe", "1h", "--start", day(-24))
+    site.sql(f"INSERT INTO market_data_job_runs (job_id, scheduled_for, started_at, completed_at, status) {_OLD_RUNS}")
+    assert machine("systemctl", "start", f"{PRUNE}.service").code == 1, "not without its own login"
+    machine.write("/etc/marketd/keeper_url", f"{site.url('marketd_keeper')}\n", "0600")
+    machine.do("systemctl", "enable", "--now", f"{PRUNE}.timer")
+    assert f"{PRUNE}.timer" in machine.do("systemctl", "list-timers", "--no-pager")
+    machine.do("systemctl", "start", f"{PRUNE}.service", timeout_s=120)
+    assert machine.properties(f"{PRUNE}.service", "Result", "ExecMainStatus") == ["success", "0"]
+    assert site.count("market_data_job_runs") == 1
+    assert machine.do("marketd", "verify")
+    machine.do("systemctl", "disable", "--now", f"{PRUNE}.timer")
+    machine.do("rm", "/etc/marketd/keeper_url")
+
+
+_OLD_RUNS = """
+SELECT id, t, t, t, 'success' FROM market_data_jobs,
+    generate_series(now() - interval '200 days', now() - interval '100 days', interval '1 day') AS t
+"""

@@ -19,6 +19,7 @@ CONTAINER = ROOT / "packaging" / "container"
 UNIT = ROOT / "marketd.service"
 SYSTEMD = ROOT / "packaging" / "systemd"
 UNITS = [UNIT, *SYSTEMD.glob("*.service"), *SYSTEMD.glob("user/*.service")]
+TIMERS = sorted(SYSTEMD.glob("*.timer"))
 # What the daemon needs and one round of repair does not: a port's metrics, files of its own, a command of systemd's.
 ONLY_THE_DAEMON = {"StateDirectory=marketd", "RuntimeDirectory=marketd", "ProcSubset=all"}
 
@@ -33,7 +34,7 @@ def compose() -> dict[str, Any]:
 
 
 def test_the_units_are_found() -> None:
-    assert len(UNITS) == 3
+    assert len(UNITS) == 4
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: str(unit.relative_to(ROOT)))
@@ -43,16 +44,19 @@ def test_a_unit_calls_commands_that_there_are(unit: Path) -> None:
     assert set(called) <= set(COMMANDS)
 
 
-def test_repair_by_timer_is_locked_in_like_the_daemon() -> None:
-    daemon, repair = lines(UNIT), lines(SYSTEMD / "market-data-gap-repair.service")
+@pytest.mark.parametrize("timer", TIMERS, ids=lambda timer: timer.stem)
+def test_what_a_timer_starts_is_locked_in_like_the_daemon(timer: Path) -> None:
+    daemon, started = lines(UNIT), lines(timer.with_suffix(".service"))
     start = next(index for index, line in enumerate(daemon) if line.startswith("Environment="))
     end = daemon.index("WantedBy=multi-user.target")
-    sandbox = {line for line in daemon[start:end] if not line.startswith("ExecPaths=")} - ONLY_THE_DAEMON
-    assert sandbox <= set(repair)
+    own = ("ExecPaths=", "LoadCredential=")
+    sandbox = {line for line in daemon[start:end] if not line.startswith(own)} - ONLY_THE_DAEMON
+    assert sandbox <= set(started)
+    assert any(line.startswith("LoadCredential=database_url:/etc/marketd/") for line in started)
 
 
-def test_the_timer_starts_a_unit_that_there_is() -> None:
-    timer = SYSTEMD / "market-data-gap-repair.timer"
+@pytest.mark.parametrize("timer", TIMERS, ids=lambda timer: timer.stem)
+def test_a_timer_starts_a_unit_that_there_is(timer: Path) -> None:
     assert timer.with_suffix(".service").exists()
     assert not [line for line in lines(timer) if line.startswith("Unit=")]
 
