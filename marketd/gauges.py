@@ -49,7 +49,7 @@ class Gauges:
             for name, database in self.pools.items():
                 use = database.use
                 self.metrics.pool(name, used=use.used, idle=use.idle, most=use.most)
-            self.metrics.disk_free(self.room.free())
+            self.metrics.disk_free(self.room.free(), self.room.least)
             due_s = loop.time() + SAMPLE_S
             await asyncio.sleep(SAMPLE_S)
             self.metrics.loop_lagged(loop.time() - due_s)

@@ -114,6 +114,9 @@ class Metrics(Events):
             "database_disk_free_bytes", "What is left of the disk that [database] disk names; NaN where nobody knows."
         )
         self._disk_free.set(math.nan)
+        self._disk_least = self._gauge(
+            "database_disk_least_free_bytes", "What has to be left of it for backfills to go on."
+        )
 
     def _define_jobs(self) -> None:
         self._jobs = self._gauge("jobs", "Rows of the job table by state.", "state")
@@ -380,9 +383,10 @@ class Metrics(Events):
         """For how long the oldest transaction that is open in the database, whoever's, has been seen; 0: none is."""
         self._oldest_s.set(age_s)
 
-    def disk_free(self, left: int | None) -> None:
-        """Bytes; None where nobody knows."""
+    def disk_free(self, left: int | None, least: int) -> None:
+        """What is left and what has to be, in bytes; None where nobody knows."""
         self._disk_free.set(math.nan if left is None else left)
+        self._disk_least.set(least)
 
     def store_failed(self, kind: str) -> None:
         """``kind`` is one of ``STORE_ERRORS``; any other counts as ``other``."""

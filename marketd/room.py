@@ -21,6 +21,11 @@ class Room:
     disk: Path | None = None
     least_mb: int = 0
 
+    @property
+    def least(self) -> int:
+        """What has to be left, in bytes."""
+        return self.least_mb * MEGABYTE
+
     def free(self) -> int | None:
         """What is left, in bytes; None where that cannot be known."""
         if self.disk is None:
@@ -33,7 +38,7 @@ class Room:
     def lack(self) -> DiskFull | None:
         """Why nothing that can wait may be written now; None where there is room, or nobody knows."""
         free = self.free()
-        if free is None or free >= self.least_mb * MEGABYTE:
+        if free is None or free >= self.least:
             return None
         return DiskFull(
             f"{free // MEGABYTE} MB are left in {self.disk}, and [database] least_free_mb is {self.least_mb}: "

@@ -107,6 +107,15 @@ async def database_away(here: Site) -> None:
     await here.lock_out()
 
 
+async def no_room(here: Site) -> None:
+    """Nothing is ever free there."""
+    here.disk.symlink_to("/proc")
+
+
+async def room_again(here: Site) -> None:
+    here.disk.unlink()
+
+
 async def holder_stops(here: Site) -> None:
     here.daemons[0].signal(signal.SIGTERM)
 
@@ -151,6 +160,7 @@ SCENES: Final = {
     "infeasible": Scene("MarketdScheduleInfeasible", small_budget, enough_budget, symbols=SYMBOLS, also=LATE),
     "idle": Scene("MarketdNothingScheduled", no_jobs, mended_job_file, also=LATE),
     "stuck": Scene("MarketdSchedulerStuck", slow_database, quick_database, also=LATE),
+    "short": Scene("MarketdDiskShort", no_room, room_again),
     "away": Scene("MarketdDatabaseAway", database_away, also=LATE | {"MarketdLeaseNotHeld"}),
     # The daemon that works on the exchange is not among the targets.
     "lease": Scene("MarketdLeaseNotHeld", mend=holder_stops, daemons=2, also=LATE),

@@ -86,9 +86,15 @@ class Site:
     exchange: RehearsalServer
     daemons: list[Daemon] = field(default_factory=list)
 
+    @property
+    def disk(self) -> Path:
+        """What the daemon takes for the disk of its database; not there, nobody knows."""
+        return self.folder / "disk"
+
     def write_config(self, requests_per_minute: float = 6000) -> None:
         (self.folder / "marketd.toml").write_text(
             f'jobs_file = "jobs.toml"\nowner = "test"\n[database]\nurl = {json.dumps(self.dsn)}\n'
+            f'disk = "{self.disk}"\n'
             f'[http]\nlisten = "127.0.0.1:0"\n[engine]\nsettle_s = 10\n[verify]\nschedule = "* * * * *"\n'
             f'[exchanges.bitfinex]\nbase_url = "{self.exchange.base_url}"\n'
             f"requests_per_minute = {requests_per_minute}\n"
