@@ -32,7 +32,7 @@ def window(
     start = facts.answered_start if start_ms is None else frame.ceiling(start_ms)
     wanted = planner.wanted(
         start=facts.first if start_ms is None and facts.first is not None else start,
-        end=None, first=facts.first, closed_end=frame.closed_end(end_ms),
+        end=None, first=facts.first, closed_end=frame.closed_end(end_ms), retired=facts.retired,
     )  # fmt: skip
     return (root, wanted.start, wanted.end) if wanted else (root, 0, 0)
 

@@ -68,13 +68,15 @@ class Held:
     """What is held about a stretch of a series before a change.
 
     ``blocks`` and open ``gaps`` are all that overlap the stretch; ``present`` the intervals of it that have a row in
-    the candle table; ``first`` the first candle the exchange has, where known.
+    the candle table; ``first`` the first candle the exchange has, where known; intervals below ``retired`` were taken
+    away by retention.
     """
 
     blocks: Mapping[int, Block] = field(default_factory=dict)
     gaps: tuple[Gap, ...] = ()
     present: Ranges = NOTHING
     first: int | None = None
+    retired: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

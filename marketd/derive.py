@@ -15,11 +15,14 @@ from marketd.timeframe import Timeframe
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """What is known of the parent over a stretch; ``first`` is its first candle, where known."""
+    """What is known of the parent over a stretch; ``first`` is its first candle, where known, and intervals below
+    ``retired`` were taken away.
+    """
 
     stored: Ranges
     confirmed: Ranges
     first: int | None = None
+    retired: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,14 @@ def child_span(parents: Ranges, parent: Timeframe, child: Timeframe) -> Span:
 def parent_span(children: Span, parent: Timeframe, child: Timeframe) -> Span:
     """Parent intervals that make up the child intervals of ``children``."""
     return parent.number(child.open_ms(children[0])), parent.number(child.open_ms(children[1]))
+
+
+def lasting(children: Span, retired: int | None, parent: Timeframe, child: Timeframe) -> Span:
+    """Those of ``children`` of which no parent is retired: the others stay as they were proven."""
+    if retired is None:
+        return children
+    start = child.number(parent.open_ms(retired) - 1) + 1
+    return max(children[0], start), max(children[1], start)
 
 
 def build(known: Parent, children: Span, parent: Timeframe, child: Timeframe) -> Built:

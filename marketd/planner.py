@@ -124,11 +124,17 @@ def backfill(*, wanted: Ranges, answered: Ranges, gaps: Ranges, refetch: bool = 
     return wanted if refetch else wanted - answered - gaps
 
 
-def wanted(*, start: int | None, end: int | None, first: int | None, closed_end: int) -> Ranges:
-    """The wanted history: from ``start`` or the first candle, whichever is later, to ``end`` or the last closed one."""
+def wanted(
+    *, start: int | None, end: int | None, first: int | None, closed_end: int, retired: int | None = None
+) -> Ranges:
+    """The wanted history: from ``start`` or the first candle, whichever is later, to ``end`` or the last closed one.
+
+    What is ``retired`` is wanted no more.
+    """
     begin = start if first is None else first if start is None else max(start, first)
     if begin is None:
         return NOTHING
+    begin = begin if retired is None else max(begin, retired)
     return Ranges.of((begin, closed_end if end is None else min(end, closed_end)))
 
 

@@ -40,8 +40,8 @@ class Facts:
     """What the database knows of a series.
 
     ``first`` is the first candle the exchange has, None while unknown; ``first_asked_ms`` when it was looked up;
-    ``answered_start`` and ``answered_end`` the outer edges of its coverage; one that is ``followed`` is kept fresh by a
-    continuous job.
+    ``answered_start`` and ``answered_end`` the outer edges of its coverage; intervals below ``retired`` were taken away
+    by retention; one that is ``followed`` is kept fresh by a continuous job.
     """
 
     derived_from: str | None = None
@@ -49,6 +49,7 @@ class Facts:
     first_asked_ms: int | None = None
     answered_start: int | None = None
     answered_end: int | None = None
+    retired: int | None = None
     followed: bool = False
 
 

@@ -290,6 +290,7 @@ class Runner:
             end=_number(series, order.end_ms),
             first=facts.first,
             closed_end=self.fetcher.closed_end(series),
+            retired=facts.retired,
         )
 
     async def _repair(self, series: Series, facts: Facts, order: Order, walker: Walker) -> None:

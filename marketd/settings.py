@@ -225,12 +225,24 @@ class Verify(Section):
     schedule: Annotated[str, AfterValidator(_schedule)] = "30 3 * * *"
 
 
+def _days(days: dict[str, int]) -> dict[str, int]:
+    for name, count in days.items():
+        if name not in TIMEFRAMES:
+            raise ValueError(f"unknown timeframe {clean(name, 20)!r}; known are {' '.join(TIMEFRAMES)}")
+        if not 2 <= count <= 36_500:
+            raise ValueError(f"{count} days of {name} are not between 2 and 36500")
+    return days
+
+
 class Retention(Section):
-    """For how many days what has ended is kept; ``marketd prune`` takes away what is older. Candles are kept."""
+    """For how many days what has ended is kept, and ``candles`` by timeframe: others for ever. ``marketd prune`` takes
+    away what is older.
+    """
 
     runs_days: int = Field(default=90, ge=2, le=36_500)
     gaps_days: int = Field(default=365, ge=2, le=36_500)
     revisions_days: int = Field(default=365, ge=2, le=36_500)
+    candles: Annotated[dict[str, int], AfterValidator(_days)] = Field(default_factory=dict)
 
 
 def _known_exchanges(exchanges: dict[str, ExchangeSettings]) -> dict[str, ExchangeSettings]:

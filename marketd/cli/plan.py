@@ -135,7 +135,7 @@ class _Desk:
         first = known.first
         if first is not None:
             first = series.frame.number(series._replace(timeframe=parent).frame.open_ms(first))
-        wanted = _wanted(series, Facts(first=first), self.chosen, self.now_ms)
+        wanted = _wanted(series, Facts(first=first, retired=facts.retired), self.chosen, self.now_ms)
         if not wanted:
             unsaid = first is None and self.chosen.start_ms is None
             return Planned(series, None if unsaid else Estimate(series, 0, 0, 0, 0), note)
@@ -152,6 +152,7 @@ def _wanted(series: Series, facts: Facts, chosen: Selection, now_ms: int) -> Ran
         end=None if chosen.end_ms is None else frame.closed_end(chosen.end_ms),
         first=facts.first,
         closed_end=frame.closed_end(now_ms - grace_ms),
+        retired=facts.retired,
     )
 
 

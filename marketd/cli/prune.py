@@ -14,11 +14,12 @@ from marketd.cli.start import configured, log_warnings, on_loop, reading
 from marketd.clock import at
 from marketd.config import Config
 from marketd.store.pruning import Cutoffs, Pruning
+from marketd.store.retirement import Retirement
 
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 _PATIENCE_S = 120.0
-_SAID = {"runs": "run", "gaps": "closed gap", "revisions": "revision"}
+_SAID = {"runs": "run", "gaps": "closed gap", "revisions": "revision", "candles": "candle"}
 
 
 @command("prune")
@@ -26,11 +27,12 @@ _SAID = {"runs": "run", "gaps": "closed gap", "revisions": "revision"}
 @json_option
 @pass_app
 def prune(app: App, dry_run: bool, as_json: bool) -> int:
-    """Take away runs, closed gaps and revisions that are older than [retention] says.
+    """Take away runs, closed gaps, revisions and candles that are older than [retention] says.
 
-    Candles and what is known of them stay. So do the newest run of each job and its newest success, suspect gaps, what
-    has vanished at the exchange, and the figures of every hour. Made for a timer, once a day or a week, beside the
-    daemon. Needs a login of the role marketd_retain, or the owner's.
+    Candles go only where it names their timeframe, by whole blocks of 1440, with what is known of them; they are
+    never asked for again. The newest run of each job and its newest success stay, and so do suspect gaps, what has
+    vanished at the exchange, and the figures of every hour. Made for a timer, beside the daemon. Needs a login of the
+    role marketd_retain, or the owner's.
 
     \b
     Examples:
@@ -41,7 +43,7 @@ def prune(app: App, dry_run: bool, as_json: bool) -> int:
     """
     config = configured(app)
     log_warnings(config)
-    gone = on_loop(_pruned(config, cutoffs(config, app.clock.now_ms()), dry_run=dry_run))
+    gone = on_loop(_pruned(config, app.clock.now_ms(), dry_run=dry_run))
     if as_json:
         show_json({**gone, "dry_run": dry_run})
     else:
@@ -57,7 +59,16 @@ def cutoffs(config: Config, now_ms: int) -> Cutoffs:
     return Cutoffs(*(at(hour_ms - days * _DAY_MS) for days in (kept.runs_days, kept.gaps_days, kept.revisions_days)))
 
 
-async def _pruned(config: Config, before: Cutoffs, *, dry_run: bool) -> Mapping[str, int]:
+async def _pruned(config: Config, now_ms: int, *, dry_run: bool) -> Mapping[str, int]:
+    before = cutoffs(config, now_ms)
     async with reading(config, "marketd prune", statement_s=_PATIENCE_S) as opened:
-        pruning = Pruning(opened)
-        return await (pruning.prunable(before) if dry_run else pruning.prune(before))
+        pruning, retirement, candles = Pruning(opened), Retirement(opened), 0
+        gone = await (pruning.prunable(before) if dry_run else pruning.prune(before))
+        for timeframe, days in config.retention.candles.items():
+            horizon_ms = now_ms - days * _DAY_MS
+            for series in await retirement.series(timeframe):
+                if dry_run:
+                    candles += await retirement.retirable(series, horizon_ms)
+                else:
+                    candles += await retirement.retire(series, horizon_ms, now_ms)
+    return {**gone, "candles": candles}

@@ -13,7 +13,7 @@ import asyncpg
 
 from marketd import derive, ledger
 from marketd.blocks import BLOCK, Block, Change, Held, blocks_of, union
-from marketd.errors import LeaseLost
+from marketd.errors import LeaseLost, StoreError
 from marketd.model import Answer, Gap, Series, Tally
 from marketd.ports import Stored, Writing
 from marketd.ranges import NOTHING, Ranges
@@ -36,6 +36,7 @@ class Pages:
         series = answer.ask.series
         async with self._database.session() as connection, connection.transaction():
             held = await _held(connection, series, answer.covered.hull | owe, first)
+            _refuse_retired(series, held, answer.covered)
             change, counts = await _store_rows(connection, answer, held, writing, owe)
             await write_change(connection, series, change)
             before = next((block.answered_ms for block in held.blocks.values() if block.answered_ms), None)
@@ -106,13 +107,20 @@ class Pages:
         return Stored(change, tally)
 
 
+def _refuse_retired(series: Series, held: Held, covered: Ranges) -> None:
+    """It was planned before retention came by; the next plan knows better."""
+    if held.retired is not None and covered and covered.start < held.retired:
+        raise StoreError(f"{series}: what was asked for has been retired meanwhile; nothing of this page was written")
+
+
 async def _held(connection: Connection, series: Series, span: Ranges, first: int | None) -> Held:
-    await connection.execute(sql("lock_series"), *series)
+    retired = codec.number(series, await connection.fetchval(sql("lock_series"), *series))
     gaps = await connection.fetch(sql("read_open_gaps"), *series, codec.multirange(span))
     return Held(
         blocks=await _blocks(connection, series, span),
         gaps=tuple(map(codec.gap, gaps)),
         first=first,
+        retired=retired,
     )
 
 
@@ -242,7 +250,11 @@ async def follow(connection: Connection, parent: Series, changed: Ranges, at_ms:
 
 async def _build(connection: Connection, parent: Series, child: Series, span: Ranges, at_ms: int) -> int:
     written = 0
-    children = (span.start, span.end)
+    retired = codec.number(parent, await connection.fetchval(sql("retired_until"), *parent))
+    children = derive.lasting((span.start, span.end), retired, parent.frame, child.frame)
+    if children[0] >= children[1]:
+        return 0
+    span = Ranges.of(children)
     known = await _parent(connection, parent, Ranges.of(derive.parent_span(children, parent.frame, child.frame)))
     built = derive.build(known, children, parent.frame, child.frame)
     if built.stored:

@@ -155,4 +155,5 @@ def _facts(series: Series, row: asyncpg.Record) -> Facts:
         first_asked_ms=codec.millis(row["first_asked_at"]),
         answered_start=row["answered_start"],
         answered_end=row["answered_end"],
+        retired=row["retired"],
     )

@@ -83,3 +83,31 @@ DELETE FROM candle_gaps WHERE id IN (
 -- What has vanished at the exchange stays noted, or it would be noted again at the next look.
 DELETE FROM candle_revisions WHERE id IN (
     SELECT id FROM candle_revisions WHERE new_answered_at < $1::timestamptz AND kind = 'revised' LIMIT $2::integer)
+
+-- name: retirable
+-- params: exchange text, symbol text, timeframe text, block integer
+-- How many candles lie in blocks before.
+SELECT coalesce(sum(stored), 0)::bigint AS candles FROM candle_coverage
+WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND block < $4::integer
+
+-- name: retire_series
+-- params: exchange text, symbol text, timeframe text, until timestamptz
+UPDATE market_series SET retired_until = $4::timestamptz
+WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND (retired_until IS NULL OR retired_until < $4::timestamptz)
+
+-- name: retire_knowledge
+-- params: exchange text, symbol text, timeframe text, block integer, until timestamptz
+WITH revisions AS (
+    DELETE FROM candle_revisions WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND open_time < $5::timestamptz
+)
+DELETE FROM candle_coverage WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND block < $4::integer
+
+-- name: retire_candles
+-- params: exchange text, symbol text, timeframe text, until timestamptz, most integer
+DELETE FROM candles WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND open_time < least($4::timestamptz, coalesce(
+    (SELECT open_time FROM candles WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
+     ORDER BY open_time OFFSET $5::integer LIMIT 1), 'infinity'))
+
+-- name: all_series
+-- params: timeframe text
+SELECT exchange, symbol, timeframe FROM market_series WHERE timeframe = $1::text ORDER BY exchange, symbol

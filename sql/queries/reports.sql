@@ -73,7 +73,7 @@ ORDER BY exchange, symbol, timeframe LIMIT $7::integer
 -- name: report_series
 -- params: exchanges text[], symbols text[], timeframes text[]
 -- The figures of these series. Wanted is the design's wanted history up to the newest answer: it begins at the start of the
--- backfill row that works on the series (else the first candle), or where coverage began if there is no such row.
+-- backfill row that works on the series (else the first candle), or where coverage began if there is no such row; not before what is retired.
 -- How many series there are is hidden from the planner by (SELECT …): one plan serves all, and planning takes longer than the reading.
 -- OFFSET 0 keeps what stands above it from being computed once for every use.
 SELECT p.exchange, p.symbol, p.timeframe, s.derived_from, s.known_since, s.first_open_time,
@@ -105,7 +105,8 @@ CROSS JOIN LATERAL (
     SELECT coalesce(marketd_number(p.timeframe, s.first_open_time), marketd_number(p.timeframe, parent.first_open_time)) AS number
 ) first
 CROSS JOIN LATERAL (
-    SELECT CASE WHEN j.id IS NULL THEN f.answered_start ELSE coalesce(greatest(j.start, first.number), f.answered_start) END AS start,
+    SELECT greatest(CASE WHEN j.id IS NULL THEN f.answered_start ELSE coalesce(greatest(j.start, first.number), f.answered_start) END,
+                    marketd_number(p.timeframe, s.retired_until)) AS start,
            least(f.answered_end, j.until) AS until,
            f.answered_end IS NOT NULL AND (j.id IS NULL OR j.start IS NOT NULL OR first.number IS NOT NULL) AS history_known
     OFFSET 0

@@ -15,7 +15,7 @@ WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND rep
 -- name: read_series
 -- params: exchange text, symbol text, timeframe text
 -- A continuous job follows what it names, and what that is built from: all that is built of a symbol, from its finest timeframe in the end.
-SELECT derived_from, first_open_time, first_asked_at,
+SELECT derived_from, first_open_time, first_asked_at, marketd_number(timeframe, retired_until) AS retired,
        (SELECT upper(answered) FROM candle_coverage c WHERE c.exchange = s.exchange AND c.symbol = s.symbol AND c.timeframe = s.timeframe
         AND NOT isempty(answered) ORDER BY block DESC LIMIT 1) AS answered_end,
        (SELECT lower(answered) FROM candle_coverage c WHERE c.exchange = s.exchange AND c.symbol = s.symbol AND c.timeframe = s.timeframe
@@ -70,7 +70,8 @@ WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
 
 -- name: known_series
 -- params: exchange text
-SELECT s.exchange, s.symbol, s.timeframe, s.derived_from, s.first_open_time, s.first_asked_at, f.answered_start, f.answered_end
+SELECT s.exchange, s.symbol, s.timeframe, s.derived_from, s.first_open_time, s.first_asked_at, f.answered_start, f.answered_end,
+       marketd_number(s.timeframe, s.retired_until) AS retired
 FROM market_series s
 LEFT JOIN series_figures f ON (f.exchange, f.symbol, f.timeframe) = (s.exchange, s.symbol, s.timeframe)
 WHERE s.exchange = $1::text
@@ -92,8 +93,10 @@ FROM (SELECT unsettled FROM candle_coverage WHERE exchange = $1::text AND symbol
 
 -- name: edges
 -- params: exchange text, symbol text, timeframe text, start timestamptz, end timestamptz
--- The nearest stored candles below the start and at or above the end.
+-- The nearest stored candles below the start and at or above the end; those that retention is about to take away do not count.
 SELECT (SELECT open_time FROM candles WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND open_time < $4::timestamptz
+          AND open_time >= coalesce((SELECT retired_until FROM market_series
+                                     WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text), '-infinity')
         ORDER BY open_time DESC LIMIT 1) AS left_open,
        (SELECT open_time FROM candles WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND open_time >= $5::timestamptz
         ORDER BY open_time LIMIT 1) AS right_open

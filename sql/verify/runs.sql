@@ -14,7 +14,7 @@ WHERE r.id >= $1::bigint AND r.id < $2::bigint
 -- name: i16_covered
 -- params: first_id bigint, last_id bigint
 -- The newest candle that a run fetched is in the ledger of its series: answered, or owed since. Not so where the series was taken away
--- since, or its ledger made anew.
+-- since, or its ledger made anew, or the candle is retired.
 SELECT n.exchange, n.symbol, n.timeframe, marketd_open_time(n.timeframe, lower(m)) AS start_time,
        marketd_open_time(n.timeframe, upper(m)) AS end_time, 'a run fetched the candle, but the ledger does not know it' AS problem
 FROM (
@@ -26,6 +26,7 @@ FROM (
         JOIN market_series s ON (s.exchange, s.symbol, s.timeframe) = (j.exchange, j.symbol, j.timeframe)
         WHERE r.id >= $1::bigint AND r.id < $2::bigint AND marketd_step_s(j.timeframe) IS NOT NULL AND r.last_open_time IS NOT NULL
           AND (r.completed_at IS NULL OR r.completed_at > greatest(s.known_since, s.rebuilt_at))
+          AND (s.retired_until IS NULL OR r.last_open_time >= s.retired_until)
     ) AS fetched
     GROUP BY exchange, symbol, timeframe, number / 1440
 ) AS n

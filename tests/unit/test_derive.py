@@ -131,3 +131,10 @@ class TestChain:
     def test_a_circle_is_refused(self, circle: dict[str, str]) -> None:
         with pytest.raises(ValueError, match="derived from itself"):
             derive.parents_of(next(iter(circle)), circle)
+
+
+@pytest.mark.parametrize(
+    ("retired", "lasting"), [(None, (10, 20)), (0, (10, 20)), (60, (12, 20)), (61, (13, 20)), (1000, (200, 200))]
+)
+def test_what_has_a_retired_parent_stays_as_it_was_proven(retired: int | None, lasting: tuple[int, int]) -> None:
+    assert derive.lasting((10, 20), retired, MINUTE, FIVE) == lasting

@@ -152,6 +152,12 @@ class TestWanted:
         assert planner.wanted(start=None, end=None, first=None, closed_end=100) == NOTHING
         assert planner.wanted(start=90, end=80, first=None, closed_end=100) == NOTHING
 
+    @pytest.mark.parametrize(("retired", "wanted"), [(None, (20, 100)), (10, (20, 100)), (30, (30, 100))])
+    def test_what_is_retired_is_wanted_no_more(self, retired: int | None, wanted: tuple[int, int]) -> None:
+        assert planner.wanted(start=None, end=None, first=20, closed_end=100, retired=retired) == Ranges.of(wanted)
+        assert planner.wanted(start=None, end=None, first=None, closed_end=100, retired=retired) == NOTHING
+        assert planner.wanted(start=20, end=25, first=None, closed_end=100, retired=30) == NOTHING
+
     def test_backfill_leaves_out_what_is_answered_or_owed(self) -> None:
         wanted, known, owed = Ranges.of((0, 100)), Ranges.of((0, 50)), Ranges.of((60, 70))
         assert planner.backfill(wanted=wanted, answered=known, gaps=owed) == Ranges.of((50, 60), (70, 100))
