@@ -43,12 +43,16 @@ def parent_span(children: Span, parent: Timeframe, child: Timeframe) -> Span:
     return parent.number(child.open_ms(children[0])), parent.number(child.open_ms(children[1]))
 
 
-def lasting(children: Span, retired: int | None, parent: Timeframe, child: Timeframe) -> Span:
-    """Those of ``children`` of which no parent is retired: the others stay as they were proven."""
-    if retired is None:
-        return children
-    start = child.number(parent.open_ms(retired) - 1) + 1
-    return max(children[0], start), max(children[1], start)
+def lasting(
+    children: Span, retired: int | None, parent: Timeframe, child: Timeframe, *, own: int | None = None
+) -> Span:
+    """Those of ``children`` that follow their parents: a child of which a parent is ``retired`` stays as it was proven,
+    and those below ``own`` are retired themselves.
+    """
+    start = children[0] if own is None else max(children[0], own)
+    if retired is not None:
+        start = max(start, child.number(parent.open_ms(retired) - 1) + 1)
+    return start, max(children[1], start)
 
 
 def build(known: Parent, children: Span, parent: Timeframe, child: Timeframe) -> Built:

@@ -51,8 +51,9 @@ class Pages:
     ) -> Stored:
         """Note that ``span`` was asked and not usably answered after all tries; see ``ledger.fail`` for ``owe``."""
         return await self._decide(
-            series, span | owe, writing, at_ms, lambda held: ledger.fail(held, span, at_ms=at_ms, error=error, owe=owe)
-        )
+            series, span | owe, writing, at_ms, lambda held: ledger.fail(held, span, at_ms=at_ms, error=error, owe=owe),
+            asked=span,
+        )  # fmt: skip
 
     async def audit(self, series: Series, blocks: Sequence[int], writing: Writing, *, at_ms: int) -> Stored:
         """Hold the ledger of ``blocks`` against the rows that are there; what has disappeared becomes a gap."""
@@ -64,11 +65,14 @@ class Pages:
     async def rebuild(self, series: Series, blocks: Sequence[int], writing: Writing, *, at_ms: int) -> Stored:
         """Make the ledger of ``blocks`` anew from the rows that are there and had closed at ``at_ms``."""
         span = Ranges.of(*((number * BLOCK, (number + 1) * BLOCK) for number in blocks))
-        closed = Ranges.of((span.start, series.frame.closed_end(at_ms)))
-        return await self._decide(
-            series, span, writing, at_ms,
-            lambda held: ledger.rebuild(replace(held, present=held.present & closed), span, at_ms=at_ms), rows=True,
-        )  # fmt: skip
+        closed_end = series.frame.closed_end(at_ms)
+
+        def decide(held: Held) -> Change:
+            start = span.start if held.retired is None else max(span.start, held.retired)
+            there = held.present & Ranges.of((min(start, closed_end), closed_end))
+            return ledger.rebuild(replace(held, present=there), span, at_ms=at_ms)
+
+        return await self._decide(series, span, writing, at_ms, decide, rows=True)
 
     async def doubt(self, series: Series, runs: Sequence[Ranges], writing: Writing, *, at_ms: int) -> Stored:
         """Open suspect gaps for ``runs`` of empty intervals, or make longer those that they border on."""
@@ -93,10 +97,11 @@ class Pages:
 
     async def _decide(
         self, series: Series, span: Ranges, writing: Writing, at_ms: int, decide: Callable[[Held], Change],
-        *, rows: bool = False,
+        *, rows: bool = False, asked: Ranges = NOTHING,
     ) -> Stored:  # fmt: skip
         async with self._database.session() as connection, connection.transaction():
             held = await _held(connection, series, span, None)
+            _refuse_retired(series, held, asked)
             if rows:
                 held = replace(held, present=await _present(connection, series, span.hull))
             change = decide(held)
@@ -107,9 +112,9 @@ class Pages:
         return Stored(change, tally)
 
 
-def _refuse_retired(series: Series, held: Held, covered: Ranges) -> None:
+def _refuse_retired(series: Series, held: Held, asked: Ranges) -> None:
     """It was planned before retention came by; the next plan knows better."""
-    if held.retired is not None and covered and covered.start < held.retired:
+    if held.retired is not None and asked and asked.start < held.retired:
         raise StoreError(f"{series}: what was asked for has been retired meanwhile; nothing of this page was written")
 
 
@@ -250,8 +255,11 @@ async def follow(connection: Connection, parent: Series, changed: Ranges, at_ms:
 
 async def _build(connection: Connection, parent: Series, child: Series, span: Ranges, at_ms: int) -> int:
     written = 0
-    retired = codec.number(parent, await connection.fetchval(sql("retired_until"), *parent))
-    children = derive.lasting((span.start, span.end), retired, parent.frame, child.frame)
+    gone = {one: await connection.fetchval(sql("retired_until"), *one) for one in (parent, child)}
+    children = derive.lasting(
+        (span.start, span.end), codec.number(parent, gone[parent]), parent.frame, child.frame,
+        own=codec.number(child, gone[child]),
+    )  # fmt: skip
     if children[0] >= children[1]:
         return 0
     span = Ranges.of(children)

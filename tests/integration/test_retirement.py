@@ -9,7 +9,9 @@ import pytest
 
 from marketd.cli import words
 from marketd.clock import ScaledClock, SystemClock
+from marketd.errors import StoreError
 from marketd.model import JobType, RunStatus, Series
+from marketd.ranges import NOTHING, Ranges
 from marketd.rehearsal.faults import Latency, Malformed
 from marketd.rehearsal.market import synthetic
 from marketd.store.retirement import Retirement, boundary
@@ -125,3 +127,31 @@ async def test_what_was_planned_before_is_refused_and_planned_anew(database: str
         assert await Retirement(b.database).retire(BTC, kept_ms + 2 * DAY_MS, clock.now_ms()) > 1000
         assert await b.violations() == {}
         assert (await b.backfill(BTC)).tally.requests <= 1
+
+
+async def test_what_is_retired_is_not_built_anew(database: str) -> None:
+    market, clock = synthetic(3, ("BTCUSD",), START, START + 20 * DAY_MS, 0.0), ScaledClock(START + 10 * DAY_MS)
+    five = BTC._replace(timeframe="5m")
+    async with bench(database, market, clock, derived={"5m": "1m"}) as b:
+        assert (await b.backfill(five)).status is RunStatus.SUCCESS
+        gone = await Retirement(b.database).retire(five, START + 7 * DAY_MS, clock.now_ms())
+        assert gone >= 288, "a block is five days"
+        left = await b.count(MADE)
+        assert (await b.repair(five, by_hand=True)).status is RunStatus.SUCCESS
+        assert await b.count(MADE) == left
+        assert await b.count("SELECT count(*) FROM candles WHERE timeframe = '1m'") > 9 * 1440, "its parents are kept"
+        assert await b.violations() == {}
+
+
+async def test_a_failure_that_is_noted_after_retention_opens_no_gap_there(database: str) -> None:
+    market, clock = synthetic(3, ("BTCUSD",), START, START + 20 * DAY_MS, 0.2), ScaledClock(START + 10 * DAY_MS)
+    async with bench(database, market, clock) as b:
+        assert (await b.backfill(BTC)).status is RunStatus.SUCCESS
+        _, account = await b.begun(JobType.BACKFILL, BTC)
+        await Retirement(b.database).retire(BTC, START + 5 * DAY_MS, clock.now_ms())
+        kept = boundary(BTC, START + 5 * DAY_MS)
+        with pytest.raises(StoreError, match="retired meanwhile"):
+            await b.runner.pages.record_failure(
+                BTC, Ranges.of((kept - 5, kept + 5)), account.writing(), at_ms=clock.now_ms(), error="no", owe=NOTHING
+            )
+        assert await b.gaps(BTC) == []

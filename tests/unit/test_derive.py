@@ -138,3 +138,4 @@ class TestChain:
 )
 def test_what_has_a_retired_parent_stays_as_it_was_proven(retired: int | None, lasting: tuple[int, int]) -> None:
     assert derive.lasting((10, 20), retired, MINUTE, FIVE) == lasting
+    assert derive.lasting((10, 20), retired, MINUTE, FIVE, own=12) == (max(lasting[0], 12), lasting[1])
