@@ -25,8 +25,8 @@ help: ## what can be made
 demo: .venv/.installed ## a rehearsal exchange, a private PostgreSQL and marketd between them
 	@$(BIN)/marketd demo
 
-SPREAD := --numprocesses=auto --maxprocesses=4 --dist=worksteal
-test: .venv/.installed ## unit and integration tests, on a private PostgreSQL, on as many as four cores
+SPREAD := --numprocesses=4 --dist=worksteal
+test: .venv/.installed ## unit and integration tests, on a private PostgreSQL, four at a time
 	@$(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
 # Below 95 % of all lines and branches it fails, and wherever one is left out of what decides which candles are owed.
