@@ -17,6 +17,7 @@ from tests.prove.stage import Lane, Stage
 _HURRY = 10.0
 _SPEED = 60.0
 _KILLS = (Kind.KILL, Kind.BLIND)
+_MEANT = (signal.SIGTERM, signal.SIGHUP)  # what flows send to a daemon
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +99,8 @@ def _of_report(report: Report, fault: Fault | None) -> list[str]:
     """What is wrong with how a run ended."""
     kind = None if fault is None else fault.kind
     said = [f"left behind: {one}" for one in report.left]
-    if kind is Kind.CANCEL and report.signal == signal.SIGTERM:
-        return said  # its stop met it on its last way, when nobody heeded signals any more: says nothing, is no point
+    if kind is Kind.CANCEL and report.signal in _MEANT:
+        return said  # the world's signal met it on its last way, when nobody heeded any more: says nothing, is no point
     if report.signal:
         if kind not in _KILLS or report.signal != signal.SIGKILL:
             said.append(f"{report}, within {LONGEST_S} s")
