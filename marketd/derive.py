@@ -15,14 +15,11 @@ from marketd.timeframe import Timeframe
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """What is known of the parent over a stretch; ``first`` is its first candle, where known, and intervals below
-    ``retired`` were taken away.
-    """
+    """What is known of the parent over a stretch; ``first`` is its first candle, where known."""
 
     stored: Ranges
     confirmed: Ranges
     first: int | None = None
-    retired: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,3 +129,19 @@ async def eventually(condition: Callable[[], Awaitable[Any]]) -> None:
     """Wait for what another process does; the test's own time limit bounds it."""
     while not await condition():  # noqa: ASYNC110  nothing of that process can be awaited here
         await asyncio.sleep(0.01)
+
+
+@contextmanager
+def desk_at(
+    background: BackgroundLoop, database: str, folder: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, more: str = "",
+) -> Iterator[Desk]:  # fmt: skip
+    """A desk with an exchange that runs meanwhile; ``more`` is added to its configuration."""
+    clock = ScaledClock(NOW_MS)
+    server = server_at(clock)
+    background.run(server.__aenter__())
+    try:
+        with clean_process(monkeypatch):
+            yield Desk(configuration(folder, database, server.base_url, more), server, clock, capsys)
+    finally:
+        background.run(server.__aexit__(None, None, None))

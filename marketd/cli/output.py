@@ -4,8 +4,12 @@ Owns the two streams and the JSON. Refuses to draw (see ``tables``).
 """
 
 import json
+import time
+from typing import Final
 
 import click
+
+_SELDOM_S: Final = 3.0
 
 
 def say(text: str = "") -> None:
@@ -16,6 +20,19 @@ def say(text: str = "") -> None:
 def talk(text: str) -> None:
     """What is said on the way."""
     click.echo(text, err=True)
+
+
+class Seldom:
+    """Talks now and then: nothing is said of what is over at once."""
+
+    def __init__(self) -> None:
+        self._said_s = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        now_s = time.monotonic()
+        if now_s - self._said_s >= _SELDOM_S:
+            self._said_s = now_s
+            talk(text)
 
 
 def complain(text: str) -> None:

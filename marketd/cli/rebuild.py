@@ -4,7 +4,6 @@ Owns which series that concerns, the lease of each exchange meanwhile, and the r
 database that was restored in part: candles of one time, a ledger of another one or none. The exchange is not asked.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -12,7 +11,7 @@ from typing import Any
 
 from marketd import assembly
 from marketd.cli import words
-from marketd.cli.output import say, show_json, talk
+from marketd.cli.output import Seldom, say, show_json, talk
 from marketd.clock import Clock
 from marketd.config import Config
 from marketd.errors import Busy, ExchangeHeld, MarketdError
@@ -27,7 +26,6 @@ from marketd.verification import Which
 from marketd.walker import Account
 
 _CHUNK = 50  # blocks a transaction
-_LINE_EVERY_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +104,9 @@ class _Work:
     async def _blocks(self, series: Series, account: Account) -> None:
         await self.books.reader.note_rebuilt(series)
         blocks = await self.books.reader.blocks(series)
-        told_s = asyncio.get_running_loop().time()
+        seldom = Seldom()
         for at in range(0, len(blocks), _CHUNK):
-            if asyncio.get_running_loop().time() - told_s >= _LINE_EVERY_S:
-                told_s = asyncio.get_running_loop().time()
-                talk(f"{series}: {at} of {len(blocks)} blocks")
+            seldom(f"{series}: {at} of {len(blocks)} blocks")
             stored = await self.books.pages.rebuild(
                 series, blocks[at : at + _CHUNK], account.writing(), at_ms=self.clock.now_ms()
             )

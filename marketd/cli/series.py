@@ -3,7 +3,6 @@
 Owns the question before something is taken away for good, and the refusal where somebody would miss it.
 """
 
-import asyncio
 import sys
 from typing import Any, Final
 
@@ -12,7 +11,7 @@ import click
 from marketd.cli import words
 from marketd.cli.app import App, command, group, json_option, pass_app
 from marketd.cli.options import exchange_option
-from marketd.cli.output import say, show_json, talk
+from marketd.cli.output import Seldom, say, show_json, talk
 from marketd.cli.start import configured, log_warnings, on_loop, reading
 from marketd.config import Config
 from marketd.errors import UsageError
@@ -21,7 +20,6 @@ from marketd.model import Series
 from marketd.store.removal import Extent, Removal
 from marketd.timeframe import TIMEFRAMES
 
-_LINE_EVERY_S: Final = 3.0
 _PATIENCE_S: Final = 120.0
 
 
@@ -82,25 +80,13 @@ async def _dropped(config: Config, chosen: Series, dry_run: bool, yes: bool, as_
         if not dry_run and not yes and not click.confirm(f"Take {chosen} away for good?", err=True):
             talk("nothing was taken away")
             return 1
-        gone = 0 if dry_run else await removal.drop(chosen, _Progress())
+        seldom = Seldom()
+        gone = 0 if dry_run else await removal.drop(chosen, lambda far: seldom(f"{words.count(far)} candles are gone"))
         if as_json:
             show_json({**chosen._asdict(), **_shape(extent), "dropped": not dry_run})
         elif not dry_run:
             say(f"{chosen} is gone, with {words.plural(gone, 'candle')}")
     return 0
-
-
-class _Progress:
-    """A line now and then: years of minutes take a while."""
-
-    def __init__(self) -> None:
-        self._said_s = asyncio.get_running_loop().time()
-
-    def __call__(self, gone: int) -> None:
-        now_s = asyncio.get_running_loop().time()
-        if now_s - self._said_s >= _LINE_EVERY_S:
-            self._said_s = now_s
-            talk(f"{words.count(gone)} candles are gone")
 
 
 def _show(chosen: Series, extent: Extent) -> None:

@@ -1,8 +1,7 @@
 """``marketd verify``: every promise, held against the tables."""
 
-import asyncio
-from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 import click
@@ -10,7 +9,7 @@ import click
 from marketd.cli import words
 from marketd.cli.app import App, command, json_option, pass_app
 from marketd.cli.options import checked_filter, filter_options
-from marketd.cli.output import say, show_json, talk
+from marketd.cli.output import Seldom, say, show_json, talk
 from marketd.cli.rebuild import rebuilt, show_rebuilt
 from marketd.cli.start import configured, log_warnings, on_loop, reading
 from marketd.cli.tables import show_table
@@ -21,7 +20,6 @@ from marketd.store.oracle import PROMISES, Oracle, Piece
 from marketd.verification import EVERYTHING, SAMPLE_S, Finding, Sampling, Verdict, Which, hold
 
 _COLUMNS = ("series", "from", "until", "problem")
-_LINE_EVERY_S: Final = 3.0
 _PATIENCE_S: Final = 600.0  # for one statement: pieces are small, but for what others may have put between two
 
 
@@ -87,7 +85,7 @@ def verify(
 async def _verified(config: Config, now_ms: int, which: Which, sampling: Sampling | None, limit: int) -> Verdict:
     async with reading(config, "marketd verify", statement_s=_PATIENCE_S) as opened:
         oracle = Oracle(opened)
-        verdict = await hold(oracle, now_ms, which=which, sampling=sampling, most=limit, seen=_Progress())
+        verdict = await hold(oracle, now_ms, which=which, sampling=sampling, most=limit, seen=partial(_tell, Seldom()))
         if which == EVERYTHING:
             await _record(oracle, verdict)
     return verdict
@@ -101,18 +99,8 @@ async def _record(oracle: Oracle, verdict: Verdict) -> None:
         talk(f"the result is not kept for the metrics: {error}")
 
 
-@dataclass(slots=True)
-class _Progress:
-    """Where it is, in a line now and then."""
-
-    _said_s: float = 0.0
-
-    def __call__(self, piece: Piece, done: int, known: int) -> None:
-        now_s = asyncio.get_running_loop().time()
-        self._said_s = self._said_s or now_s  # nothing is said of what is over at once
-        if now_s - self._said_s >= _LINE_EVERY_S:
-            self._said_s = now_s
-            talk(f"{piece.series or piece.kind}, {done} of {known} pieces")
+def _tell(seldom: Seldom, piece: Piece, done: int, known: int) -> None:
+    seldom(f"{piece.series or piece.kind}, {done} of {known} pieces")
 
 
 def show_verdict(verdict: Verdict) -> None:

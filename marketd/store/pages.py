@@ -248,21 +248,19 @@ async def follow(connection: Connection, parent: Series, changed: Ranges, at_ms:
     for row in rows:
         child = Series(parent.exchange, parent.symbol, row["timeframe"])
         span = derive.child_span(changed, parent.frame, child.frame)
-        written += await _build(connection, parent, child, Ranges.of(span), at_ms)
+        lasting = derive.lasting(
+            span, codec.number(parent, row["parent_retired_until"]), parent.frame, child.frame,
+            own=codec.number(child, row["retired_until"]),
+        )  # fmt: skip
+        if lasting[0] < lasting[1]:
+            written += await _build(connection, parent, child, Ranges.of(lasting), at_ms)
         written += await follow(connection, child, Ranges.of(span), at_ms)
     return written
 
 
 async def _build(connection: Connection, parent: Series, child: Series, span: Ranges, at_ms: int) -> int:
     written = 0
-    gone = {one: await connection.fetchval(sql("retired_until"), *one) for one in (parent, child)}
-    children = derive.lasting(
-        (span.start, span.end), codec.number(parent, gone[parent]), parent.frame, child.frame,
-        own=codec.number(child, gone[child]),
-    )  # fmt: skip
-    if children[0] >= children[1]:
-        return 0
-    span = Ranges.of(children)
+    children = (span.start, span.end)
     known = await _parent(connection, parent, Ranges.of(derive.parent_span(children, parent.frame, child.frame)))
     built = derive.build(known, children, parent.frame, child.frame)
     if built.stored:

@@ -6,6 +6,7 @@ that no promise is broken by what is interrupted. Needs the role ``marketd_retai
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from marketd.model import Series
 from marketd.store import codec
@@ -52,16 +53,23 @@ class Removal:
 
     async def drop(self, series: Series, tell: Callable[[int], None]) -> int:
         """Take everything away; ``tell`` hears how many candles are gone so far. What is interrupted is given again."""
-        gone = 0
         async with self._database.session() as connection, connection.transaction():
             await connection.execute(sql("lock_series"), *series)
             await connection.execute(sql("drop_knowledge"), *series)
             await connection.execute(sql("drop_figures"), *series)
-        while True:
-            async with self._database.session() as connection:
-                tag = await connection.execute(sql("drop_candles"), *series, _PORTION)
-            removed = int(tag.rpartition(" ")[2])
-            if not removed:
-                return gone
-            gone += removed
-            tell(gone)
+        return await candles_gone(self._database, series, None, tell)
+
+
+async def candles_gone(
+    database: Database, series: Series, until: datetime | None, tell: Callable[[int], None] = lambda gone: None
+) -> int:
+    """Take the candles before ``until`` away (None: all), oldest first; ``tell`` hears how many are gone so far."""
+    gone = 0
+    while True:
+        async with database.session() as connection:
+            tag = await connection.execute(sql("drop_candles"), *series, until, _PORTION)
+        removed = int(tag.rpartition(" ")[2])
+        if not removed:
+            return gone
+        gone += removed
+        tell(gone)

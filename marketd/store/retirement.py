@@ -15,9 +15,9 @@ from marketd.ranges import Ranges
 from marketd.store import codec
 from marketd.store.pages import write_change
 from marketd.store.queries import sql
+from marketd.store.removal import candles_gone
 from marketd.store.session import Database
 
-_PORTION: Final = 20_000  # candles a transaction
 _LATEST: Final = 2**31 - 1
 
 
@@ -54,11 +54,4 @@ class Retirement:
             change = ledger.narrow(held, Ranges.of((kept, _LATEST)), at_ms=at_ms)
             await write_change(connection, series, Change(gaps=change.gaps))
             await connection.execute(sql("retire_knowledge"), *series, kept // BLOCK, until)
-        gone = 0
-        while True:
-            async with self._database.session() as connection:
-                tag = await connection.execute(sql("retire_candles"), *series, until, _PORTION)
-            removed = int(tag.rpartition(" ")[2])
-            if not removed:
-                return gone
-            gone += removed
+        return await candles_gone(self._database, series, until)

@@ -13,10 +13,6 @@ CREATE TEMPORARY TABLE IF NOT EXISTS marketd_page (
 -- Pages of one series are written one at a time, whatever job they belong to. Until when its intervals are retired.
 SELECT marketd_lock_series($1::text, $2::text, $3::text)
 
--- name: retired_until
--- params: exchange text, symbol text, timeframe text
-SELECT retired_until FROM market_series WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
-
 -- name: insert_page
 -- params: exchange text, symbol text, timeframe text, step interval, known bigint[]
 -- For a range never asked before: no candle of it but the known ones at its edges can be there. One of those that has

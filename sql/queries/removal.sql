@@ -1,4 +1,4 @@
--- Taking a series away, by the role that may.
+-- Taking away what was stored, by the role that may.
 
 -- name: series_extent
 -- params: exchange text, symbol text, timeframe text
@@ -33,10 +33,11 @@ WITH coverage AS (
 DELETE FROM market_series WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
 
 -- name: drop_candles
--- params: exchange text, symbol text, timeframe text, most integer
-DELETE FROM candles WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND open_time < coalesce(
+-- params: exchange text, symbol text, timeframe text, until timestamptz, most integer
+-- The oldest so many; until when they go, all where that is NULL.
+DELETE FROM candles WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND open_time < least($4::timestamptz, coalesce(
     (SELECT open_time FROM candles WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
-     ORDER BY open_time OFFSET $4::integer LIMIT 1), 'infinity')
+     ORDER BY open_time OFFSET $5::integer LIMIT 1), 'infinity'))
 
 -- name: drop_figures
 -- params: exchange text, symbol text, timeframe text
@@ -101,12 +102,6 @@ WITH revisions AS (
     DELETE FROM candle_revisions WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND open_time < $5::timestamptz
 )
 DELETE FROM candle_coverage WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND block < $4::integer
-
--- name: retire_candles
--- params: exchange text, symbol text, timeframe text, until timestamptz, most integer
-DELETE FROM candles WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND open_time < least($4::timestamptz, coalesce(
-    (SELECT open_time FROM candles WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
-     ORDER BY open_time OFFSET $5::integer LIMIT 1), 'infinity'))
 
 -- name: all_series
 -- params: timeframe text

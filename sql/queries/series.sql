@@ -53,7 +53,10 @@ ORDER BY block
 
 -- name: derived_series
 -- params: exchange text, symbol text, parent text
-SELECT timeframe FROM market_series WHERE exchange = $1::text AND symbol = $2::text AND derived_from = $3::text ORDER BY timeframe
+SELECT s.timeframe, s.retired_until, p.retired_until AS parent_retired_until
+FROM market_series s
+LEFT JOIN market_series p ON p.exchange = s.exchange AND p.symbol = s.symbol AND p.timeframe = s.derived_from
+WHERE s.exchange = $1::text AND s.symbol = $2::text AND s.derived_from = $3::text ORDER BY s.timeframe
 
 -- name: note_first
 -- params: exchange text, symbol text, timeframe text, first_open_time timestamptz, asked_at timestamptz

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 import stamina
 
@@ -15,9 +14,9 @@ from marketd.clock import ScaledClock
 from marketd.config import load
 from marketd.rehearsal.faults import Lost, ServerError, TimeframeRefused, UnknownSymbol
 from marketd.store import migrations, removal
-from tests.command import FIRST_MS, NOW_MS, Desk, clean_process, configuration, execute, server_at
+from tests.command import FIRST_MS, NOW_MS, Desk, clean_process, configuration, desk_at, execute, server_at
 from tests.conftest import BackgroundLoop
-from tests.roles import login
+from tests.roles import login_url
 
 HOUR_MS = 3_600_000
 SILENT_MS = 1_708_992_000_000 - 3 * 24 * HOUR_MS  # 2024-02-24
@@ -32,14 +31,8 @@ def desk(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Desk]:
-    clock = ScaledClock(NOW_MS)
-    server = server_at(clock)
-    background.run(server.__aenter__())
-    try:
-        with clean_process(monkeypatch):
-            yield Desk(configuration(tmp_path, database, server.base_url), server, clock, capsys)
-    finally:
-        background.run(server.__aexit__(None, None, None))
+    with desk_at(background, database, tmp_path, capsys, monkeypatch) as desk:
+        yield desk
 
 
 def test_migrate_names_what_it_will_do_and_does_it_once(
@@ -210,9 +203,9 @@ def test_a_mistaken_series_is_taken_away_by_who_may(
     assert (refused.code, "keeps it (`marketd jobs disable" in refused.err) == (1, True)
     execute(background, database, "UPDATE market_data_jobs SET enabled = false")
     with monkeypatch.context() as patched:
-        patched.setenv("DATABASE_URL", background.run(_login(database, "marketd_run")))
+        patched.setenv("DATABASE_URL", background.run(login_url(database, "marketd_run")))
         assert desk(*gone, "1h", "--yes").code == 77
-        patched.setenv("DATABASE_URL", background.run(_login(database, "marketd_retain")))
+        patched.setenv("DATABASE_URL", background.run(login_url(database, "marketd_retain")))
         assert desk(*gone, "1h", "--yes").out.endswith("bitfinex BTCUSD 1h is gone, with 168 candles\n")
     assert desk(*gone, "1h", "--yes").code == 1
     assert execute(background, database, "SELECT array_agg(DISTINCT timeframe) FROM candles")[0][0] == ["1d"]
@@ -222,14 +215,6 @@ def test_a_mistaken_series_is_taken_away_by_who_may(
     assert [row["timeframe"] for row in desk("status", "--json").json["series"]] == ["1d", "1w"]
     assert desk("backfill", "--symbol", "BTCUSD", "--timeframe", "1h", *WEEK).code == 0
     assert desk("verify").out.startswith("clean: ")
-
-
-async def _login(database: str, group: str) -> str:
-    owner = await asyncpg.connect(database)
-    try:
-        return f"postgresql://{(await login(owner, database, group)).partition('://')[2]}"
-    finally:
-        await owner.close()
 
 
 def test_a_sample_says_how_much_it_has_seen_and_what_it_finds_is_kept(

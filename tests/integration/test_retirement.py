@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from marketd.cli import words
@@ -15,11 +14,11 @@ from marketd.ranges import NOTHING, Ranges
 from marketd.rehearsal.faults import Latency, Malformed
 from marketd.rehearsal.market import synthetic
 from marketd.store.retirement import Retirement, boundary
-from tests.command import NOW_MS, Desk, clean_process, configuration, execute, server_at
+from tests.command import NOW_MS, Desk, desk_at, execute
 from tests.conftest import BackgroundLoop
 from tests.daemons import until
 from tests.harness import bench
-from tests.roles import login
+from tests.roles import login_url
 
 DAY_MS = 86_400_000
 START = 1_700_006_400_000
@@ -40,14 +39,8 @@ def desk(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Desk]:
-    clock = ScaledClock(NOW_MS)
-    server = server_at(clock)
-    background.run(server.__aenter__())
-    try:
-        with clean_process(monkeypatch):
-            yield Desk(configuration(tmp_path, database, server.base_url, RETENTION), server, clock, capsys)
-    finally:
-        background.run(server.__aexit__(None, None, None))
+    with desk_at(background, database, tmp_path, capsys, monkeypatch, RETENTION) as desk:
+        yield desk
 
 
 def test_old_minutes_go_with_what_is_known_of_them(
@@ -63,7 +56,7 @@ def test_old_minutes_go_with_what_is_known_of_them(
     shown = desk("prune", "--dry-run", "--json").json
     assert shown == {"runs": 0, "gaps": 0, "revisions": 0, "candles": old, "dry_run": True}
     with monkeypatch.context() as patched:
-        patched.setenv("DATABASE_URL", background.run(_login(database)))
+        patched.setenv("DATABASE_URL", background.run(login_url(database, "marketd_retain")))
         assert desk("prune").out == f"0 runs, 0 closed gaps, 0 revisions, {words.count(old)} candles are gone\n"
         assert desk("prune", "--json").json["candles"] == 0
     oldest = execute(background, database, "SELECT min(open_time), count(*) FROM candles WHERE timeframe = '1m'")[0]
@@ -83,14 +76,6 @@ def test_old_minutes_go_with_what_is_known_of_them(
     assert desk("verify").out.startswith("clean: ")
     (minutes,) = (row for row in desk("status", "--json").json["series"] if row["timeframe"] == "1m")
     assert (minutes["complete"], minutes["open_gaps"]) == (True, 0)
-
-
-async def _login(database: str) -> str:
-    owner = await asyncpg.connect(database)
-    try:
-        return f"postgresql://{(await login(owner, database, 'marketd_retain')).partition('://')[2]}"
-    finally:
-        await owner.close()
 
 
 def test_a_block_goes_as_a_whole() -> None:
