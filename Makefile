@@ -113,7 +113,7 @@ format: .venv/.installed ## rewrite the code in the house format
 
 check: lint test ## what has to pass before a commit
 
-bench: .venv/.installed ## measure pages, the port, how late many jobs start, what a shared budget costs, and how long verify takes
+bench: .venv/.installed ## measure what candles cost beside plain COPY, the port, how late many jobs start, a shared budget, verify
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.port
 	@$(BIN)/python -m bench.jobs

@@ -9,10 +9,8 @@ import argparse
 import asyncio
 import json
 import logging
-import os
 import resource
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -23,15 +21,16 @@ from statistics import quantiles
 import uvloop
 
 from bench import work
+from bench.market import DENSE, exchange
+from bench.server import postgres
 from marketd import assembly
 from marketd.assembly import Lane
 from marketd.changes import changes
 from marketd.clock import SystemClock
-from marketd.config import Config, build, read_text
-from marketd.embedded import EmbeddedPostgres
+from marketd.config import Config
 from marketd.jobset import JobSet
 from marketd.jobtable import JobTable
-from marketd.model import Claim, JobType, RunStatus, Series, Tally
+from marketd.model import Claim, JobType, RunStatus, Tally
 from marketd.ports import Events, Progress
 from marketd.runner import Order, Outcome, Runner
 from marketd.scheduler import Desk, Scheduler
@@ -43,7 +42,6 @@ from marketd.store.session import Database
 from marketd.transport import Transport
 from marketd.walker import Account
 
-BTC = Series("bitfinex", "BTCUSD", "1m")
 READY_S, READY_PER_S = 15, 4000  # what it takes from the filling of the table to the first moment, at most
 
 
@@ -83,9 +81,9 @@ class Heard(Events):
 
 
 async def measure(dsn: str, count: int, moments: int) -> Cost:
-    async with Database(dsn, prepare=sql("page_table")) as database, work.exchange(1, 260, 0.02) as base_url:
+    async with Database(dsn, prepare=sql("page_table")) as database, exchange(DENSE) as at:
         await _fill(database, count, moments)
-        config = build("", {"DATABASE_URL": dsn, "MARKETD_EXCHANGES__BITFINEX__BASE_URL": base_url}, None, read_text)
+        config = work.config_for(dsn, at.base_url)
         table, before_mb = JobTable(Runs(database), SystemClock()), _rss_mb()
         began = time.perf_counter()
         jobs = await table.read(config)
@@ -159,13 +157,13 @@ async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator["asyncio.T
 
 async def _order(lane: Lane) -> int:
     """The run of an order by hand: begun, so that the scheduler leaves it alone."""
-    (job,) = await lane.orders.give([OrderRow(*BTC, JobType.BACKFILL)], "bench")
+    (job,) = await lane.orders.give([OrderRow(*work.BTC, JobType.BACKFILL)], "bench")
     return (await lane.runs.begin(lane.name, [(job, 1)], lane.lease.epoch))[job]
 
 
 async def _backfill(lane: Lane, run: int) -> None:
     while True:
-        order = Order(JobType.BACKFILL, (BTC,), Claim.BACKFILL, refetch=True)
+        order = Order(JobType.BACKFILL, (work.BTC,), Claim.BACKFILL, refetch=True)
         await lane.runner.run(order, Account(run, lane.lease.epoch, 120_000))
 
 
@@ -182,17 +180,13 @@ async def _measured(works: Sequence[tuple[int, int]]) -> list[Cost]:
     """Each (jobs, moments they are spread over) on a server and in a process of its own."""
     costs = []
     for count, moments in works:
-        with tempfile.TemporaryDirectory(prefix="marketd-bench-") as name:
-            os.chmod(name, 0o711)  # as root, the server runs as another user
-            async with EmbeddedPostgres(Path(name) / "pg") as server:
-                await assembly.ready_schema(server.dsn, migrate=True)
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "bench.jobs", "--dsn", server.dsn, "--count", str(count), "--moments",
-                    str(moments),
-                    stdout=asyncio.subprocess.PIPE,
-                )  # fmt: skip
-                out, _ = await process.communicate()
-                costs.append(Cost(**json.loads(out)))
+        async with postgres() as dsn:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "bench.jobs", "--dsn", dsn, "--count", str(count), "--moments", str(moments),
+                stdout=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+            out, _ = await process.communicate()
+            costs.append(Cost(**json.loads(out)))
     return costs
 
 

@@ -8,21 +8,19 @@ import argparse
 import asyncio
 import json
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import uvloop
 
 from bench import stock, work
-from marketd.assembly import ready_schema
+from bench.market import Place, exchange
+from bench.server import postgres
 from marketd.cli.start import share_time
 from marketd.clock import SystemClock
-from marketd.config import Config, build, read_text
-from marketd.embedded import EmbeddedPostgres
+from marketd.config import Config
 from marketd.jobset import JobSet
 from marketd.metrics import Metrics
 from marketd.model import Series
@@ -39,7 +37,7 @@ PATHS = (
 )  # fmt: skip
 TIMES = 300
 DAYS, DAYS_LARGE = 72, 724
-SEED, SILENT, BACKFILL_DAYS = 1, 0.02, 365
+BESIDE = Place(365, 0.02)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,7 @@ async def _backfill(config: Config, dsn: str) -> None:
     """Until cancelled: from the empty hand to the last page, then all of it again."""
     async with Database(dsn, prepare=sql("page_table")) as database:
         while True:
-            await work.backfill("beside the port", config, database, refetch=True)
+            await work.worked_off(work.order_of(work.Work(dsn, refetch=True)), config, database)
 
 
 async def _polled(address: str) -> list[Timing]:
@@ -95,9 +93,8 @@ def _timing(path: str, took_ms: list[float]) -> Timing:
 
 async def measure(dsn: str) -> list[Timing]:
     """The timings with the database at ``dsn``, which is filled already."""
-    async with work.exchange(SEED, BACKFILL_DAYS, SILENT) as base_url:
-        environ = {"DATABASE_URL": dsn, "MARKETD_EXCHANGES__BITFINEX__BASE_URL": base_url}
-        config = build("", environ, None, read_text)
+    async with exchange(BESIDE) as at:
+        config = work.config_for(dsn, at.base_url)
         async with _port(config, dsn) as port, asyncio.TaskGroup() as group:
             backfill = group.create_task(_backfill(config, dsn))
             timings = await _polled(port.address)
@@ -105,11 +102,10 @@ async def measure(dsn: str) -> list[Timing]:
     return timings
 
 
-async def _filled_and_measured(folder: Path, days: int) -> tuple[int, list[Timing]]:
-    async with EmbeddedPostgres(folder / "pg") as server:
-        await ready_schema(server.dsn, migrate=True)
-        candles = await stock.fill(server.dsn, days, lambda said: print(said, file=sys.stderr))
-        return candles, await measure(server.dsn)
+async def _filled_and_measured(days: int) -> tuple[int, list[Timing]]:
+    async with postgres() as dsn:
+        candles = await stock.fill(dsn, days, lambda said: print(said, file=sys.stderr))
+        return candles, await measure(dsn)
 
 
 def _table(candles: int, timings: list[Timing]) -> str:
@@ -124,10 +120,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     share_time()
-    with tempfile.TemporaryDirectory(prefix="marketd-bench-") as name:
-        folder = Path(name)
-        folder.chmod(0o711)  # as root, the server runs as another user
-        candles, timings = uvloop.run(_filled_and_measured(folder, DAYS_LARGE if given.large else DAYS))
+    candles, timings = uvloop.run(_filled_and_measured(DAYS_LARGE if given.large else DAYS))
     shape = {"candles": candles, "timings": [asdict(one) for one in timings]}
     print(json.dumps(shape) if given.json else _table(candles, timings))
 

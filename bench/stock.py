@@ -10,7 +10,7 @@ from pathlib import Path
 
 import asyncpg
 
-from bench.work import DAY_MS
+from bench.market import DAY_MS
 from marketd.store.queries import parse
 
 _END_MS = 1_735_689_600_000  # 2025-01-01: all of it has closed

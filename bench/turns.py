@@ -8,19 +8,16 @@ import argparse
 import asyncio
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from statistics import quantiles
 
 import uvloop
 
-from marketd.assembly import ready_schema
-from marketd.embedded import EmbeddedPostgres
+from bench.server import postgres
 from marketd.limiter import Budget
 from marketd.model import Claim
 from marketd.store.session import Database
@@ -45,16 +42,15 @@ class Cost:
     most: float
 
 
-async def _measure(folder: Path, programs: Sequence[int]) -> list[Cost]:
-    async with EmbeddedPostgres(folder / "pg") as server:
-        await ready_schema(server.dsn, migrate=True)
-        async with Database(server.dsn) as opened:
+async def _measure(programs: Sequence[int]) -> list[Cost]:
+    async with postgres() as dsn:
+        async with Database(dsn) as opened:
             turns = Turns(opened)
             await turns.share("bitfinex", 600_000)
             took_ms = [await _timed_ms(turns) for _ in range(RESERVATIONS)]
             cuts = quantiles(took_ms, n=100)
             await turns.share("bitfinex", PER_MINUTE)
-        return [_cost(count, cuts[49], cuts[98], await _passes(server.dsn, count)) for count in programs]
+        return [_cost(count, cuts[49], cuts[98], await _passes(dsn, count)) for count in programs]
 
 
 async def _timed_ms(turns: Turns) -> float:
@@ -120,10 +116,7 @@ def main() -> None:
     if given.dsn is not None:
         json.dump(uvloop.run(_pass(given.dsn)), sys.stdout)
         return
-    with tempfile.TemporaryDirectory(prefix="marketd-bench-") as name:
-        folder = Path(name)
-        folder.chmod(0o711)  # as root, the server runs as another user
-        costs = uvloop.run(_measure(folder, (1, 2, 4)))
+    costs = uvloop.run(_measure((1, 2, 4)))
     print(json.dumps([asdict(cost) for cost in costs]) if given.json else _table(costs))
 
 

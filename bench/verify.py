@@ -2,18 +2,15 @@
 
 import argparse
 import json
-import resource
 import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import uvloop
 
 from bench import stock
-from marketd.assembly import ready_schema
-from marketd.embedded import EmbeddedPostgres, installed_bin_dir
+from bench.server import postgres
+from bench.work import cpu_s
 from marketd.store.oracle import Oracle
 from marketd.store.session import Database
 from marketd.verification import Sampling, Verdict, hold
@@ -34,17 +31,12 @@ class Result:
     cpu_s: float
 
 
-def _cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
 async def _held(name: str, oracle: Oracle, sampling: Sampling | None = None) -> Result:
-    cpu_s = _cpu_s()
+    before = cpu_s()
     verdict: Verdict = await hold(oracle, time.time_ns() // 1_000_000, sampling=sampling)
     broken = sum(finding.total for finding in verdict.violations)
     share, candles = verdict.summary.share, verdict.totals.stored
-    return Result(name, candles, verdict.seconds, share, broken, _cpu_s() - cpu_s)
+    return Result(name, candles, verdict.seconds, share, broken, cpu_s() - before)
 
 
 async def measure(dsn: str) -> list[Result]:
@@ -54,12 +46,10 @@ async def measure(dsn: str) -> list[Result]:
         return [await _held("full", oracle), await _held("sample", oracle, Sampling(SEED))]
 
 
-async def _filled_and_measured(folder: Path, days: int, debian: bool) -> list[Result]:
-    bin_dir = await installed_bin_dir() if debian else None
-    async with EmbeddedPostgres(folder / "pg", bin_dir=bin_dir) as server:
-        await ready_schema(server.dsn, migrate=True)
-        await stock.fill(server.dsn, days, lambda said: print(said, file=sys.stderr))
-        return await measure(server.dsn)
+async def _filled_and_measured(days: int, *, debian: bool) -> list[Result]:
+    async with postgres(debian=debian) as dsn:
+        await stock.fill(dsn, days, lambda said: print(said, file=sys.stderr))
+        return await measure(dsn)
 
 
 def _table(results: list[Result]) -> str:
@@ -85,10 +75,7 @@ def main() -> None:
         results = uvloop.run(measure(given.dsn))
     else:
         days = given.days or (DAYS_LARGE if given.large else DAYS)
-        with tempfile.TemporaryDirectory(prefix="marketd-bench-") as name:
-            folder = Path(name)
-            folder.chmod(0o711)  # as root, the server runs as another user
-            results = uvloop.run(_filled_and_measured(folder, days, given.debian))
+        results = uvloop.run(_filled_and_measured(days, debian=given.debian))
     print(json.dumps([asdict(one) for one in results]) if given.json else _table(results))
 
 

@@ -1,140 +1,162 @@
-"""The works that are measured, on a made-up market that every machine can make.
-
-A: backfill of a year of one dense market. The same rows again (``--refetch``). Plain COPY of the same rows into an
-empty copy of the same table is the physical limit that A is held against.
+"""One order, worked off as a daemon would, and what it cost: in a process of its own, so that memory and processor time
+are those of this work alone. ``python -m bench.work ORDER`` prints the cost as JSON; ORDER is a JSON object.
 """
 
 import asyncio
+import json
+import logging
 import resource
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from io import BytesIO
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import asyncpg
+import uvloop
 
+from bench.market import Exchange
 from marketd import assembly
 from marketd.clock import SystemClock
-from marketd.config import Config
+from marketd.config import Config, build, read_text
 from marketd.model import Claim, JobType, Series
 from marketd.ports import Events, Progress
-from marketd.rehearsal.market import Market, synthetic
 from marketd.runner import Order
 from marketd.store.orders import OrderRow
+from marketd.store.queries import sql
 from marketd.store.session import Database
 from marketd.transport import Transport
 from marketd.walker import Account
 
-DAY_MS = 86_400_000
-START_MS = 1_672_531_200_000  # 2023-01-01
-SERIES = Series("bitfinex", "BTCUSD", "1m")
+BTC = Series("bitfinex", "BTCUSD", "1m")
 SETTLE_MS = 120_000
+UNBOUND = 600_000
+"""Requests per minute where the exchange is not the limit."""
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """One measurement: ``rows`` in ``seconds`` of wall time, of which ``cpu_s`` were this process's own."""
+class Work:
+    """What to do with BTCUSD 1m, on which database."""
 
-    name: str
+    dsn: str
+    job_type: str = "backfill"
+    refetch: bool = False
+    by_hand: bool = True
+    start_ms: int | None = None
+    per_minute: int = UNBOUND
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """``rows`` came in ``seconds`` of wall time, of which ``cpu_s`` were this process's own; the tables grew by
+    ``grown`` bytes. ``asks`` for candles reached the exchange, ``others`` for lists and the first candle; ``refused``
+    had a 429.
+    """
+
     rows: int
     seconds: float
     cpu_s: float
-    requests: int = 0
-    wal_bytes: int = 0
+    peak_mb: float
+    wal_bytes: int
+    grown: int
+    asks: int = 0
+    others: int = 0
+    refused: int = 0
 
     @property
     def rate(self) -> float:
         return self.rows / self.seconds
 
 
-def market_of(seed: int, days: int, silent: float) -> tuple[Market, int]:
-    end_ms = START_MS + days * DAY_MS
-    return synthetic(seed, ("BTCUSD",), START_MS, end_ms, silent), end_ms + 3_600_000
-
-
-@asynccontextmanager
-async def exchange(seed: int, days: int, silent: float) -> AsyncIterator[str]:
-    """The base URL of a local exchange in another process."""
+async def measured(work: Work, at: Exchange) -> Cost:
+    """The cost of ``work`` in a process of its own, with what the exchange counted."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.exchange", str(seed), str(days), str(silent),
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdout is not None
-    assert process.stdin is not None
-    try:
-        yield (await process.stdout.readline()).decode().strip()
-    finally:
-        process.stdin.close()
-        await process.wait()
+        sys.executable, "-m", "bench.work", at.base_url, json.dumps(asdict(work)), stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    if process.returncode:
+        raise SystemExit(f"{work}: ended with {process.returncode}")
+    said = await at.stats()
+    asks = said["kinds"]["candles"]
+    return Cost(**json.loads(out), asks=asks, others=said["requests"] - asks, refused=said["statuses"].get("429", 0))
 
 
-async def backfill(name: str, config: Config, database: Database, *, refetch: bool = False) -> Result:
-    """One order, from the empty hand to the last commit."""
-    clock = SystemClock()
+def config_for(dsn: str, base_url: str, per_minute: int | None = None) -> Config:
+    """At ``per_minute`` requests, or as many as marketd allows itself."""
+    environ = {"DATABASE_URL": dsn, "MARKETD_EXCHANGES__BITFINEX__BASE_URL": base_url}
+    if per_minute is not None:
+        environ["MARKETD_EXCHANGES__BITFINEX__REQUESTS_PER_MINUTE"] = str(per_minute)
+    return build("", environ, None, read_text)
+
+
+async def worked_off(order: Order, config: Config, database: Database) -> tuple[int, float, float]:
+    """Rows, seconds and processor seconds of ``order``, from the empty hand to the last commit."""
+    clock, books = SystemClock(), assembly.Books.of(database)
     async with (
         Transport(clock) as transport,
         assembly.lane(
-            "bitfinex",
-            config,
-            assembly.Books.of(database),
-            transport,
-            clock,
-            Events(),
-            Progress(),
+            "bitfinex", config, books, transport, clock, Events(), Progress(),
             leases=assembly.leases_of(database, "command"),
         ) as lane,
-    ):
-        (job,) = await lane.orders.give([OrderRow(*SERIES, JobType.BACKFILL)], "bench")
+    ):  # fmt: skip
+        (job,) = await lane.orders.give([OrderRow(*BTC, order.job_type)], "bench")
         run = (await lane.runs.begin(lane.name, [(job, clock.now_ms())], lane.lease.epoch))[job]
-        account = Account(run, lane.lease.epoch, SETTLE_MS)
-        wal = await _wal(database)
-        began, cpu = time.perf_counter(), _cpu_s()
-        outcome = await lane.runner.run(Order(JobType.BACKFILL, (SERIES,), Claim.BACKFILL, refetch=refetch), account)
-        seconds, cpu_s = time.perf_counter() - began, _cpu_s() - cpu
+        began, cpu = time.perf_counter(), cpu_s()
+        outcome = await lane.runner.run(order, Account(run, lane.lease.epoch, SETTLE_MS))
+        seconds, used = time.perf_counter() - began, cpu_s() - cpu
         await lane.runs.finish(run, outcome.status, outcome.error, outcome.tally.requests)
     if outcome.error is not None:
-        raise SystemExit(f"{name}: {outcome.error}")
-    tally = outcome.tally
-    return Result(name, tally.fetched, seconds, cpu_s, tally.requests, await _wal(database) - wal)
+        raise SystemExit(outcome.error)
+    return outcome.tally.fetched, seconds, used
 
 
-async def plain_copy(database: Database) -> Result:
-    """The rows of A once more, by plain COPY in pages of 10 000 into an empty copy of the table."""
-    async with database.session() as connection:
-        await connection.execute("CREATE TABLE candles_copy (LIKE candles INCLUDING ALL)")
-        pages = [page async for page in _pages(connection)]
-        wal = await _wal(database)
-        began, cpu = time.perf_counter(), _cpu_s()
-        for page in pages:
-            async with connection.transaction():
-                await connection.copy_to_table("candles_copy", source=BytesIO(page))
-        seconds, cpu_s = time.perf_counter() - began, _cpu_s() - cpu
-        rows = await connection.fetchval("SELECT count(*) FROM candles_copy")
-    return Result("plain COPY", rows, seconds, cpu_s, wal_bytes=await _wal(database) - wal)
+def order_of(work: Work) -> Order:
+    return Order(
+        JobType(work.job_type), (BTC,), Claim.BACKFILL,
+        start_ms=work.start_ms, by_hand=work.by_hand, refetch=work.refetch,
+    )  # fmt: skip
 
 
-async def _pages(connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]") -> AsyncIterator[bytes]:
-    count = await connection.fetchval("SELECT count(*) FROM candles")
-    for offset in range(0, count, 10_000):
-        page = BytesIO()
-        # The newest page first, as a backfill stores them.
-        await connection.copy_from_query(
-            f"SELECT * FROM candles ORDER BY open_time DESC LIMIT 10000 OFFSET {offset}", output=page
-        )
-        yield page.getvalue()
-
-
-async def _wal(database: Database) -> int:
-    async with database.session() as connection:
-        return int(await connection.fetchval("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')"))
-
-
-def _cpu_s() -> float:
+def cpu_s() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
-def peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+class Weight(NamedTuple):
+    """Bytes of WAL written so far, and of all tables with their indexes."""
+
+    wal: int
+    size: int
+
+
+async def weight(connection: "asyncpg.Connection[asyncpg.Record]") -> Weight:
+    row = await connection.fetchrow(
+        "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint, sum(pg_total_relation_size(oid))::bigint "
+        "FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+    )
+    assert row is not None
+    return Weight(*row)
+
+
+async def _cost(work: Work, base_url: str) -> Cost:
+    connection = await asyncpg.connect(work.dsn)
+    try:
+        config = config_for(work.dsn, base_url, work.per_minute)
+        async with Database(work.dsn, prepare=sql("page_table")) as database:
+            before = await weight(connection)
+            rows, seconds, used = await worked_off(order_of(work), config, database)
+            after = await weight(connection)
+    finally:
+        await connection.close()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return Cost(rows, seconds, used, peak, after.wal - before.wal, after.size - before.size)
+
+
+def main() -> None:
+    logging.getLogger("marketd").setLevel(logging.ERROR)  # the exchange lives in another year
+    found = uvloop.run(_cost(Work(**json.loads(sys.argv[2])), sys.argv[1]))
+    counted = {name: value for name, value in asdict(found).items() if name not in ("asks", "others", "refused")}
+    print(json.dumps(counted))
+
+
+if __name__ == "__main__":
+    main()
