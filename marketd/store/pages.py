@@ -189,7 +189,7 @@ async def _insert(connection: Connection, answer: Answer, known: Ranges) -> int:
     series = answer.ask.series
     await _copy(connection, answer)
     edges = [series.frame.open_ms(number) for number in (known & answer.rows).numbers()]
-    tag = await connection.execute(sql("insert_page"), *series, codec.step(series), edges)
+    tag = await connection.execute(sql("insert_page"), *series, codec.step(series), edges, 1000 * codec.step_s(series))
     return int(tag.rpartition(" ")[2])
 
 

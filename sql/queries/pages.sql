@@ -14,28 +14,37 @@ CREATE TEMPORARY TABLE IF NOT EXISTS marketd_page (
 SELECT marketd_lock_series($1::text, $2::text, $3::text)
 
 -- name: insert_page
--- params: exchange text, symbol text, timeframe text, step interval, known bigint[]
+-- params: exchange text, symbol text, timeframe text, step interval, known bigint[], step_ms bigint
 -- For a range never asked before: no candle of it but the known ones at its edges can be there. One of those that has
 -- been revised meanwhile is a duplicate here, and the page is then compared.
-WITH page AS (
-    SELECT open_ms = ANY ($5::bigint[]) AS known, timestamptz 'epoch' + open_ms * interval '1 millisecond' AS open_time,
-           open, high, low, close, volume
+-- Five of nine candles first, then those between them: keys in their order would leave each leaf of the index as the split
+-- left it, half full; the second pass fills the leaves of the first to nine tenths. Each edge is looked up by itself: of a
+-- table that was not analysed yet, the planner would read all of the series to find them.
+WITH edges AS (
+    SELECT e.* FROM unnest($5::bigint[]) AS k
+    CROSS JOIN LATERAL (
+        SELECT * FROM candles
+        WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
+          AND open_time = timestamptz 'epoch' + k * interval '1 millisecond' LIMIT 1
+    ) AS e
+), page AS NOT MATERIALIZED (
+    SELECT timestamptz 'epoch' + open_ms * interval '1 millisecond' AS open_time, open, high, low, close, volume,
+           open_ms / $6::bigint % 9 < 5 AS first
     FROM marketd_page
-), edges AS (
-    SELECT * FROM candles
-    WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
-      AND open_time = ANY (ARRAY(SELECT timestamptz 'epoch' + k * interval '1 millisecond' FROM unnest($5::bigint[]) AS k))
+    WHERE open_ms <> ALL ($5::bigint[])
+       OR (timestamptz 'epoch' + open_ms * interval '1 millisecond', open, high, low, close, volume)
+          NOT IN (SELECT open_time, open, high, low, close, volume FROM edges)
 )
 INSERT INTO candles (open_time, close_time, exchange, symbol, timeframe, open, high, low, close, volume)
-SELECT p.open_time, p.open_time + $4::interval, $1::text, $2::text, $3::text, p.open, p.high, p.low, p.close, p.volume
-FROM page p
-WHERE NOT p.known
-   OR (p.open_time, p.open, p.high, p.low, p.close, p.volume) NOT IN (SELECT open_time, open, high, low, close, volume FROM edges)
+SELECT open_time, open_time + $4::interval, $1::text, $2::text, $3::text, open, high, low, close, volume FROM page WHERE first
+UNION ALL
+SELECT open_time, open_time + $4::interval, $1::text, $2::text, $3::text, open, high, low, close, volume FROM page WHERE NOT first
 
 -- name: merge_page
 -- params: exchange text, symbol text, timeframe text, step interval, at timestamptz, before timestamptz, first timestamptz, last timestamptz, older boolean
 -- Compare first: unchanged rows are not touched, changed ones keep their old values as a revision; an answer older than
--- what the ledger has seen changes nothing. The bounds of the page keep the planner from reading the whole series.
+-- what the ledger has seen changes nothing. The bounds of the page keep the planner from reading the whole series, and what
+-- has changed is found by its key whatever the planner thinks: its row is there, so the insert is an update.
 WITH page AS (
     SELECT timestamptz 'epoch' + open_ms * interval '1 millisecond' AS open_time, open, high, low, close, volume FROM marketd_page
 ), compared AS (
@@ -56,10 +65,10 @@ WITH page AS (
            open, high, low, close, volume, $6::timestamptz, $5::timestamptz
     FROM changed
 ), updated AS (
-    UPDATE candles c SET open = n.open, high = n.high, low = n.low, close = n.close, volume = n.volume
-    FROM changed n
-    WHERE c.exchange = $1::text AND c.symbol = $2::text AND c.timeframe = $3::text AND c.open_time = n.open_time
-      AND c.open_time BETWEEN $7::timestamptz AND $8::timestamptz
+    INSERT INTO candles (open_time, close_time, exchange, symbol, timeframe, open, high, low, close, volume)
+    SELECT open_time, open_time + $4::interval, $1::text, $2::text, $3::text, open, high, low, close, volume FROM changed
+    ON CONFLICT (exchange, symbol, timeframe, open_time) DO UPDATE SET
+        open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close, volume = excluded.volume
     RETURNING 1
 ), inserted AS (
     INSERT INTO candles (open_time, close_time, exchange, symbol, timeframe, open, high, low, close, volume)
@@ -151,7 +160,7 @@ SELECT epoch FROM exchange_leases WHERE exchange = $1::text AND epoch = $2::bigi
 -- name: derive_candles
 -- params: exchange text, symbol text, parent text, child text, opens timestamptz[], closes timestamptz[], at timestamptz
 -- Build the candles of a coarser timeframe from complete parents, compare first. Each is looked up by itself: of a table
--- that was not analysed yet, the planner would join all parents of the series with all that is wanted.
+-- that was not analysed yet, the planner would join all parents of the series with all that is wanted. What has changed is found by its key, as in merge_page.
 WITH wanted AS (
     SELECT * FROM unnest($5::timestamptz[], $6::timestamptz[]) AS w (open_time, close_time)
 ), compared AS (
@@ -180,10 +189,10 @@ WITH wanted AS (
            open, high, low, close, volume, $7::timestamptz
     FROM changed
 ), updated AS (
-    UPDATE candles c SET open = n.open, high = n.high, low = n.low, close = n.close, volume = n.volume
-    FROM changed n
-    WHERE c.exchange = $1::text AND c.symbol = $2::text AND c.timeframe = $4::text AND c.open_time = n.open_time
-      AND c.open_time = ANY ($5::timestamptz[])
+    INSERT INTO candles (open_time, close_time, exchange, symbol, timeframe, open, high, low, close, volume)
+    SELECT open_time, close_time, $1::text, $2::text, $4::text, open, high, low, close, volume FROM changed
+    ON CONFLICT (exchange, symbol, timeframe, open_time) DO UPDATE SET
+        open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close, volume = excluded.volume
     RETURNING 1
 ), inserted AS (
     INSERT INTO candles (open_time, close_time, exchange, symbol, timeframe, open, high, low, close, volume)

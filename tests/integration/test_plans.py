@@ -1,20 +1,34 @@
-"""How much the statements of a page read, on a table that nobody has analysed yet: no more than what they are about."""
+"""How much the statements of pages and audits read, on a table that nobody has analysed yet: what they are about.
+
+A planner that knows nothing of a table takes a series for a handful of rows, and reads all of it to find one.
+Statements are prepared, so that it plans without their values, too.
+"""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 import pytest
 
 from marketd.store.queries import sql
 
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 SERIES = ("bitfinex", "BTCUSD", "1m")
 START = datetime(2024, 1, 1, tzinfo=UTC)
 DAYS = 10
 MINUTES = 1440
 WANTED = 2 * 288
+
+
+def _ms(moment: datetime) -> int:
+    return int(moment.timestamp()) * 1000
+
+
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+MIDDLE, END = START + timedelta(days=4), START + timedelta(days=DAYS)
+FIRST_BLOCK = (START - datetime(1970, 1, 1, tzinfo=UTC)).days
 STEP = timedelta(minutes=5)
 FILL = """
 INSERT INTO candles
@@ -23,10 +37,22 @@ FROM generate_series($3::timestamptz, $3::timestamptz + $4::int * interval '1 da
 """
 
 
+LEDGER = """
+INSERT INTO candle_coverage (exchange, symbol, timeframe, block, answered, stored, answered_at)
+SELECT 'bitfinex', 'BTCUSD', '1m', b, int4multirange(int4range(b * 1440, (b + 1) * 1440)), 1440, now()
+FROM generate_series($1::integer, $1::integer + $2::integer - 1) AS b
+"""
+PAGE = """
+INSERT INTO marketd_page
+SELECT $1::bigint + n * 60000, 1, 2, 1, 2, 1 FROM generate_series(0, $2::integer) AS n
+"""
+
+
+@pytest.mark.parametrize("planning", ["force_custom_plan", "force_generic_plan"])
 @pytest.mark.parametrize("analysed", [False, True])
 @pytest.mark.parametrize("built", [False, True], ids=["absent", "there and different"])
 async def test_building_reads_the_parents_and_children_of_what_is_wanted(
-    database: str, analysed: bool, built: bool
+    database: str, analysed: bool, built: bool, planning: str
 ) -> None:
     connection = await asyncpg.connect(database, server_settings={"jit": "off"})
     try:
@@ -38,16 +64,62 @@ async def test_building_reads_the_parents_and_children_of_what_is_wanted(
             await connection.execute("ANALYZE candles")
         opens = [START + timedelta(days=3) + number * STEP for number in range(WANTED)]
         plan = await _explained(
-            connection, sql("derive_candles"), *SERIES, "5m", opens, [one + STEP for one in opens], START
+            connection, planning, sql("derive_candles"), *SERIES, "5m", opens, [one + STEP for one in opens], START
         )
     finally:
         await connection.close()
     assert _read(plan) <= 12 * WANTED, json.dumps(plan, indent=1)
 
 
-async def _explained(connection: "asyncpg.Connection[asyncpg.Record]", statement: str, *values: Any) -> Any:
-    text = await connection.fetchval(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}", *values)
-    return json.loads(text)[0]["Plan"]
+@pytest.mark.parametrize("planning", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize("analysed", [False, True])
+@pytest.mark.parametrize(
+    ("name", "values", "most"),
+    [
+        ("insert_page", (timedelta(minutes=1), [_ms(END - MINUTE)], 60_000), 4),
+        ("merge_page", (timedelta(minutes=1), START, START, END - MINUTE, END + HOUR, False), 8),
+        ("note_vanished", ([MIDDLE, MIDDLE + MINUTE], START, START), 4),
+        ("present_opens", (MIDDLE, MIDDLE + HOUR), 61),
+        ("edges", (MIDDLE, MIDDLE + HOUR), 4),
+        ("audit_counts", ([FIRST_BLOCK + 3, FIRST_BLOCK + 4],), 2 * MINUTES),
+    ],
+)
+async def test_a_statement_reads_what_it_is_about(
+    database: str, name: str, values: Sequence[object], most: int, analysed: bool, planning: str
+) -> None:
+    connection = await asyncpg.connect(database, server_settings={"jit": "off"})
+    try:
+        await connection.execute("ALTER TABLE candles SET (autovacuum_enabled = false)")
+        await connection.execute(FILL, "1m", MINUTE, START, DAYS)
+        await connection.execute(LEDGER, FIRST_BLOCK, DAYS)
+        await connection.execute(sql("page_table"))
+        await connection.execute("SET SESSION synchronous_commit = off")
+        if analysed:
+            await connection.execute("ANALYZE candles, candle_coverage")
+        async with connection.transaction():
+            await connection.execute(PAGE, _ms(END - MINUTE), 60)
+            plan = await _explained(connection, planning, sql(name), *SERIES, *values)
+    finally:
+        await connection.close()
+    assert _read(plan) <= most, json.dumps(plan, indent=1)
+
+
+async def _explained(connection: Connection, planning: str, statement: str, *values: Any) -> Any:
+    """The plan of a prepared statement that was run with ``values``."""
+    said: list[str] = []
+    connection.add_log_listener(lambda _, message: said.append(str(message)))
+    await connection.execute(
+        f"LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_analyze = on; "
+        f"SET auto_explain.log_format = json; SET auto_explain.log_timing = off; SET client_min_messages = log; "
+        f"SET plan_cache_mode = {planning}"
+    )
+    prepared = await connection.prepare(statement)
+    said.clear()
+    await prepared.fetch(*values)
+    await connection.execute("RESET client_min_messages")  # the plan is told when its portal is closed
+    plans = [json.loads(text[text.index("{") :]) for text in said if "plan:" in text]
+    (plan,) = (one["Plan"] for one in plans if one["Query Text"] == statement)
+    return plan
 
 
 def _read(plan: Mapping[str, Any]) -> float:
