@@ -33,11 +33,8 @@ class Place:
     silent: float
     seed: int = 1
     symbols: int = 1
+    end_ms: int = _END_MS
     data: str = ""
-
-    @property
-    def end_ms(self) -> int:
-        return _RECORDED_END_MS if self.data else _END_MS
 
     @property
     def start_ms(self) -> int:
@@ -66,7 +63,7 @@ THIN: Final = Place(30, 0.116)
 def recorded_place(days: int) -> Place | None:
     """The recorded market, where this host has it."""
     folder = os.environ.get(RECORDED)
-    return Place(days, 0, data=folder) if folder else None
+    return Place(days, 0, end_ms=_RECORDED_END_MS, data=folder) if folder else None
 
 
 @dataclass(frozen=True, slots=True)

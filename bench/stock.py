@@ -5,7 +5,7 @@ gaps that gather beside so many candles.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import asyncpg
@@ -13,8 +13,9 @@ import asyncpg
 from bench.market import DAY_MS
 from marketd.store.queries import parse
 
-_END_MS = 1_735_689_600_000  # 2025-01-01: all of it has closed
+END_MS = 1_735_689_600_000  # 2025-01-01: all of it has closed
 SYMBOLS = [f"BENCH{number}" for number in range(12)]
+MANY = [f"BENCH{number}" for number in range(60)]
 _GAPS = {"stock_closed_gaps": 50_000, "stock_open_gaps": 500}
 _PATIENCE_S = 3600
 _WRITERS = 2
@@ -22,15 +23,15 @@ _WRITERS = 2
 _SQL = {query.name: query.sql for query in parse(Path(__file__).with_suffix(".sql").read_text(), "stock")}
 
 
-async def fill(dsn: str, blocks: int, tell: Callable[[str], None]) -> int:
-    """Put a series of so many days of minutes for each of ``SYMBOLS`` into the migrated database; candles stored."""
-    first = _END_MS // DAY_MS - blocks
+async def fill(dsn: str, blocks: int, tell: Callable[[str], None], symbols: Sequence[str] = SYMBOLS) -> int:
+    """Put a series of so many days of minutes for each of ``symbols`` into the migrated database; candles stored."""
+    first = END_MS // DAY_MS - blocks
     settings = {"synchronous_commit": "off", "jit": "off"}
     connection = await asyncpg.connect(dsn, command_timeout=_PATIENCE_S, server_settings=settings)
     try:
         await connection.execute(_SQL["stock_jobs"])
         await connection.execute(_SQL["stock_runs"])
-        waiting = iter(SYMBOLS)
+        waiting = iter(symbols)
         async with asyncio.TaskGroup() as group:
             for _ in range(_WRITERS):
                 group.create_task(_write(dsn, waiting, first, blocks, tell))
@@ -51,6 +52,6 @@ async def _write(dsn: str, waiting: Iterator[str], first: int, blocks: int, tell
             await connection.execute(_SQL["stock_ledger"], symbol, first, blocks)
             await connection.execute("ANALYZE candles, candle_coverage")  # or the gaps are joined by reading all
             for name, count in _GAPS.items():
-                await connection.execute(_SQL[name], symbol, first, count // len(SYMBOLS))
+                await connection.execute(_SQL[name], symbol, first, count // 12)
     finally:
         await connection.close()

@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 
 _AUDIT_CHUNK = 50
 _ROUTINE_AUDIT = 200
+_AUDIT_EVERY_MS = 86_400_000
+_NEWEST_BLOCKS = 3
+"""Blocks that every repair looks over; older ones once in ``_AUDIT_EVERY_MS``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +185,7 @@ class Runner:
 
     async def _derive_all(self, root: Series, account: Account) -> None:
         """What is stored already serves a series that is derived from now on."""
-        blocks = await self.reader.audit_plan(root, None)
+        blocks = await self.reader.audit_plan(root, None, None)
         for at in range(0, len(blocks), _AUDIT_CHUNK):
             chunk = blocks[at : at + _AUDIT_CHUNK]
             span = Ranges.of((chunk[0] * BLOCK, (chunk[-1] + 1) * BLOCK))
@@ -295,12 +298,13 @@ class Runner:
 
     async def _repair(self, series: Series, facts: Facts, order: Order, walker: Walker) -> None:
         account = walker.account
-        if order.audit:
-            await self._audit(series, account, everything=order.by_hand)
+        looked_over = await self._audit(series, account, everything=order.by_hand) if order.audit else NOTHING
         if series in order.histories:
             await self._narrow(series, facts, order, account)
         if facts.answered_start is not None and facts.answered_end is not None:
-            await self._doubt(series, (facts.answered_start, facts.answered_end), account)
+            newest = Ranges.of((facts.answered_end - _NEWEST_BLOCKS * BLOCK, facts.answered_end))
+            for span in (looked_over | newest) & Ranges.of((facts.answered_start, facts.answered_end)):
+                await self._doubt(series, span, account)
         page = self.fetcher.page - planner.ANCHORS
         await self._walk_all(series, facts, await self._gap_walks(series, order, page), walker)
         if not order.by_hand:
@@ -342,9 +346,11 @@ class Runner:
         spans = await self.reader.due_looks(series, self.fetcher.now_ms())
         return planner.repairs(series, [Ranges.of(span) for span in spans], {}, page)
 
-    async def _audit(self, series: Series, account: Account, *, everything: bool) -> None:
-        blocks = await self.reader.audit_plan(series, None if everything else _ROUTINE_AUDIT)
+    async def _audit(self, series: Series, account: Account, *, everything: bool) -> Ranges:
+        """Hold the ledger against the rows for the newest blocks and those whose turn it is; their intervals."""
         at_ms = self.fetcher.now_ms()
+        turn = (None, None) if everything else (_ROUTINE_AUDIT, at_ms - _AUDIT_EVERY_MS)
+        blocks = await self.reader.audit_plan(series, *turn)
         for at in range(0, len(blocks), _AUDIT_CHUNK):
             wrong = await self.reader.disagreeing(series, blocks[at : at + _AUDIT_CHUNK], at_ms)
             if wrong:
@@ -352,17 +358,14 @@ class Runner:
                 stored = await self.pages.audit(series, wrong, account.writing(), at_ms=at_ms)
                 account.tally = stored.tally
                 self.events.gaps_changed(series, stored.tally.gaps_opened - before.gaps_opened, 0)
+        return Ranges.of(*((number * BLOCK, (number + 1) * BLOCK) for number in blocks))
 
     async def _doubt(self, series: Series, span: Span, account: Account) -> None:
         """Open suspect gaps for runs of empties that look wrong in and around ``span``."""
         facts = await self.reader.facts(series)
         if facts is None or facts.first is None:
             return  # nothing has traded yet, as far as is known
-        reach = suspects.near(series.frame)
-        runs = await self.reader.empty_runs(series, (span[0] - reach, span[1] + reach))
-        wrong = {*suspects.unusual(runs.get(series.symbol, ()), series.frame)}
-        wrong |= {*suspects.shared(runs, series.frame).get(series.symbol, ())}
-        found = sorted(run for run in wrong if run[0] < span[1] and span[0] < run[1])
+        found = await self._unlikely(series, span)
         if not found:
             return
         settled = await self.reader.settled_suspects(series, (found[0][0], found[-1][1]))
@@ -370,6 +373,21 @@ class Runner:
         if doubtful:
             stored = await self.pages.doubt(series, doubtful, account.writing(), at_ms=self.fetcher.now_ms())
             account.tally = stored.tally
+
+    async def _unlikely(self, series: Series, span: Span) -> Sequence[Span]:
+        """Runs of empties in ``span`` that look wrong; no more is read than the answer hangs on."""
+        frame = series.frame
+        long = await self.reader.empty_runs(series, span, suspects.shortest(frame))
+        if not any(run[0] < span[1] and span[0] < run[1] for run in long):
+            return ()
+        reach = suspects.near(frame)
+        around = (long[0][0] - reach, long[-1][1] + reach)
+        runs = await self.reader.empty_runs(series, around, suspects.comparable(frame))
+        wrong = {*suspects.unusual(runs, frame)}
+        if {*suspects.unusual(runs, frame, times=1)} - wrong:
+            others = await self.reader.silences(series, around, suspects.shortest(frame))
+            wrong |= {*suspects.shared({series.symbol: runs, **others}, frame).get(series.symbol, ())}
+        return sorted(run for run in wrong if run[0] < span[1] and span[0] < run[1])
 
 
 def _requests(remaining: Ranges, page: int) -> int:

@@ -28,7 +28,10 @@ def near(frame: Timeframe) -> int:
 
 
 def unusual(runs: Sequence[Span], frame: Timeframe, *, times: float = _TIMES_USUAL) -> list[Span]:
-    """Those of ``runs`` (ascending, disjoint) that are more than ``times`` the usual length around them."""
+    """Those of ``runs`` (ascending, disjoint) that are more than ``times`` the usual length around them.
+
+    Shorter runs than ``comparable`` may be left out of ``runs``: they change nothing.
+    """
     # Long runs only, and each stops at the third that is like it: a thin market has a hundred thousand runs.
     least = max(shortest(frame), int(times) + 1)
     long = [run for run in runs if run[1] - run[0] >= least]
@@ -49,6 +52,11 @@ def unusual(runs: Sequence[Span], frame: Timeframe, *, times: float = _TIMES_USU
 def shortest(frame: Timeframe) -> int:
     """Intervals that a run has at least to be suspect at all."""
     return max(LEAST_INTERVALS, -(-LEAST_S // frame.typical_s))
+
+
+def comparable(frame: Timeframe) -> int:
+    """Intervals that a run has at least to matter for whether another is unusual."""
+    return -(-max(shortest(frame), _TIMES_USUAL + 1) // _TIMES_USUAL)
 
 
 def shared(runs: Mapping[str, Sequence[Span]], frame: Timeframe) -> dict[str, list[Span]]:

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import asyncpg
 
-from marketd import suspects
 from marketd.blocks import BLOCK
 from marketd.model import Gap, Series
 from marketd.planner import Edges
@@ -112,10 +111,10 @@ class SeriesReader:
             rows = await connection.fetch(sql("due_series"), exchange, codec.moment(now_ms))
         return [Series(exchange, row["symbol"], row["timeframe"]) for row in rows]
 
-    async def audit_plan(self, series: Series, most: int | None) -> Sequence[int]:
-        """Blocks to audit next; all of them where ``most`` is None."""
+    async def audit_plan(self, series: Series, most: int | None, before_ms: int | None) -> Sequence[int]:
+        """Blocks to audit next: the newest, and at most ``most`` of those that were not audited since ``before_ms``."""
         async with self._database.session() as connection:
-            rows = await connection.fetch(sql("audit_plan"), *series, most)
+            rows = await connection.fetch(sql("audit_plan"), *series, most, codec.moment(before_ms))
         return [row["block"] for row in rows]
 
     async def disagreeing(self, series: Series, blocks: Sequence[int], at_ms: int) -> Sequence[int]:
@@ -125,15 +124,16 @@ class SeriesReader:
             await connection.execute(sql("note_audited"), *series, list(blocks), codec.moment(at_ms))
         return [row["block"] for row in rows]
 
-    async def empty_runs(self, series: Series, span: Span) -> Mapping[str, Sequence[Span]]:
-        """Runs of empty intervals around ``span``, joined over blocks, for each symbol of this exchange and timeframe.
-
-        Of other symbols only the long ones are read: they are there to see whether all were silent at once.
-        """
+    async def empty_runs(self, series: Series, span: Span, least: int) -> Sequence[Span]:
+        """Runs of at least so many empty intervals in and around ``span``, joined over blocks, in order."""
         async with self._database.session() as connection:
-            rows = await connection.fetch(
-                sql("empty_runs"), *series, *span, codec.step_s(series), suspects.LEAST_INTERVALS, suspects.LEAST_S
-            )
+            rows = await connection.fetch(sql("empty_runs"), *series, *span, least)
+        return [(row["start"], row["end"]) for row in rows]
+
+    async def silences(self, series: Series, span: Span, least: int) -> Mapping[str, Sequence[Span]]:
+        """The same of every other symbol of this exchange and timeframe; none for those that were never so silent."""
+        async with self._database.session() as connection:
+            rows = await connection.fetch(sql("silences"), *series, *span, least)
         runs: dict[str, list[Span]] = {}
         for row in rows:
             found = runs.setdefault(row["symbol"], [])

@@ -154,24 +154,35 @@ UPDATE candle_coverage SET audited_at = $5::timestamptz
 WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND block = ANY ($4::integer[])
 
 -- name: audit_plan
--- params: exchange text, symbol text, timeframe text, most integer
--- Blocks to audit: the newest three, then those that have waited longest.
+-- params: exchange text, symbol text, timeframe text, most integer, before timestamptz
+-- Blocks to audit: the newest three, then those that have waited longest of all that were last audited before.
 (SELECT block FROM candle_coverage WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text ORDER BY block DESC LIMIT 3)
 UNION
-(SELECT block FROM candle_coverage WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
- ORDER BY audited_at NULLS FIRST, block DESC LIMIT $4::integer)
+(SELECT block FROM candle_coverage
+ WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND coalesce(audited_at, '-infinity') < coalesce($5::timestamptz, 'infinity')
+ ORDER BY coalesce(audited_at, '-infinity'), block DESC LIMIT $4::integer)
 ORDER BY block
 
 -- name: empty_runs
--- params: exchange text, symbol text, timeframe text, start integer, end integer, step_s integer, least integer, least_s integer
--- Runs of empty intervals, joined over blocks, of every symbol of the exchange and timeframe; of others than the one
--- asked for only those long enough to be suspect. A symbol without such runs has one row without times.
+-- params: exchange text, symbol text, timeframe text, start integer, end integer, least integer
+-- Runs of at least so many empty intervals, joined over blocks.
+SELECT lower(r) AS start, upper(r) AS end
+FROM (SELECT range_agg(empty_once + empty_confirmed) AS empties FROM candle_coverage
+      WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
+        AND block BETWEEN $4::integer / 1440 - 1 AND $5::integer / 1440 + 1) AS e
+CROSS JOIN LATERAL unnest(empties) AS r
+WHERE upper(r) - lower(r) >= $6::integer
+ORDER BY lower(r)
+
+-- name: silences
+-- params: exchange text, symbol text, timeframe text, start integer, end integer, least integer
+-- The same of every other symbol of the exchange and timeframe; a symbol without such runs has one row without times.
 SELECT all_of.symbol, lower(r) AS start, upper(r) AS end
 FROM (SELECT symbol, range_agg(empty_once + empty_confirmed) AS empties FROM candle_coverage
-      WHERE exchange = $1::text AND timeframe = $3::text AND block BETWEEN $4::integer / 1440 - 1 AND $5::integer / 1440 + 1
+      WHERE exchange = $1::text AND symbol <> $2::text AND timeframe = $3::text
+        AND block BETWEEN $4::integer / 1440 - 1 AND $5::integer / 1440 + 1
       GROUP BY symbol) AS all_of
-LEFT JOIN LATERAL unnest(all_of.empties) AS r ON all_of.symbol = $2::text
-    OR (upper(r) - lower(r) >= $7::integer AND (upper(r) - lower(r)) * $6::integer >= $8::integer)
+LEFT JOIN LATERAL unnest(all_of.empties) AS r ON upper(r) - lower(r) >= $6::integer
 ORDER BY all_of.symbol, lower(r)
 
 -- name: settled_suspects

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from marketd import ledger, planner, suspects
+from marketd import ledger, planner
 from marketd.blocks import BLOCK, Change, Held, union
 from marketd.errors import ExchangeHeld, LeaseLost
 from marketd.model import Answer, Gap, JobRow, RunStatus, Series, Tally
@@ -200,9 +200,10 @@ class SimReader:
         tables = await self.line.begin()
         return [table.series for table in tables.known(exchange) if _due(table, now_ms)]
 
-    async def audit_plan(self, series: Series, most: int | None) -> Sequence[int]:
+    async def audit_plan(self, series: Series, most: int | None, before_ms: int | None) -> Sequence[int]:
         table = (await self.line.begin()).of(series)
-        longest = sorted(table.numbers, key=lambda number: (table.audited.get(number, 0), -number))
+        due = [n for n in table.numbers if before_ms is None or table.audited.get(n, 0) < before_ms]
+        longest = sorted(due, key=lambda number: (table.audited.get(number, 0), -number))
         return sorted({*table.numbers[-3:], *longest[:most]})
 
     async def disagreeing(self, series: Series, blocks: Sequence[int], at_ms: int) -> Sequence[int]:
@@ -210,18 +211,16 @@ class SimReader:
         table.audited |= dict.fromkeys(blocks, at_ms)
         return [number for number in blocks if table.stored[number] != table.present.get(number, NOTHING).size]
 
-    async def empty_runs(self, series: Series, span: Span) -> Mapping[str, Sequence[Span]]:
+    async def empty_runs(self, series: Series, span: Span, least: int) -> Sequence[Span]:
+        return _runs((await self.line.begin()).of(series), span, least)
+
+    async def silences(self, series: Series, span: Span, least: int) -> Mapping[str, Sequence[Span]]:
         tables = await self.line.begin()
-        near = range(span[0] // BLOCK - 1, span[1] // BLOCK + 2)
-        least = max(suspects.LEAST_INTERVALS, suspects.LEAST_S // series.frame.typical_s)
-        found: dict[str, Sequence[Span]] = {}
-        for table in tables.known(series.exchange):
-            blocks = table.between(near) if table.series.timeframe == series.timeframe else []
-            if blocks:
-                runs = _joined(table, blocks)
-                own = table.series == series
-                found[table.series.symbol] = runs if own else [run for run in runs if run[1] - run[0] >= least]
-        return found
+        return {
+            table.series.symbol: _runs(table, span, least)
+            for table in tables.known(series.exchange)
+            if table.series.timeframe == series.timeframe and table.series != series and table.between(_around(span))
+        }
 
     async def settled_suspects(self, series: Series, span: Span) -> Ranges:
         table = (await self.line.begin()).of(series)
@@ -266,15 +265,19 @@ def _due(table: SeriesTable, now_ms: int) -> bool:
     return any(block.look_ms is not None and block.look_ms <= now_ms for block in table.blocks.values())
 
 
-def _joined(table: SeriesTable, blocks: Sequence[int]) -> list[Span]:
+def _around(span: Span) -> range:
+    return range(span[0] // BLOCK - 1, span[1] // BLOCK + 2)
+
+
+def _runs(table: SeriesTable, span: Span, least: int) -> list[Span]:
     """Runs of empties, joined where the border of two blocks cuts them."""
     runs: list[Span] = []
-    for number in blocks:
+    for number in table.between(_around(span)):
         spans = table.blocks[number].empties.spans
         if runs and spans and runs[-1][1] == spans[0][0]:
             runs[-1], spans = (runs[-1][0], spans[0][1]), spans[1:]
         runs += spans
-    return runs
+    return [run for run in runs if run[1] - run[0] >= least]
 
 
 @dataclass

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from marketd import suspects
 from marketd.ranges import NOTHING, Ranges, Span
-from marketd.timeframe import TIMEFRAMES
+from marketd.timeframe import TIMEFRAMES, Timeframe
 
 MINUTE, HOUR, DAY = TIMEFRAMES["1m"], TIMEFRAMES["1h"], TIMEFRAMES["1d"]
 
@@ -38,6 +38,15 @@ def with_silence(runs: list[Span], start: int, length: int) -> tuple[list[Span],
 
 
 class TestUnusual:
+    @settings(max_examples=200)
+    @given(st.integers(1, 60), st.integers(0, 2**16), st.sampled_from([MINUTE, HOUR, DAY]), st.sampled_from([1, 3]))
+    def test_shorter_runs_than_comparable_change_nothing(
+        self, usual: int, seed: int, frame: Timeframe, times: int
+    ) -> None:
+        runs, _ = with_silence(market(usual, days=5, seed=seed), 3_000, usual * 7)
+        long = [run for run in runs if run[1] - run[0] >= suspects.comparable(frame)]
+        assert suspects.unusual(long, frame, times=times) == suspects.unusual(runs, frame, times=times)
+
     @pytest.mark.parametrize("usual", [2, 10, 40, 90])
     def test_a_market_as_it_always_is_is_believed(self, usual: int) -> None:
         assert suspects.unusual(market(usual), MINUTE) == []

@@ -1,0 +1,99 @@
+"""``python -m bench.gaps``: what a repair of sixty series costs that finds nothing to repair, beside years of candles.
+
+The gaps are not due, and every block was audited within the day, as after the first repairs of a day. Nothing is asked.
+"""
+
+import argparse
+import json
+import logging
+import sys
+import time
+from dataclasses import asdict, dataclass
+from statistics import median
+
+import asyncpg
+import uvloop
+
+from bench import stock, work
+from bench.market import Place, exchange
+from bench.server import postgres
+from marketd import assembly
+from marketd.clock import SystemClock
+from marketd.model import Claim, JobType, Series
+from marketd.ports import Events, Progress
+from marketd.runner import Order
+from marketd.store.orders import OrderRow
+from marketd.store.queries import sql
+from marketd.store.session import Database
+from marketd.transport import Transport
+from marketd.walker import Account
+
+DAYS, DAYS_LARGE = (29, 145), (145, 724)
+"""Of each series: one and five times as many candles."""
+
+ROUNDS = 5
+SERIES = tuple(Series("bitfinex", symbol, "1m") for symbol in stock.MANY)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How long each round took."""
+
+    candles: int
+    seconds: tuple[float, ...]
+
+
+async def measure(dsn: str, base_url: str, candles: int) -> Result:
+    clock = SystemClock()
+    async with (
+        Database(dsn, prepare=sql("page_table")) as database,
+        Transport(clock) as transport,
+        assembly.lane(
+            "bitfinex", work.config_for(dsn, base_url), assembly.Books.of(database), transport, clock, Events(),
+            Progress(), leases=assembly.leases_of(database, "command"),
+        ) as lane,
+    ):  # fmt: skip
+        order = Order(JobType.GAP_REPAIR, SERIES, Claim.GAP_REPAIR)
+        seconds = list[float]()
+        for number in range(ROUNDS + 1):
+            (job,) = await lane.orders.give([OrderRow(*work.BTC, JobType.GAP_REPAIR)], f"bench {number}")
+            run = (await lane.runs.begin(lane.name, [(job, clock.now_ms())], lane.lease.epoch))[job]
+            began = time.perf_counter()
+            outcome = await lane.runner.run(order, Account(run, lane.lease.epoch, work.SETTLE_MS))
+            seconds.append(time.perf_counter() - began)
+            await lane.runs.finish(run, outcome.status, outcome.error, outcome.tally.requests)
+            if outcome.error is not None:
+                raise SystemExit(outcome.error)
+    return Result(candles, tuple(seconds[1:]))
+
+
+async def _filled_and_measured(days: int) -> Result:
+    async with postgres() as dsn, exchange(Place(1, 0, end_ms=stock.END_MS)) as at:
+        candles = await stock.fill(dsn, days, lambda said: print(said, file=sys.stderr), stock.MANY)
+        connection = await asyncpg.connect(dsn, command_timeout=600)
+        await connection.execute("UPDATE candle_coverage SET audited_at = now(), look_at = now() + interval '1 day'")
+        await connection.execute("VACUUM ANALYZE candle_coverage")
+        await connection.close()
+        return await measure(dsn, at.base_url, candles)
+
+
+def _table(results: list[Result]) -> str:
+    lines = [f"{'a repair of 60 series that finds nothing':<44}{'median ms':>11}{'ms':>22}"]
+    for one in results:
+        each = " ".join(f"{second * 1000:.0f}" for second in one.seconds)
+        lines.append(f"{f'{one.candles} candles':<44}{median(one.seconds) * 1000:>11.0f}{each:>22}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--large", action="store_true", help="beside ten and fifty million candles, not two and ten")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    logging.getLogger("marketd").setLevel(logging.ERROR)  # the exchange lives in another year
+    results = [uvloop.run(_filled_and_measured(days)) for days in (DAYS_LARGE if given.large else DAYS)]
+    print(json.dumps([asdict(one) for one in results]) if given.json else _table(results))
+
+
+if __name__ == "__main__":
+    main()
