@@ -137,7 +137,8 @@ class Runner:
             raise UnknownTimeframe(f"{root.exchange} has no timeframe {root.timeframe}; it has {known}")
         facts = await self.reader.facts(root) or Facts()
         if facts.first is not None:
-            await self._know(series, chain)
+            if len(chain) > 1 or facts.derived_from is not None:
+                await self._know(series, chain)
             return root, facts
         try:
             first, at_ms = await self._first_candle(root, facts, asking)
@@ -220,7 +221,7 @@ class Runner:
             await walker.walk(walk, most_pages=allowance, owe_from=facts.answered_end)
             span = (remaining.start, remaining.end)
             if await self._silent(series, span):
-                await self._doubt(series, span, walker.account)
+                await self._doubt(series, span, facts.first, walker.account)
         await self._tell_freshness(series)
 
     def _began(self, series: Series, intervals: int, requests: int, account: Account) -> None:
@@ -248,7 +249,7 @@ class Runner:
         walk = Walk(series, remaining, page, newest_first=order.newest_first, first=facts.first)
         # The next continuous run begins where coverage ends: what is skipped below that end would be nobody's.
         await walker.walk(walk, owe_from=facts.answered_end if facts.followed else None)
-        await self._doubt(series, (remaining.start, remaining.end), walker.account)
+        await self._doubt(series, (remaining.start, remaining.end), facts.first, walker.account)
         await self._tell_freshness(series)
 
     async def unknown(self, series: Series, facts: Facts, order: Order) -> Ranges:
@@ -304,7 +305,7 @@ class Runner:
         if facts.answered_start is not None and facts.answered_end is not None:
             newest = Ranges.of((facts.answered_end - _NEWEST_BLOCKS * BLOCK, facts.answered_end))
             for span in (looked_over | newest) & Ranges.of((facts.answered_start, facts.answered_end)):
-                await self._doubt(series, span, account)
+                await self._doubt(series, span, facts.first, account)
         page = self.fetcher.page - planner.ANCHORS
         await self._walk_all(series, facts, await self._gap_walks(series, order, page), walker)
         if not order.by_hand:
@@ -360,16 +361,15 @@ class Runner:
                 self.events.gaps_changed(series, stored.tally.gaps_opened - before.gaps_opened, 0)
         return Ranges.of(*((number * BLOCK, (number + 1) * BLOCK) for number in blocks))
 
-    async def _doubt(self, series: Series, span: Span, account: Account) -> None:
-        """Open suspect gaps for runs of empties that look wrong in and around ``span``."""
-        facts = await self.reader.facts(series)
-        if facts is None or facts.first is None:
+    async def _doubt(self, series: Series, span: Span, first: int | None, account: Account) -> None:
+        """Open suspect gaps for runs of empties that look wrong in and around ``span``, after the ``first`` candle."""
+        if first is None:
             return  # nothing has traded yet, as far as is known
         found = await self._unlikely(series, span)
         if not found:
             return
         settled = await self.reader.settled_suspects(series, (found[0][0], found[-1][1]))
-        doubtful = [rest for run in found if (rest := suspects.doubtful(run, settled, facts.first))]
+        doubtful = [rest for run in found if (rest := suspects.doubtful(run, settled, first))]
         if doubtful:
             stored = await self.pages.doubt(series, doubtful, account.writing(), at_ms=self.fetcher.now_ms())
             account.tally = stored.tally

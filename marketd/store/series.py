@@ -118,10 +118,9 @@ class SeriesReader:
         return [row["block"] for row in rows]
 
     async def disagreeing(self, series: Series, blocks: Sequence[int], at_ms: int) -> Sequence[int]:
-        """Those of ``blocks`` whose ledger count is not the count of rows; all of them are noted as audited."""
+        """Those of ``blocks`` whose ledger count is not the count of rows; they are noted as audited."""
         async with self._database.session() as connection:
-            rows = await connection.fetch(sql("audit_counts"), *series, list(blocks))
-            await connection.execute(sql("note_audited"), *series, list(blocks), codec.moment(at_ms))
+            rows = await connection.fetch(sql("audit"), *series, list(blocks), codec.moment(at_ms))
         return [row["block"] for row in rows]
 
     async def empty_runs(self, series: Series, span: Span, least: int) -> Sequence[Span]:

@@ -136,9 +136,15 @@ LEFT JOIN market_series s ON s.exchange = $1::text AND s.symbol = due.symbol AND
 WHERE s.derived_from IS NULL
 ORDER BY due.symbol, due.timeframe
 
--- name: audit_counts
--- params: exchange text, symbol text, timeframe text, blocks integer[]
--- Blocks whose ledger count does not agree with the rows that are there: to be looked at closely.
+-- name: audit
+-- params: exchange text, symbol text, timeframe text, blocks integer[], at timestamptz
+-- Blocks whose ledger count does not agree with the rows that are there: to be looked at closely. All of them are noted as
+-- audited; the newest, which every repair looks over, only now and then.
+WITH noted AS (
+    UPDATE candle_coverage SET audited_at = $5::timestamptz
+    WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND block = ANY ($4::integer[])
+      AND coalesce(audited_at, '-infinity') NOT BETWEEN $5::timestamptz - interval '1 hour' AND $5::timestamptz
+)
 SELECT c.block
 FROM candle_coverage c
 WHERE c.exchange = $1::text AND c.symbol = $2::text AND c.timeframe = $3::text AND c.block = ANY ($4::integer[])
@@ -147,11 +153,6 @@ WHERE c.exchange = $1::text AND c.symbol = $2::text AND c.timeframe = $3::text A
     WHERE k.exchange = c.exchange AND k.symbol = c.symbol AND k.timeframe = c.timeframe
       AND k.open_time >= marketd_open_time(c.timeframe, c.block * 1440) AND k.open_time < marketd_open_time(c.timeframe, (c.block + 1) * 1440))
 ORDER BY c.block
-
--- name: note_audited
--- params: exchange text, symbol text, timeframe text, blocks integer[], at timestamptz
-UPDATE candle_coverage SET audited_at = $5::timestamptz
-WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND block = ANY ($4::integer[])
 
 -- name: audit_plan
 -- params: exchange text, symbol text, timeframe text, most integer, before timestamptz

@@ -264,7 +264,8 @@ async def test_an_audit_that_changes_nothing_leaves_the_figures_alone(rows: Rows
     await rows.block(BLOCK, Ranges.of(DAY))
     version = "SELECT xmin::text || ' ' || xmax::text FROM series_figures"
     before = await rows.connection.fetchval(version)
-    await rows.connection.execute(sql("note_audited"), *BTC, [BLOCK], START)
+    await rows.connection.fetch(sql("audit"), *BTC, [BLOCK], START)
+    assert await rows.connection.fetchval("SELECT audited_at FROM candle_coverage") == START
     assert await rows.connection.fetchval(version) == before
 
 
