@@ -42,9 +42,10 @@ def spelled(facts: Exchange, symbol: object) -> str:
 
 def offered(facts: Exchange, name: object, derive: Mapping[str, str]) -> str:
     """``name`` where that exchange has such candles or marketd builds them; UsageError says what there is."""
-    there = [each for each in TIMEFRAMES if each in {*facts.timeframes, *facts.derived, *facts.fallback, *derive}]
-    if isinstance(name, str) and name in there:
+    ways = (facts.timeframes, facts.derived, facts.fallback, derive)
+    if isinstance(name, str) and name in TIMEFRAMES and any(name in way for way in ways):
         return name
+    there = [each for each in TIMEFRAMES if any(each in way for way in ways)]
     raise UsageError(f"unknown timeframe {shown(name)}; {facts.name} offers {' '.join(there)}")
 
 

@@ -5,7 +5,7 @@ what is asked of it. Refuses rows that cannot be understood: whoever may write t
 well. Pure: rows in, values out.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
@@ -120,8 +120,10 @@ def working_rows(jobs: Iterable[Job]) -> dict[Slot, Job]:
     """Of the enabled rows with the same exchange, symbol, timeframe and type the one with the lowest id: it works."""
     rows: dict[Slot, Job] = {}
     for job in jobs:
-        if job.enabled and job.origin != ORDER and (job.slot not in rows or job.id < rows[job.slot].id):
-            rows[job.slot] = job
+        if job.enabled and job.origin != ORDER:
+            slot = job.slot
+            if rows.setdefault(slot, job).id > job.id:
+                rows[slot] = job
     return rows
 
 
@@ -130,6 +132,13 @@ def duplicates(jobs: Sequence[Job]) -> tuple[tuple[Job, Job], ...]:
     rows = working_rows(jobs)
     pairs = [(job, rows[job.slot]) for job in jobs if job.enabled and job.origin != ORDER]
     return tuple((job, works) for job, works in pairs if job.id != works.id)
+
+
+def work_of(
+    jobs: Sequence[Job], timeframes: Sequence[str], derive: Derive = NO_DERIVE
+) -> dict[int, tuple[Series, ...]]:
+    """The series of each of ``jobs``, where these are all the rows."""
+    return assigned(jobs, tracked_series(jobs, timeframes, derive), timeframes, working_rows(jobs))
 
 
 def ordered(job: Job, tracked: Collection[Series], timeframes: Sequence[str]) -> tuple[Series, ...]:
@@ -167,34 +176,38 @@ def _matching(job: Job, tracked: Collection[Series]) -> tuple[Series, ...]:
 
 
 def _worker(series: Series, job_type: JobType, timeframes: Sequence[str], rows: Mapping[Slot, Job]) -> int | None:
+    for slot in _slots(series, job_type, timeframes):
+        if slot in rows:
+            return rows[slot].id
+    return None
+
+
+def _slots(series: Series, job_type: JobType, timeframes: Sequence[str]) -> Iterator[Slot]:
+    """Of the rows that would work ``series``, the narrowest first."""
     exchange, symbol, timeframe = series
-    slots: list[Slot] = [(exchange, symbol, timeframe, job_type)]
+    yield exchange, symbol, timeframe, job_type
     if timeframe in timeframes:
-        slots.append((exchange, symbol, None, job_type))
-    slots += [(exchange, None, timeframe, job_type), (exchange, None, None, job_type)]
-    return next((rows[slot].id for slot in slots if slot in rows), None)
+        yield exchange, symbol, None, job_type
+    yield exchange, None, timeframe, job_type
+    yield exchange, None, None, job_type
 
 
 def feasibility(
-    jobs: Sequence[Job],
-    timeframes: Sequence[str],
-    budgets: Mapping[str, float],
-    derive: Derive = NO_DERIVE,
-    crons: Crons | None = None,
-) -> tuple[Feasibility, ...]:
-    """What the enabled continuous jobs need of each exchange in ``budgets`` (requests a minute).
+    jobs: Iterable[Job], work: Mapping[int, tuple[Series, ...]], budgets: Mapping[str, float],
+    derive: Derive = NO_DERIVE, crons: Crons | None = None,
+) -> tuple[Feasibility, ...]:  # fmt: skip
+    """What the continuous ones of ``jobs`` need of each exchange in ``budgets`` (requests a minute) for their ``work``.
 
     A series costs a request a firing, but no more than two an interval: one for the closed candle, one for its second
     reading. Derived series cost nothing.
     """
     crons = Crons() if crons is None else crons
-    tracked, rows = tracked_series(jobs, timeframes, derive), working_rows(jobs)
-    continuous = [job for job in rows.values() if job.job_type is JobType.CONTINUOUS and job.schedule is not None]
+    continuous = [job for job in jobs if job.job_type is JobType.CONTINUOUS and job.schedule is not None]
     needed = dict.fromkeys(budgets, 0.0)
     counts = dict.fromkeys(budgets, 0)
     asked: set[Series] = set()
     for job in continuous:
-        for series in assigned([job], tracked, timeframes, rows)[job.id]:
+        for series in work[job.id]:
             asked_for = _asked_for(series, derive)
             if series.exchange in budgets and asked_for not in asked:
                 asked.add(asked_for)

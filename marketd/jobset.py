@@ -81,7 +81,7 @@ def job_set(
         refused=refused,
         histories=_histories(jobs.values(), work),
         objectives=_objectives(jobs.values(), work, crons, settle_s),
-        feasibility=feasibility(list(jobs.values()), timeframes, budgets, derive, crons),
+        feasibility=feasibility(jobs.values(), work, budgets, derive, crons),
         timeframes=tuple(timeframes),
         workers={(series, jobs[number].job_type): number for number, series_of in work.items() for series in series_of},
     )

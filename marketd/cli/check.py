@@ -14,7 +14,7 @@ from marketd.config import Config, describe
 from marketd.cron import Crons
 from marketd.embedded import running_dsn
 from marketd.errors import ConfigError, DatabaseUnavailable, SchemaError
-from marketd.jobs import Feasibility, duplicates, feasibility, job_from_row
+from marketd.jobs import Feasibility, duplicates, feasibility, job_from_row, work_of
 from marketd.jobtable import read_specs
 from marketd.model import Job, JobRow
 from marketd.store.runs import Runs
@@ -113,7 +113,8 @@ def _weigh(config: Config, verdict: Verdict, specs: Sequence[JobRow]) -> None:
     others = [job for job in verdict.jobs if job.origin != "file"]
     most = max((job.id for job in others), default=0)
     verdict.jobs = [*others, *(spec.job(number) for number, spec in enumerate(specs, start=most + 1))]
-    verdict.budgets = feasibility(verdict.jobs, config.timeframes, config.budgets, config.derive)
+    work = work_of(verdict.jobs, config.timeframes, config.derive)
+    verdict.budgets = feasibility(verdict.jobs, work, config.budgets, config.derive)
     for asked in verdict.budgets:
         if not asked.feasible:
             verdict.notes.append(f"more is asked than allowed: {asked}; use longer schedules or fewer series")

@@ -14,12 +14,14 @@ from marketd.cron import Crons
 from marketd.errors import ConfigError, UsageError
 from marketd.jobfile import moment, read_jobs
 from marketd.jobs import (
+    Feasibility,
     assigned,
     duplicates,
     feasibility,
     job_from_row,
     ordered,
     tracked_series,
+    work_of,
     working_rows,
 )
 from marketd.model import Job, JobRow, JobType, Series
@@ -392,25 +394,28 @@ class TestFeasibility:
             job(2, "BTCUSD", "1h", schedule="* * * * *"),
             job(3, "ETHUSD", "1m", JobType.BACKFILL),
         ]
-        (found,) = feasibility(jobs, FRAMES, {"bitfinex": 24.0})
+        (found,) = feasibility(jobs, work_of(jobs, FRAMES), {"bitfinex": 24.0})
         assert (found.exchange, found.series, found.budget_per_minute) == ("bitfinex", 2, 24.0)
         assert found.needed_per_minute == pytest.approx(0.2 + 2 / 60)
 
     def test_says_with_numbers_what_cannot_be_done(self) -> None:
         """fault_61."""
         jobs = [job(n, f"AB{n:04d}", "1m", schedule="* * * * *") for n in range(40)]
-        (found,) = feasibility(jobs, FRAMES, {"bitfinex": 24.0})
+        (found,) = feasibility(jobs, work_of(jobs, FRAMES), {"bitfinex": 24.0})
         assert not found.feasible
         assert str(found) == "bitfinex: 40 series need 40.0 requests a minute, 24.0 are allowed"
 
     def test_derived_series_cost_nothing(self) -> None:
         derive = {"bitfinex": {"1h": "1m"}}
-        both = feasibility([job(1, "BTCUSD")], FRAMES, {"bitfinex": 24.0}, derive)
-        only = feasibility([job(1, "BTCUSD", "1m")], FRAMES, {"bitfinex": 24.0}, derive)
+
+        def needed(one: Job) -> tuple[Feasibility, ...]:
+            return feasibility([one], work_of([one], FRAMES, derive), {"bitfinex": 24.0}, derive)
+
+        both, only = needed(job(1, "BTCUSD")), needed(job(1, "BTCUSD", "1m"))
         assert both == only
 
     def test_leaves_out_what_does_not_work(self) -> None:
         jobs = [job(1, "BTCUSD", "1m"), job(2, "BTCUSD", "1m"), replace(job(3, "ETHUSD", "1m"), enabled=False)]
-        (found,) = feasibility(jobs, FRAMES, {"bitfinex": 24.0})
+        (found,) = feasibility(jobs, work_of(jobs, FRAMES), {"bitfinex": 24.0})
         assert found.series == 1
         assert found.feasible
