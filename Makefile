@@ -10,7 +10,7 @@ SQUAWK := --pg-version 15.0 --assume-in-transaction \
 SCRIPTS := .ci/run $(wildcard packaging/*/*.sh tests/system/*.sh) packaging/deb/postinst packaging/deb/prerm packaging/deb/postrm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-alerts test-monitoring test-system fuzz deb sbom audit lint format check bench bench-large lock clean prove prove-long simulate soak coverage mutants
+.PHONY: help demo test test-alerts test-monitoring test-system fuzz deb sbom audit lint format check bench bench-large profile lock clean prove prove-long simulate soak coverage mutants
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -114,14 +114,20 @@ format: .venv/.installed ## rewrite the code in the house format
 check: lint test ## what has to pass before a commit
 
 bench: .venv/.installed ## measure what candles cost beside plain COPY, the port, how late many jobs start, a shared budget, verify
-	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench $(ARGS)
 	@$(BIN)/python -m bench.port
+	@$(BIN)/python -m bench.gaps
+	@$(BIN)/python -m bench.cycle
 	@$(BIN)/python -m bench.jobs
 	@$(BIN)/python -m bench.turns
 	@$(BIN)/python -m bench.verify
 
+profile: .venv/.installed ## where the time of a backfill goes, by statement and by function
+	@$(BIN)/python -m bench.profile $(ARGS)
+
 bench-large: .venv/.installed ## the same beside ten million candles, with 100 000 jobs, and over fifty million candles
 	@$(BIN)/python -m bench.port --large
+	@$(BIN)/python -m bench.gaps --large
 	@$(BIN)/python -m bench.jobs --large
 	@$(BIN)/python -m bench.verify --large
 

@@ -13,7 +13,7 @@ from marketd.rehearsal.server import RehearsalServer
 
 
 async def main(place: Place) -> None:
-    async with RehearsalServer(place.market(), ScaledClock(place.now_ms)) as server:
+    async with RehearsalServer(place.market(), ScaledClock(place.now_ms, place.speed)) as server:
         print(server.base_url, flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 

@@ -20,7 +20,7 @@ DAY_MS: Final = 86_400_000
 RECORDED: Final = "MARKETD_RECORDED_DATA"
 _END_MS: Final = ms_of(datetime(2023, 9, 18, tzinfo=UTC))
 _RECORDED_END_MS: Final = ms_of(datetime(2014, 1, 1, tzinfo=UTC))
-_HOUR_MS: Final = 3_600_000
+_SETTLED_MS: Final = 600_000  # less than what is taken for an outage, with the time that a benchmark takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,9 @@ class Place:
     symbols: int = 1
     end_ms: int = _END_MS
     data: str = ""
+    ahead: int = 0
+    """Days that have not come yet when the exchange opens."""
+    speed: float = 1.0
 
     @property
     def start_ms(self) -> int:
@@ -42,8 +45,8 @@ class Place:
 
     @property
     def now_ms(self) -> int:
-        """The exchange's time when it opens: all candles are settled."""
-        return self.end_ms + _HOUR_MS
+        """The exchange's time when it opens: a little later than what it has, less what has not come yet."""
+        return self.end_ms + _SETTLED_MS - self.ahead * DAY_MS
 
     def names(self) -> tuple[str, ...]:
         return ("BTCUSD", *(f"S{number:05}USD" for number in range(1, self.symbols)))

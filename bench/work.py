@@ -137,7 +137,7 @@ async def weight(connection: "asyncpg.Connection[asyncpg.Record]") -> Weight:
     return Weight(*row)
 
 
-async def _cost(work: Work, base_url: str) -> Cost:
+async def cost(work: Work, base_url: str) -> Cost:
     connection = await asyncpg.connect(work.dsn)
     try:
         config = config_for(work.dsn, base_url, work.per_minute)
@@ -153,7 +153,7 @@ async def _cost(work: Work, base_url: str) -> Cost:
 
 def main() -> None:
     logging.getLogger("marketd").setLevel(logging.ERROR)  # the exchange lives in another year
-    found = uvloop.run(_cost(Work(**json.loads(sys.argv[2])), sys.argv[1]))
+    found = uvloop.run(cost(Work(**json.loads(sys.argv[2])), sys.argv[1]))
     counted = {name: value for name, value in asdict(found).items() if name not in ("asks", "others", "refused")}
     print(json.dumps(counted))
 
