@@ -7,6 +7,7 @@ of the port, as in the daemon, and at the exchange's own budget.
 import argparse
 import asyncio
 import json
+import logging
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -119,6 +120,7 @@ def main() -> None:
     parser.add_argument("--large", action="store_true", help="beside ten million candles instead of one")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
+    logging.getLogger("marketd").setLevel(logging.ERROR)  # the exchange lives in another year
     share_time()
     candles, timings = uvloop.run(_filled_and_measured(DAYS_LARGE if given.large else DAYS))
     shape = {"candles": candles, "timings": [asdict(one) for one in timings]}

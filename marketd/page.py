@@ -4,9 +4,12 @@ Owns the decision what an answer covers and which of its rows may be stored. Ref
 themselves (BadReply); drops single rows that are misaligned or implausible. Knows nothing of the database.
 """
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
-from itertools import pairwise
+from itertools import islice
+from operator import gt, lt
 
 from marketd.errors import BadReply
 from marketd.model import Answer, Ask, Drop, Rows
@@ -38,34 +41,56 @@ def check(ask: Ask, rows: Rows, *, at_ms: int, columns: tuple[str, ...], grace_s
     # A candle is closed once the grace of the exchange's cache has passed; an open one ends what the answer speaks for.
     end = min(ask.end, frame.closed_end(at_ms - int(grace_s * 1000)))
     numbers, aligned = _numbers(rows.open_ms, frame)
-    outside = sum(1 for number in numbers if not ask.start <= number < ask.end)
-    if numbers and outside == len(numbers):
+    order = _ordered(numbers)
+    low, high, past = (bisect_left(order.numbers, bound) for bound in (ask.start, end, ask.end))
+    outside = len(numbers) - (past - low)
+    if numbers and low == past:
         raise BadReply(f"{len(numbers)} candles came and none lies in the range asked for")
-    usable = [fits and sane for fits, sane in zip(aligned, _plausible(rows, columns), strict=True)]
-    inside = sorted((number, at) for at, number in enumerate(numbers) if ask.start <= number < end)
-    stored = list(_unique([(number, at) for number, at in inside if usable[at]], rows))
-    good = Ranges.from_numbers(number for number, _ in stored)
-    unusable = [(number, at) for number, at in inside if not usable[at]]
-    bad = Ranges.from_numbers(number for number, _ in unusable)
+    inside = order.positions[low:high]
+    plausible = _plausible(rows, columns)
+    unusable = [at for at in inside if not (aligned[at] and plausible[at])]
     _refuse_too_many_dropped(len(unusable), len(inside))
-    misaligned = sum(1 for _, at in unusable if not aligned[at])
+    stored = _unique(inside, unusable, order, rows)
+    good = Ranges.from_numbers(map(numbers.__getitem__, stored))
+    bad = Ranges.from_numbers(map(numbers.__getitem__, unusable))
+    misaligned = sum(1 for at in unusable if not aligned[at])
     return Answer(
         ask=ask,
         covered=_covered(ask, end, good | bad, numbers, strays=outside > 0),
         rows=good,
         dropped=bad - good,
-        csv=b"".join(rows.lines[at] + b"\n" for _, at in stored),
+        csv=b"".join(rows.lines[at] + b"\n" for at in stored),
         columns=columns,
         at_ms=at_ms,
         fetched=len(numbers),
         drops={
             Drop.OUTSIDE: outside,
-            Drop.OPEN: len(numbers) - outside - len(inside),
+            Drop.OPEN: past - max(low, high),
             Drop.MISALIGNED: misaligned,
             Drop.IMPLAUSIBLE: len(unusable) - misaligned,
             Drop.REPEATED: len(inside) - len(unusable) - len(stored),
         },
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """Where the rows stand when they ascend, and their numbers then; ``strict`` where none comes twice."""
+
+    positions: Sequence[int]
+    numbers: Sequence[int]
+    strict: bool
+
+
+def _ordered(numbers: Sequence[int]) -> _Order:
+    """Exchanges send candles in order, one way or the other: then nothing has to be sorted."""
+    count = len(numbers)
+    if all(map(lt, numbers, islice(numbers, 1, None))):
+        return _Order(range(count), numbers, strict=True)
+    if all(map(gt, numbers, islice(numbers, 1, None))):
+        return _Order(range(count - 1, -1, -1), numbers[::-1], strict=True)
+    positions = sorted(range(count), key=numbers.__getitem__)
+    return _Order(positions, [numbers[at] for at in positions], strict=False)
 
 
 def _numbers(open_ms: Sequence[int], frame: Timeframe) -> tuple[list[int], list[bool]]:
@@ -106,15 +131,19 @@ def _in_order(line: bytes, columns: Sequence[str]) -> bool:
     )
 
 
-def _unique(ordered: Sequence[tuple[int, int]], rows: Rows) -> Iterator[tuple[int, int]]:
-    """One row an interval: equal repeats are one, different ones refuse the page."""
-    last_number, last_at = None, -1
-    for number, at in ordered:
-        if number != last_number:
-            yield number, at
-        elif rows.lines[at] != rows.lines[last_at]:
+def _unique(inside: Sequence[int], unusable: Sequence[int], order: _Order, rows: Rows) -> Sequence[int]:
+    """Positions of what is stored, one row an interval: equal repeats are one, different ones refuse the page."""
+    dropped = frozenset(unusable)
+    usable = [at for at in inside if at not in dropped] if dropped else inside
+    if order.strict:
+        return usable
+    stored: list[int] = []
+    for at in usable:
+        if not stored or rows.open_ms[at] != rows.open_ms[stored[-1]]:
+            stored.append(at)
+        elif rows.lines[at] != rows.lines[stored[-1]]:
             raise Conflicting(f"two different candles open at {rows.open_ms[at]}")
-        last_number, last_at = number, at
+    return stored
 
 
 def _refuse_too_many_dropped(dropped: int, received: int) -> None:
@@ -139,6 +168,4 @@ def _covered(ask: Ask, end: int, seen: Ranges, sent: Sequence[int], *, strays: b
 
 
 def _contradicts(sent: Sequence[int], *, newest_first: bool) -> bool:
-    if newest_first:
-        return any(earlier < later for earlier, later in pairwise(sent))
-    return any(earlier > later for earlier, later in pairwise(sent))
+    return any(map(lt if newest_first else gt, sent, islice(sent, 1, None)))

@@ -52,14 +52,14 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "page": {
         "module: b'0' * 16 -> _LONG = b'0'": _SPEED,
-        "check: True -> False": _STRICT,
+        "_ordered: True -> False": _SPEED,
+        "_ordered: True -> False #2": _SPEED,
+        "_ordered: -1 -> -2": "there is no number for the position before the first, so it is never asked for",
         "_numbers: True -> False": _STRICT,
         "_plausible: True -> False": _STRICT,
         "_plausible: True -> False #2": _STRICT,
         "_in_order: True -> False": _STRICT,
         "_in_order: True -> False #2": _STRICT,
-        "_unique: -1 -> (None, 1)": "the first row has no row before it, so this is never read",
-        "_unique: -1 -> -2": "the first row has no row before it, so this is never read",
         "_numbers: ms - anchor -> anchor - ms #2": "only whether the remainder is zero counts",
     },
     "cron": {
