@@ -80,7 +80,9 @@ class Watch:
     def says(self, symbol: str, span: tuple[int, int], newest_first: bool, said: Said) -> None:
         """An answer is on its way."""
         key = (symbol, *span, newest_first)
-        self.said.setdefault(key, deque(maxlen=_SAID_KEPT)).append(said)
+        kept = self.said.pop(key, None) or deque(maxlen=_SAID_KEPT)
+        kept.append(said)
+        self.said[key] = kept  # the newest at the end: forgotten is what was said longest ago
         if len(self.said) > 512:
             del self.said[next(iter(self.said))]
 
