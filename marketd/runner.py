@@ -36,7 +36,7 @@ _AUDIT_CHUNK = 50
 _ROUTINE_AUDIT = 200
 _AUDIT_EVERY_MS = 86_400_000
 _NEWEST_BLOCKS = 3
-"""Blocks that every repair looks over; older ones once in ``_AUDIT_EVERY_MS``."""
+"""Every repair judges silences in so many of the newest blocks, and in those that it audits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,7 +348,7 @@ class Runner:
         return planner.repairs(series, [Ranges.of(span) for span in spans], {}, page)
 
     async def _audit(self, series: Series, account: Account, *, everything: bool) -> Ranges:
-        """Hold the ledger against the rows for the newest blocks and those whose turn it is; their intervals."""
+        """Hold the ledger against the rows for the newest block and those whose turn it is; their intervals."""
         at_ms = self.fetcher.now_ms()
         turn = (None, None) if everything else (_ROUTINE_AUDIT, at_ms - _AUDIT_EVERY_MS)
         blocks = await self.reader.audit_plan(series, *turn)

@@ -139,7 +139,7 @@ ORDER BY due.symbol, due.timeframe
 -- name: audit
 -- params: exchange text, symbol text, timeframe text, blocks integer[], at timestamptz
 -- Blocks whose ledger count does not agree with the rows that are there: to be looked at closely. All of them are noted as
--- audited; the newest, which every repair looks over, only now and then.
+-- audited; the newest, which every repair audits, only now and then.
 WITH noted AS (
     UPDATE candle_coverage SET audited_at = $5::timestamptz
     WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND block = ANY ($4::integer[])
@@ -156,8 +156,8 @@ ORDER BY c.block
 
 -- name: audit_plan
 -- params: exchange text, symbol text, timeframe text, most integer, before timestamptz
--- Blocks to audit: the newest three, then those that have waited longest of all that were last audited before.
-(SELECT block FROM candle_coverage WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text ORDER BY block DESC LIMIT 3)
+-- Blocks to audit: the newest, and those that have waited longest of all that were last audited before.
+(SELECT block FROM candle_coverage WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text ORDER BY block DESC LIMIT 1)
 UNION
 (SELECT block FROM candle_coverage
  WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND coalesce(audited_at, '-infinity') < coalesce($5::timestamptz, 'infinity')

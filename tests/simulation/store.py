@@ -204,7 +204,7 @@ class SimReader:
         table = (await self.line.begin()).of(series)
         due = [n for n in table.numbers if before_ms is None or table.audited.get(n, 0) < before_ms]
         longest = sorted(due, key=lambda number: (table.audited.get(number, 0), -number))
-        return sorted({*table.numbers[-3:], *longest[:most]})
+        return sorted({*table.numbers[-1:], *longest[:most]})
 
     async def disagreeing(self, series: Series, blocks: Sequence[int], at_ms: int) -> Sequence[int]:
         table = (await self.line.begin()).of(series)
