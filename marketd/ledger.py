@@ -257,13 +257,14 @@ def rebuild(held: Held, span: Ranges, *, at_ms: int) -> Change:
     """
     present, state = held.present & span, joined(held)
     proof = _Proof(at_ms, 0, NOTHING, present, present)
-    gaps = tuple(
-        _narrowed(gap, NOTHING, at_ms) if gap.cause is Cause.SUSPECT else _gap_after(gap, proof)
-        for gap in held.gaps
-        if gap.cause is Cause.SUSPECT or gap.missing & present
-    )
+    gaps = [
+        _narrowed(gap, NOTHING, at_ms) if gap.cause is Cause.SUSPECT else _gap_after(gap, proof) for gap in held.gaps
+    ]
     blocks = changed(held, State(present, NOTHING, NOTHING, state.unsettled & present), present)
-    return Change(blocks=tuple(replace(block, pending=(), answered_ms=at_ms) for block in blocks), gaps=gaps)
+    return Change(
+        blocks=tuple(replace(block, pending=(), answered_ms=at_ms) for block in blocks),
+        gaps=tuple(gap for gap in gaps if gap not in held.gaps),
+    )
 
 
 def _stretches(lost: Ranges, present: Ranges) -> list[Ranges]:

@@ -74,6 +74,8 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "ledger": {
         "_proof: answer.dropped & covered -> answer.dropped": "the check of the page covers every row of the ask that has closed",  # noqa: E501
         "audit: _Proof(at_ms, 0, NOTHING, found, found) -> _Proof(at_ms, 1, NOTHING, found, found)": "rows settle at once: nothing of this proof waits",  # noqa: E501
+        "rebuild: _Proof(at_ms, 0, NOTHING, present, present) -> _Proof(at_ms, 1, NOTHING, present, present)": "the same",  # noqa: E501
+        "_confirmed: block.answered_ms or 0 -> block.answered_ms or 1": "no answer came in the first millisecond of 1970",  # noqa: E501
         "_stretches: following >= span[0] -> following > span[0]": _ABSENT,
         "_stretches: span[0] -> span[1]": _ABSENT,
     },

@@ -122,9 +122,8 @@ class TestGaps:
             assert (gap.attempts, gap.next_attempt_ms, gap.last_error) == (attempt, OLD + wait_ms, "no")
         assert held.owed == Ranges.of((10, 20))
 
-    def test_waits_are_minutes_at_first_and_never_shorter_than_the_one_before(self) -> None:
-        assert RETRIES_MS[0] > MINUTE_MS
-        assert sorted(RETRIES_MS) == list(RETRIES_MS)
+    def test_waits_are_five_minutes_a_quarter_and_a_whole_hour_four_hours_and_a_day(self) -> None:
+        assert [wait_ms / MINUTE_MS for wait_ms in RETRIES_MS] == [5, 15, 60, 240, 1440]
 
     def test_an_error_proves_nothing(self) -> None:
         change = book(0, 10, (5,)).fail(Ranges.of((0, 20)), OLD)
@@ -400,6 +399,24 @@ class TestRebuild:
         held.table.add(15)
         held.rebuild(self.EVERYTHING, OLD)
         assert (held.owed, held.answered) == (Ranges.of((10, 15), (16, 20)), numbers([2, 15]))
+
+    def test_a_gap_that_nothing_fills_is_left_alone(self) -> None:
+        held = book(0, 10, (2,))
+        held.fail(Ranges.of((10, 20)), OLD)
+        assert held.rebuild(self.EVERYTHING, OLD + HOUR_MS).gaps == ()
+
+    def test_what_lies_between_the_blocks_is_left_alone(self) -> None:
+        held = book(0, 10, (2,))
+        held.table.add(BLOCK + 5)
+        change = held.rebuild(Ranges.of((0, BLOCK), (2 * BLOCK, 3 * BLOCK)), OLD)
+        assert [block.number for block in change.blocks] == [0]
+        assert held.stored == numbers([2])
+
+    def test_no_empty_waits_for_a_second_answer_any_more(self) -> None:
+        held = book(0, 10, (2,))
+        assert held.blocks[0].pending
+        held.rebuild(self.EVERYTHING, OLD + 1)
+        assert held.blocks[0].pending == ()
 
     def test_nobody_doubts_what_is_unknown(self) -> None:
         held = suspect(20, 90)
