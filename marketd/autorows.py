@@ -5,7 +5,7 @@ history causes one, and takes it along when it is disabled. Pure; a backfill row
 says that it has been thought of.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -40,7 +40,7 @@ def auto_rows(jobs: Iterable[Job], backfills: Iterable[Mapping[str, Any]], timef
     for job in sorted(jobs, key=lambda job: job.id):
         if job.symbol is not None and job.origin != AUTO and job.job_type is not JobType.BACKFILL:
             named = timeframes if job.timeframe is None else (job.timeframe,)
-            if not all(written & _slots(job.exchange, job.symbol, timeframe) for timeframe in named):
+            if not all(_written(written, job.exchange, job.symbol, timeframe) for timeframe in named):
                 causes.setdefault((job.exchange, job.symbol, job.timeframe), job.id)
     wanted = set(causes.values())
     return AutoRows(
@@ -50,6 +50,11 @@ def auto_rows(jobs: Iterable[Job], backfills: Iterable[Mapping[str, Any]], timef
     )
 
 
-def _slots(exchange: str, symbol: str, timeframe: str) -> set[tuple[str, str | None, str | None]]:
-    """The rows that would work on a series, from the narrowest to the widest."""
-    return {(exchange, one, other) for one in (symbol, None) for other in (timeframe, None)}
+def _written(
+    written: Collection[tuple[str, str | None, str | None]], exchange: str, symbol: str, timeframe: str
+) -> bool:
+    """Whether somebody has written a row that works on the series, from the narrowest to the widest."""
+    return (
+        (exchange, symbol, timeframe) in written or (exchange, symbol, None) in written
+        or (exchange, None, timeframe) in written or (exchange, None, None) in written
+    )  # fmt: skip

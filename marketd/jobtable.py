@@ -47,7 +47,8 @@ class JobTable:
     async def read(self, config: Config) -> JobSet:
         """The job set that the enabled rows make now, after the backfill rows are made that marketd makes by itself."""
         found = await self._set(config)
-        own = auto_rows(found.jobs.values(), await self.runs.backfill_rows(), config.timeframes)
+        rows = await self.runs.backfill_rows()
+        own = await asyncio.to_thread(auto_rows, found.jobs.values(), rows, config.timeframes)
         if own:
             await self.runs.keep_auto(own.create, own.enable, own.disable)
             found = await self._set(config)
@@ -57,7 +58,7 @@ class JobTable:
         # Taken before the rows: what changes in between is read once more.
         digest = await self.runs.jobs_digest()
         rows = await self.runs.enabled_jobs()
-        # Many rows take seconds to check; whoever waits on the loop must not.
+        # Many rows take seconds to check, and a while to look through; whoever waits on the loop must not.
         found = await asyncio.to_thread(
             job_set, rows, config.timeframes, config.derive, config.budgets, config.engine.settle_s
         )

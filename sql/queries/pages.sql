@@ -79,13 +79,16 @@ SELECT (SELECT count(*) FROM inserted) AS inserted, (SELECT count(*) FROM update
 
 -- name: note_vanished
 -- params: exchange text, symbol text, timeframe text, opens timestamptz[], at timestamptz, before timestamptz
--- Stored candles that the exchange no longer sends: kept, and noted once.
+-- Stored candles that the exchange no longer sends: kept, and noted once. Each is looked up by itself, as the edges of a page.
 INSERT INTO candle_revisions (exchange, symbol, timeframe, open_time, kind, old_open, old_high, old_low, old_close, old_volume,
                               old_answered_at, new_answered_at)
 SELECT c.exchange, c.symbol, c.timeframe, c.open_time, 'vanished', c.open, c.high, c.low, c.close, c.volume, $6::timestamptz, $5::timestamptz
-FROM candles c
-WHERE c.exchange = $1::text AND c.symbol = $2::text AND c.timeframe = $3::text AND c.open_time = ANY ($4::timestamptz[])
-  AND NOT EXISTS (SELECT FROM candle_revisions r WHERE r.exchange = c.exchange AND r.symbol = c.symbol AND r.timeframe = c.timeframe
+FROM unnest($4::timestamptz[]) AS gone
+CROSS JOIN LATERAL (
+    SELECT * FROM candles
+    WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND open_time = gone LIMIT 1
+) AS c
+WHERE NOT EXISTS (SELECT FROM candle_revisions r WHERE r.exchange = c.exchange AND r.symbol = c.symbol AND r.timeframe = c.timeframe
                   AND r.open_time = c.open_time AND r.kind = 'vanished')
 
 -- name: present_opens
