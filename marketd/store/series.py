@@ -118,7 +118,7 @@ class SeriesReader:
         return [row["block"] for row in rows]
 
     async def disagreeing(self, series: Series, blocks: Sequence[int], at_ms: int) -> Sequence[int]:
-        """Those of ``blocks`` whose ledger count is not the count of rows; they are noted as audited."""
+        """Those of ``blocks`` whose ledger count is not the count of rows; the others are noted as audited."""
         async with self._database.session() as connection:
             rows = await connection.fetch(sql("audit"), *series, list(blocks), codec.moment(at_ms))
         return [row["block"] for row in rows]

@@ -138,21 +138,23 @@ ORDER BY due.symbol, due.timeframe
 
 -- name: audit
 -- params: exchange text, symbol text, timeframe text, blocks integer[], at timestamptz
--- Blocks whose ledger count does not agree with the rows that are there: to be looked at closely. All of them are noted as
--- audited; the newest, which every repair audits, only now and then.
-WITH noted AS (
-    UPDATE candle_coverage SET audited_at = $5::timestamptz
-    WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND block = ANY ($4::integer[])
-      AND coalesce(audited_at, '-infinity') NOT BETWEEN $5::timestamptz - interval '1 hour' AND $5::timestamptz
+-- Blocks whose ledger count does not agree with the rows that are there: to be looked at closely. The others are noted as
+-- audited; the newest, which every repair audits, only now and then. One that disagrees has its turn again until it agrees.
+WITH counted AS (
+    SELECT c.block, c.audited_at, c.stored = (
+        SELECT count(*) FROM candles k
+        WHERE k.exchange = c.exchange AND k.symbol = c.symbol AND k.timeframe = c.timeframe
+          AND k.open_time >= marketd_open_time(c.timeframe, c.block * 1440) AND k.open_time < marketd_open_time(c.timeframe, (c.block + 1) * 1440)
+    ) AS agrees
+    FROM candle_coverage c
+    WHERE c.exchange = $1::text AND c.symbol = $2::text AND c.timeframe = $3::text AND c.block = ANY ($4::integer[])
+), noted AS (
+    UPDATE candle_coverage c SET audited_at = $5::timestamptz
+    FROM counted n
+    WHERE c.exchange = $1::text AND c.symbol = $2::text AND c.timeframe = $3::text AND c.block = ANY ($4::integer[]) AND c.block = n.block
+      AND n.agrees AND coalesce(n.audited_at, '-infinity') NOT BETWEEN $5::timestamptz - interval '1 hour' AND $5::timestamptz
 )
-SELECT c.block
-FROM candle_coverage c
-WHERE c.exchange = $1::text AND c.symbol = $2::text AND c.timeframe = $3::text AND c.block = ANY ($4::integer[])
-  AND c.stored <> (
-    SELECT count(*) FROM candles k
-    WHERE k.exchange = c.exchange AND k.symbol = c.symbol AND k.timeframe = c.timeframe
-      AND k.open_time >= marketd_open_time(c.timeframe, c.block * 1440) AND k.open_time < marketd_open_time(c.timeframe, (c.block + 1) * 1440))
-ORDER BY c.block
+SELECT block FROM counted WHERE NOT agrees ORDER BY block
 
 -- name: audit_plan
 -- params: exchange text, symbol text, timeframe text, most integer, before timestamptz

@@ -261,12 +261,19 @@ async def test_figures_follow_every_change(rows: Rows, seed: int) -> None:
 
 
 async def test_an_audit_that_changes_nothing_leaves_the_figures_alone(rows: Rows) -> None:
-    await rows.block(BLOCK, Ranges.of(DAY))
+    await rows.block(BLOCK, Ranges.of(DAY), once=Ranges.of(DAY))
     version = "SELECT xmin::text || ' ' || xmax::text FROM series_figures"
     before = await rows.connection.fetchval(version)
-    await rows.connection.fetch(sql("audit"), *BTC, [BLOCK], START)
+    assert await rows.connection.fetch(sql("audit"), *BTC, [BLOCK], START) == []
     assert await rows.connection.fetchval("SELECT audited_at FROM candle_coverage") == START
     assert await rows.connection.fetchval(version) == before
+
+
+async def test_a_block_that_disagrees_with_its_rows_has_its_turn_until_it_agrees(rows: Rows) -> None:
+    await rows.block(BLOCK, Ranges.of(DAY))
+    wrong = await rows.connection.fetch(sql("audit"), *BTC, [BLOCK], START)
+    assert [row["block"] for row in wrong] == [BLOCK]
+    assert await rows.connection.fetchval("SELECT audited_at FROM candle_coverage") is None
 
 
 async def test_edges_move_inwards_with_the_rows_that_held_them(rows: Rows) -> None:

@@ -81,7 +81,7 @@ async def test_building_reads_the_parents_and_children_of_what_is_wanted(
         ("note_vanished", ([MIDDLE, MIDDLE + MINUTE], START, START), 4),
         ("present_opens", (MIDDLE, MIDDLE + HOUR), 61),
         ("edges", (MIDDLE, MIDDLE + HOUR), 4),
-        ("audit", ([FIRST_BLOCK + 3, FIRST_BLOCK + 4], START), 2 * MINUTES),
+        ("audit", ([FIRST_BLOCK + 3, FIRST_BLOCK + 4], START), 2 * MINUTES + 4),
     ],
 )
 async def test_a_statement_reads_what_it_is_about(

@@ -208,8 +208,9 @@ class SimReader:
 
     async def disagreeing(self, series: Series, blocks: Sequence[int], at_ms: int) -> Sequence[int]:
         table = (await self.line.begin()).of(series)
-        table.audited |= dict.fromkeys(blocks, at_ms)
-        return [number for number in blocks if table.stored[number] != table.present.get(number, NOTHING).size]
+        wrong = [number for number in blocks if table.stored[number] != table.present.get(number, NOTHING).size]
+        table.audited |= dict.fromkeys({*blocks} - {*wrong}, at_ms)
+        return wrong
 
     async def empty_runs(self, series: Series, span: Span, least: int) -> Sequence[Span]:
         return _runs((await self.line.begin()).of(series), span, least)
