@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import json
 import logging
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
@@ -19,17 +18,11 @@ import uvloop
 from bench import work
 from bench.market import Place, exchange
 from bench.server import postgres
-from marketd import assembly
 from marketd.assembly import Lane
-from marketd.clock import SystemClock
 from marketd.model import Claim, JobType, Series
-from marketd.ports import Events, Progress
 from marketd.runner import Order
-from marketd.store.orders import OrderRow
 from marketd.store.queries import sql
 from marketd.store.session import Database
-from marketd.transport import Transport
-from marketd.walker import Account
 
 ROUNDS = 5
 MARKETS = {"dense": 0.0, "thin": 0.9}
@@ -52,17 +45,12 @@ class Result:
 
 async def measure(market: str, count: int) -> Result:
     place = Place(2, MARKETS[market], symbols=count, ahead=1, speed=_SPEED)
-    clock = SystemClock()
     async with (
         postgres() as dsn,
         exchange(place) as at,
         Database(dsn, prepare=sql("page_table")) as database,
-        Transport(clock) as transport,
-        assembly.lane(
-            "bitfinex", work.config_for(dsn, at.base_url, work.UNBOUND), assembly.Books.of(database), transport, clock,
-            Events(), Progress(), leases=assembly.leases_of(database, "command"),
-        ) as lane,
-    ):  # fmt: skip
+        work.lane_on(database, work.config_for(dsn, at.base_url, work.UNBOUND)) as lane,
+    ):
         series = tuple(Series("bitfinex", name, "1m") for name in place.names())
         connection = await asyncpg.connect(dsn)
         await _cycle(lane, series, connection)  # what came before
@@ -81,17 +69,10 @@ async def _cycle(
     lane: Lane, series: Sequence[Series], connection: "asyncpg.Connection[asyncpg.Record]"
 ) -> tuple[float, float, int, int]:
     """Seconds, processor seconds, bytes of WAL and candles of one run over all series."""
-    (job,) = await lane.orders.give([OrderRow(*work.BTC, JobType.CONTINUOUS)], f"bench {time.time_ns()}")
-    run = (await lane.runs.begin(lane.name, [(job, time.time_ns() // 1_000_000)], lane.lease.epoch))[job]
-    before, began, cpu = await work.weight(connection), time.perf_counter(), work.cpu_s()
+    account, before = await work.begun(lane, JobType.CONTINUOUS), await work.weight(connection)
     order = Order(JobType.CONTINUOUS, tuple(series), Claim.CONTINUOUS)
-    outcome = await lane.runner.run(order, Account(run, lane.lease.epoch, work.SETTLE_MS))
-    seconds, used = time.perf_counter() - began, work.cpu_s() - cpu
-    after = await work.weight(connection)
-    await lane.runs.finish(run, outcome.status, outcome.error, outcome.tally.requests)
-    if outcome.error is not None:
-        raise SystemExit(outcome.error)
-    return seconds, used, after.wal - before.wal, outcome.tally.inserted
+    spent = await work.carried_out(lane, order, account)
+    return spent.seconds, spent.cpu_s, (await work.weight(connection)).wal - before.wal, spent.tally.inserted
 
 
 def _table(results: Sequence[Result]) -> str:

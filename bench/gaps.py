@@ -7,7 +7,6 @@ import argparse
 import json
 import logging
 import sys
-import time
 from dataclasses import asdict, dataclass
 from statistics import median
 
@@ -17,16 +16,10 @@ import uvloop
 from bench import stock, work
 from bench.market import Place, exchange
 from bench.server import postgres
-from marketd import assembly
-from marketd.clock import SystemClock
 from marketd.model import Claim, JobType, Series
-from marketd.ports import Events, Progress
 from marketd.runner import Order
-from marketd.store.orders import OrderRow
 from marketd.store.queries import sql
 from marketd.store.session import Database
-from marketd.transport import Transport
-from marketd.walker import Account
 
 DAYS, DAYS_LARGE = (29, 145), (145, 724)
 """Of each series: one and five times as many candles."""
@@ -44,26 +37,14 @@ class Result:
 
 
 async def measure(dsn: str, base_url: str, candles: int) -> Result:
-    clock = SystemClock()
+    order, seconds = Order(JobType.GAP_REPAIR, SERIES, Claim.GAP_REPAIR), list[float]()
     async with (
         Database(dsn, prepare=sql("page_table")) as database,
-        Transport(clock) as transport,
-        assembly.lane(
-            "bitfinex", work.config_for(dsn, base_url), assembly.Books.of(database), transport, clock, Events(),
-            Progress(), leases=assembly.leases_of(database, "command"),
-        ) as lane,
-    ):  # fmt: skip
-        order = Order(JobType.GAP_REPAIR, SERIES, Claim.GAP_REPAIR)
-        seconds = list[float]()
-        for number in range(ROUNDS + 1):
-            (job,) = await lane.orders.give([OrderRow(*work.BTC, JobType.GAP_REPAIR)], f"bench {number}")
-            run = (await lane.runs.begin(lane.name, [(job, clock.now_ms())], lane.lease.epoch))[job]
-            began = time.perf_counter()
-            outcome = await lane.runner.run(order, Account(run, lane.lease.epoch, work.SETTLE_MS))
-            seconds.append(time.perf_counter() - began)
-            await lane.runs.finish(run, outcome.status, outcome.error, outcome.tally.requests)
-            if outcome.error is not None:
-                raise SystemExit(outcome.error)
+        work.lane_on(database, work.config_for(dsn, base_url)) as lane,
+    ):
+        for _ in range(ROUNDS + 1):
+            account = await work.begun(lane, order.job_type)
+            seconds.append((await work.carried_out(lane, order, account)).seconds)
     return Result(candles, tuple(seconds[1:]))
 
 

@@ -8,6 +8,8 @@ import logging
 import resource
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -16,9 +18,10 @@ import uvloop
 
 from bench.market import Exchange
 from marketd import assembly
+from marketd.assembly import Lane
 from marketd.clock import SystemClock
 from marketd.config import Config, build, read_text
-from marketd.model import Claim, JobType, Series
+from marketd.model import Claim, JobType, Series, Tally
 from marketd.ports import Events, Progress
 from marketd.runner import Order
 from marketd.store.orders import OrderRow
@@ -88,25 +91,50 @@ def config_for(dsn: str, base_url: str, per_minute: int | None = None) -> Config
     return build("", environ, None, read_text)
 
 
-async def worked_off(order: Order, config: Config, database: Database) -> tuple[int, float, float]:
-    """Rows, seconds and processor seconds of ``order``, from the empty hand to the last commit."""
-    clock, books = SystemClock(), assembly.Books.of(database)
+@asynccontextmanager
+async def lane_on(database: Database, config: Config) -> AsyncIterator[Lane]:
+    clock = SystemClock()
     async with (
         Transport(clock) as transport,
         assembly.lane(
-            "bitfinex", config, books, transport, clock, Events(), Progress(),
+            "bitfinex", config, assembly.Books.of(database), transport, clock, Events(), Progress(),
             leases=assembly.leases_of(database, "command"),
         ) as lane,
     ):  # fmt: skip
-        (job,) = await lane.orders.give([OrderRow(*BTC, order.job_type)], "bench")
-        run = (await lane.runs.begin(lane.name, [(job, clock.now_ms())], lane.lease.epoch))[job]
-        began, cpu = time.perf_counter(), cpu_s()
-        outcome = await lane.runner.run(order, Account(run, lane.lease.epoch, SETTLE_MS))
-        seconds, used = time.perf_counter() - began, cpu_s() - cpu
-        await lane.runs.finish(run, outcome.status, outcome.error, outcome.tally.requests)
+        yield lane
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What an order did, in so many seconds by the wall and of this process's own."""
+
+    tally: Tally
+    seconds: float
+    cpu_s: float
+
+
+async def begun(lane: Lane, job_type: JobType) -> Account:
+    """The account of a new run."""
+    now_ns = time.time_ns()
+    (job,) = await lane.orders.give([OrderRow(*BTC, job_type)], f"bench {now_ns}")
+    run = (await lane.runs.begin(lane.name, [(job, now_ns // 1_000_000)], lane.lease.epoch))[job]
+    return Account(run, lane.lease.epoch, SETTLE_MS)
+
+
+async def carried_out(lane: Lane, order: Order, account: Account) -> Spent:
+    """From the empty hand to the last commit."""
+    began, cpu = time.perf_counter(), cpu_s()
+    outcome = await lane.runner.run(order, account)
+    spent = Spent(outcome.tally, time.perf_counter() - began, cpu_s() - cpu)
+    await lane.runs.finish(account.run_id, outcome.status, outcome.error, outcome.tally.requests)
     if outcome.error is not None:
         raise SystemExit(outcome.error)
-    return outcome.tally.fetched, seconds, used
+    return spent
+
+
+async def worked_off(order: Order, config: Config, database: Database) -> Spent:
+    async with lane_on(database, config) as lane:
+        return await carried_out(lane, order, await begun(lane, order.job_type))
 
 
 def order_of(work: Work) -> Order:
@@ -143,12 +171,12 @@ async def cost(work: Work, base_url: str) -> Cost:
         config = config_for(work.dsn, base_url, work.per_minute)
         async with Database(work.dsn, prepare=sql("page_table")) as database:
             before = await weight(connection)
-            rows, seconds, used = await worked_off(order_of(work), config, database)
+            spent = await worked_off(order_of(work), config, database)
             after = await weight(connection)
     finally:
         await connection.close()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Cost(rows, seconds, used, peak, after.wal - before.wal, after.size - before.size)
+    return Cost(spent.tally.fetched, spent.seconds, spent.cpu_s, peak, after.wal - before.wal, after.size - before.size)
 
 
 def main() -> None:

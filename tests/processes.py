@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from asyncio.subprocess import DEVNULL, Process
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -80,6 +80,20 @@ def environment(folder: Path, dsn: str, base_url: str, name: str, **more: str) -
         "MARKETD_EXCHANGES__BITFINEX__REQUESTS_PER_MINUTE": "60000",
         "MARKETD_HTTP__LISTEN": "127.0.0.1:0", "MARKETD_LOG__FORMAT": "json", **more,
     }  # fmt: skip
+
+
+async def called(environ: Mapping[str, str], *words: str) -> tuple[int | None, str]:
+    """The exit code of a command, and what it said."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "marketd", *words, env=environ, stdout=PIPE, stderr=STDOUT
+    )
+    out, _ = await process.communicate()
+    return process.returncode, out.decode()
+
+
+async def succeed(environ: Mapping[str, str], *words: str) -> None:
+    code, said = await called(environ, *words)
+    assert code == 0, (words, said)
 
 
 @asynccontextmanager

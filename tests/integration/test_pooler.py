@@ -3,9 +3,8 @@
 import asyncio
 import os
 import shutil
-import sys
-from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator, Mapping, Sequence
+from asyncio.subprocess import DEVNULL
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,7 +21,7 @@ from marketd.store.session import Database
 from tests.daemons import until
 from tests.jobfile import entry
 from tests.oracle import violations
-from tests.processes import Marketd, environment, started
+from tests.processes import Marketd, environment, started, succeed
 from tests.wire import asked_of
 
 PROGRAM = shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin:/usr/bin")
@@ -145,14 +144,6 @@ async def test_the_settings_of_a_session_hold_behind_it(database: str, pg_folder
             for _ in range(6):
                 group.create_task(too_long())
         assert await Reports(opened).ping() > 0
-
-
-async def succeed(environ: Mapping[str, str], *words: str) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "marketd", *words, env=environ, stdout=DEVNULL, stderr=PIPE
-    )
-    _, said = await process.communicate()
-    assert process.returncode == 0, (words, said.decode())
 
 
 async def complete(daemon: Marketd) -> bool:

@@ -3,9 +3,8 @@
 import asyncio
 import os
 import shutil
-import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -22,7 +21,7 @@ from marketd.rehearsal.server import RehearsalServer
 from tests.daemons import until
 from tests.jobfile import entry
 from tests.oracle import violations
-from tests.processes import environment, started
+from tests.processes import called, environment, started, succeed
 from tests.wire import asked_of
 
 DAY_MS = 86_400_000
@@ -108,25 +107,8 @@ async def test_a_standby_keeps_every_promise_while_its_primary_is_filled(
             assert daemon.alive
         await reader.close()
         environ = environment(tmp_path, dsn, exchange.base_url, "reader")
-        for words in (
-            ["status"],
-            ["coverage"],
-            ["gaps"],
-            ["runs"],
-            ["jobs", "list"],
-            ["verify"],
-            ["verify", "--sample"],
-        ):
-            code, said = await _called(environ, words)
-            assert code == 0, (words, said)
-        code, said = await _called(environ, ["backfill", "--symbol", "BTCUSD", "--timeframe", "1m"])
+        for words in ("status", "coverage", "gaps", "runs", "jobs list", "verify", "verify --sample"):
+            await succeed(environ, *words.split())
+        code, said = await called(environ, "backfill", "--symbol", "BTCUSD", "--timeframe", "1m")
         assert code != 0
         assert "read-only" in said
-
-
-async def _called(environ: Mapping[str, str], words: Sequence[str]) -> tuple[int | None, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "marketd", *words, env=environ, stdout=PIPE, stderr=STDOUT
-    )
-    out, _ = await process.communicate()
-    return process.returncode, out.decode()

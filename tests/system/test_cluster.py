@@ -11,10 +11,9 @@ from marketd.rehearsal.faults import Latency
 from marketd.rehearsal.market import synthetic
 from marketd.rehearsal.server import RehearsalServer
 from tests.daemons import until
-from tests.integration.test_pooler import succeed
 from tests.jobfile import entry
 from tests.oracle import violations
-from tests.processes import Marketd, environment, started
+from tests.processes import Marketd, environment, started, succeed
 from tests.system.cluster import Cluster, cluster, missing
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=f"not installed: {missing()}")
