@@ -15,8 +15,8 @@ from marketd.timeframe import Timeframe
 NEAR_S = 30 * 86_400
 """How far to both sides the usual length of a run is measured, in seconds (at least 30 intervals)."""
 
-LEAST_S = 3600  # shorter silences are never suspect: they heal by the ordinary looks
-LEAST_INTERVALS = 3
+_LEAST_S = 3600  # shorter silences are never suspect: they heal by the ordinary looks
+_LEAST_INTERVALS = 3
 _TIMES_USUAL = 3
 _RANK = 3  # "usual" is the third longest run nearby (else 1), so that two outages in a month do not hide each other
 _SHARING = 3  # symbols that must be silent at once
@@ -51,7 +51,7 @@ def unusual(runs: Sequence[Span], frame: Timeframe, *, times: float = _TIMES_USU
 
 def shortest(frame: Timeframe) -> int:
     """Intervals that a run has at least to be suspect at all."""
-    return max(LEAST_INTERVALS, -(-LEAST_S // frame.typical_s))
+    return max(_LEAST_INTERVALS, -(-_LEAST_S // frame.typical_s))
 
 
 def comparable(frame: Timeframe) -> int:
