@@ -62,24 +62,32 @@ class Circuit:
     openings: int = 0
     opened_ms: int = 0
     open_until_ms: int | None = None
-    trying: bool = False
+    _undecided: asyncio.Event | None = None
 
     def closed_to(self, now_ms: int) -> bool:
-        """True while a request must not be sent: the pause lasts, or another one is the try.
+        """True while the pause lasts. A clock that is set back makes it no longer than the longest."""
+        return self.open_until_ms is not None and now_ms < self.open_until_ms <= now_ms + _CIRCUIT_LONGEST_MS
 
-        A clock that is set back makes no pause longer than the longest.
-        """
-        if self.open_until_ms is None:
-            return False
-        return self.trying or now_ms < self.open_until_ms <= now_ms + _CIRCUIT_LONGEST_MS
+    @property
+    def trying(self) -> bool:
+        """A request is under way that decides."""
+        return self._undecided is not None
+
+    async def decided(self) -> None:
+        """Wait while one is."""
+        while self._undecided is not None:
+            await self._undecided.wait()
 
     def try_begun(self) -> bool:
         """Note that a request is sent; True where it is the one that decides, which has to end with ``try_ended``."""
-        self.trying = self.open_until_ms is not None
+        if self.open_until_ms is not None:
+            self._undecided = asyncio.Event()
         return self.trying
 
     def try_ended(self) -> None:
-        self.trying = False
+        if self._undecided is not None:
+            self._undecided.set()
+        self._undecided = None
 
     def failed(self, sent_ms: int, now_ms: int) -> bool:
         """Count the failure of a request sent at ``sent_ms``; True when it opens the circuit.
@@ -162,12 +170,7 @@ class Fetcher:
         raise AssertionError("unreachable: the last attempt raises")
 
     async def _send_once(self, request: Request, asking: "Asking") -> tuple[Reply, int]:
-        self._refuse_while_open()
-        waiting_ms = self.clock.now_ms()
-        await self.gate.acquire(asking.claim)
-        began_ms = self.clock.now_ms()
-        self.events.gate_waited(self.exchange.name, asking.claim, (began_ms - waiting_ms) / 1000)
-        self._refuse_while_open()  # it may have opened while this one waited
+        began_ms = await self._turn(asking)
         asking.requests += 1
         decides, outcome = self.circuit.try_begun(), "failed"
         try:
@@ -194,6 +197,23 @@ class Fetcher:
             self.events.request_done(self.exchange.name, outcome, (self.clock.now_ms() - began_ms) / 1000)
         self._count_success()
         return reply, self._time_of(reply)
+
+    async def _turn(self, asking: "Asking") -> int:
+        """Wait until a request may be sent, and say when that is; a run does not fail because another one is the try."""
+        waiting_ms = self.clock.now_ms()
+        await self._past_circuit()
+        await self.gate.acquire(asking.claim)
+        while self.circuit.trying:  # the pass is spent: who waited here comes back evenly spaced
+            await self._past_circuit()
+            await self.gate.acquire(asking.claim)
+        self._refuse_while_open()  # it may have opened while this one waited
+        began_ms = self.clock.now_ms()
+        self.events.gate_waited(self.exchange.name, asking.claim, (began_ms - waiting_ms) / 1000)
+        return began_ms
+
+    async def _past_circuit(self) -> None:
+        await self.circuit.decided()
+        self._refuse_while_open()
 
     def _time_of(self, reply: Reply) -> int:
         """The exchange's time of a reply: the earlier of both clocks, less the age of a cached one."""

@@ -92,18 +92,25 @@ async def _run(plan: Plan, journal: Journal) -> Result:
 
 
 async def _rest(world: World, chaos: Chaos) -> float | None:
-    """Wait until everything is complete, within the bound: after how many seconds it was, or None for a violation."""
+    """Wait until everything is complete, within the bound: after how many seconds it was, or None for a violation.
+
+    At the end of the rest it has to be complete once more, by the time it is then: what was answered before the trouble
+    ended does not count twice.
+    """
     loop = asyncio.get_running_loop()
     began, most_s = loop.time(), bound_s(world.plan)
     least_s = max(LEAST_REST_S, world.plan.lag_ms / 1000)  # each live job falls due, by the schedule it has now
     punctual_ms = chaos.primary.clock.now_ms() + PUNCTUAL_AFTER_MS
     complete_s: float | None = None
-    while not world.journal.violations and (complete_s is None or loop.time() - began < least_s):
-        missing = {} if complete_s is not None else world.incomplete()
-        if complete_s is None and not missing:
-            complete_s = loop.time() - began
-        elif loop.time() - began > most_s:
+    while not world.journal.violations:
+        spent_s = loop.time() - began
+        missing = world.incomplete() if complete_s is None or spent_s >= least_s else {}
+        if missing and spent_s > most_s:
             world.journal.wrong("liveness", missing)
+        elif not missing and complete_s is None:
+            complete_s = spent_s
+        if not missing and spent_s >= least_s:
+            break
         await asyncio.sleep(LOOK_S)
         chaos.look()
         world.watch.punctual = chaos.primary.clock.now_ms() > punctual_ms

@@ -1,5 +1,6 @@
 """Asking an exchange: what of a page that cannot be used is told; the exchange is a toy."""
 
+import asyncio
 from dataclasses import dataclass, field
 
 import pytest
@@ -10,7 +11,7 @@ from marketd.errors import BadReply, Throttled
 from marketd.exchanges import exchange
 from marketd.exchanges.facts import Reply, Request
 from marketd.fetcher import Asking, Circuit, CircuitOpen, Fetcher
-from marketd.model import Ask, Claim, Drop
+from marketd.model import Answer, Ask, Claim, Drop
 from marketd.ports import Events
 from tests.toy import FRAME, SERIES
 
@@ -102,7 +103,7 @@ class TestCircuit:
         assert circuit.closed_to(NOW_MS + 29_999)
         assert not circuit.closed_to(NOW_MS + 30_000)
         assert circuit.try_begun()
-        assert circuit.closed_to(NOW_MS + 30_001), "the others wait for what comes of it"
+        assert circuit.trying, "the others wait for what comes of it"
         assert circuit.failed(NOW_MS + 30_000, NOW_MS + 31_000)
         circuit.try_ended()
         assert circuit.open_until_ms == NOW_MS + 31_000 + 60_000, "one failed try is one step"
@@ -125,17 +126,68 @@ class TestCircuit:
         assert not circuit.try_begun()
 
 
-async def test_while_one_request_tries_a_failed_exchange_the_others_are_not_sent() -> None:
-    one = asking(b"[]", Heard())
-    circuit = one.fetcher.circuit
+async def begun_behind_a_try(one: Asking) -> "asyncio.Task[Answer]":
+    """An ask that has come to where another request decides."""
     for _ in range(8):
-        circuit.failed(NOW_MS - 60_000, NOW_MS - 60_000)
-    circuit.try_begun()
+        one.fetcher.circuit.failed(NOW_MS - 60_000, NOW_MS - 60_000)
+    assert one.fetcher.circuit.try_begun()
+    task = asyncio.create_task(one.answer(ASK))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert (task.done(), one.requests) == (False, 0)
+    return task
+
+
+async def test_while_one_request_tries_a_failed_exchange_the_others_wait_and_are_sent_where_it_succeeds() -> None:
+    """A job that falls due every four hours does not fail because another one is the first to be answered again."""
+    one = asking(b"[]", Heard())
+    task = await begun_behind_a_try(one)
+    one.fetcher.circuit.succeeded()
+    one.fetcher.circuit.try_ended()
+    await task
+    assert one.requests == 1
+
+
+async def test_while_one_request_tries_a_failed_exchange_the_others_are_refused_where_it_fails() -> None:
+    one = asking(b"[]", Heard())
+    task = await begun_behind_a_try(one)
+    one.fetcher.circuit.failed(NOW_MS, NOW_MS)
+    one.fetcher.circuit.try_ended()
     with pytest.raises(CircuitOpen):
-        await one.answer(ASK)
+        await task
+    assert one.requests == 0
+
+
+async def test_a_try_that_was_given_up_is_followed_by_another_one() -> None:
+    one = asking(b"[]", Heard())
+    task = await begun_behind_a_try(one)
+    one.fetcher.circuit.try_ended()
+    await task
+    assert (one.requests, one.fetcher.circuit.open_until_ms) == (1, None)
+
+
+async def test_who_gets_a_pass_while_another_request_tries_comes_back_for_one() -> None:
+    """All who waited would be sent at once, else."""
+    one = asking(b"[]", Heard())
+    circuit, passes = one.fetcher.circuit, list[Claim]()
+
+    class Passing(Says):
+        async def acquire(self, claim: Claim, weight: int = 1) -> None:
+            passes.append(claim)
+            if len(passes) == 1:
+                for _ in range(8):
+                    circuit.failed(NOW_MS - 60_000, NOW_MS - 60_000)
+                assert circuit.try_begun()
+
+    one.fetcher.gate = Passing(b"[]")
+    task = asyncio.create_task(one.answer(ASK))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert (len(passes), one.requests) == (1, 0)
+    circuit.succeeded()
     circuit.try_ended()
-    await one.answer(ASK)
-    assert circuit.open_until_ms is None
+    await task
+    assert (len(passes), one.requests) == (2, 1)
 
 
 @dataclass
