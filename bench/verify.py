@@ -1,4 +1,6 @@
-"""``python -m bench.verify``: how long it takes to hold the promises against years of candles, all and a sample."""
+"""``python -m bench.verify``: how long it takes to hold the promises against years of candles, all and a sample; and
+which of marketd's statements would read them from end to end.
+"""
 
 import argparse
 import json
@@ -9,6 +11,7 @@ from dataclasses import asdict, dataclass
 import uvloop
 
 from bench import stock
+from bench.plans import Plans, plans_of
 from bench.server import postgres
 from bench.work import cpu_s
 from marketd.store.oracle import Oracle
@@ -39,20 +42,21 @@ async def _held(name: str, oracle: Oracle, sampling: Sampling | None = None) -> 
     return Result(name, candles, verdict.seconds, share, broken, cpu_s() - before)
 
 
-async def measure(dsn: str) -> list[Result]:
+async def measure(dsn: str) -> tuple[list[Result], Plans]:
     """The database at ``dsn`` is filled already."""
     async with Database(dsn, size=1, application="marketd verify", statement_s=600) as opened:
         oracle = Oracle(opened)
-        return [await _held("full", oracle), await _held("sample", oracle, Sampling(SEED))]
+        results = [await _held("full", oracle), await _held("sample", oracle, Sampling(SEED))]
+    return results, await plans_of(dsn)
 
 
-async def _filled_and_measured(days: int, *, debian: bool) -> list[Result]:
+async def _filled_and_measured(days: int, *, debian: bool) -> tuple[list[Result], Plans]:
     async with postgres(debian=debian) as dsn:
         await stock.fill(dsn, days, lambda said: print(said, file=sys.stderr))
         return await measure(dsn)
 
 
-def _table(results: list[Result]) -> str:
+def _table(results: list[Result], plans: Plans) -> str:
     head = ("verify", "candles", "seconds", "s/million", "looked at", "violations", "own CPU s")
     lines = ["{:<10}{:>12}{:>9}{:>11}{:>11}{:>12}{:>11}".format(*head)]
     lines += [
@@ -60,6 +64,7 @@ def _table(results: list[Result]) -> str:
         f"{one.share:>11.1%}{one.violations:>12}{one.cpu_s:>11.1f}"
         for one in results
     ]
+    lines.append(f"{plans.planned} statements planned; reading all candles: {', '.join(plans.reading_all) or 'none'}")
     return "\n".join(lines)
 
 
@@ -72,11 +77,12 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     if given.dsn:
-        results = uvloop.run(measure(given.dsn))
+        results, plans = uvloop.run(measure(given.dsn))
     else:
         days = given.days or (DAYS_LARGE if given.large else DAYS)
-        results = uvloop.run(_filled_and_measured(days, debian=given.debian))
-    print(json.dumps([asdict(one) for one in results]) if given.json else _table(results))
+        results, plans = uvloop.run(_filled_and_measured(days, debian=given.debian))
+    shape = {"verify": [asdict(one) for one in results], "plans": asdict(plans)}
+    print(json.dumps(shape) if given.json else _table(results, plans))
 
 
 if __name__ == "__main__":

@@ -199,7 +199,7 @@ class Fetcher:
         return reply, self._time_of(reply)
 
     async def _turn(self, asking: "Asking") -> int:
-        """Wait until a request may be sent, and say when that is; a run does not fail because another one is the try."""
+        """When a request may be sent, waited for; a run does not fail because another one is the try."""
         waiting_ms = self.clock.now_ms()
         await self._past_circuit()
         await self.gate.acquire(asking.claim)

@@ -1,8 +1,8 @@
 """Taking old candles away, and what is known of them.
 
 Owns the boundary of a series below which everything is retired: it moves forward by whole blocks of the ledger, in the
-transaction that takes the ledger's rows away; candles follow in portions. What an open gap owes there is wanted no
-more. Needs the role ``marketd_retain`` or the owner's.
+transaction that takes the ledger's rows away; candles follow in portions, or with the table of a year in which all are
+retired. What an open gap owes there is wanted no more. Needs the role ``marketd_retain`` or the owner's.
 """
 
 from collections.abc import Sequence
@@ -41,8 +41,8 @@ class Retirement:
             found: int = await connection.fetchval(sql("retirable"), *series, boundary(series, horizon_ms) // BLOCK)
         return found
 
-    async def retire(self, series: Series, horizon_ms: int, at_ms: int) -> int:
-        """Take away what lies before the boundary; how many candles went. What is interrupted goes on the next time."""
+    async def retire(self, series: Series, horizon_ms: int, at_ms: int) -> None:
+        """What lies before the boundary is not known any more, and never asked for again; its candles may go."""
         kept = boundary(series, horizon_ms)
         until = codec.opens(series, kept)
         async with self._database.session() as connection, connection.transaction():
@@ -54,4 +54,9 @@ class Retirement:
             change = ledger.narrow(held, Ranges.of((kept, _LATEST)), at_ms=at_ms)
             await write_change(connection, series, Change(gaps=change.gaps))
             await connection.execute(sql("retire_knowledge"), *series, kept // BLOCK, until)
-        return await candles_gone(self._database, series, until)
+
+    async def sweep(self, series: Series) -> int:
+        """Take the candles of what is retired away; how many went. What is interrupted goes on the next time."""
+        async with self._database.session() as connection:
+            until = await connection.fetchval(sql("retired_until"), *series)
+        return 0 if until is None else await candles_gone(self._database, series, until)

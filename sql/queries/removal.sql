@@ -96,6 +96,10 @@ WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND blo
 UPDATE market_series SET retired_until = $4::timestamptz
 WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND (retired_until IS NULL OR retired_until < $4::timestamptz)
 
+-- name: retired_until
+-- params: exchange text, symbol text, timeframe text
+SELECT retired_until FROM market_series WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
+
 -- name: retire_knowledge
 -- params: exchange text, symbol text, timeframe text, block integer, until timestamptz
 WITH revisions AS (

@@ -42,21 +42,26 @@ INSERT INTO candle_coverage (exchange, symbol, timeframe, block, answered, store
 SELECT 'bitfinex', 'BTCUSD', '1m', b, int4multirange(int4range(b * 1440, (b + 1) * 1440)), 1440, now()
 FROM generate_series($1::integer, $1::integer + $2::integer - 1) AS b
 """
+LAYOUTS = {
+    "one table": "ALTER TABLE candles SET (autovacuum_enabled = false)",
+    "years": "SELECT marketd_begin_partitioning(); SELECT marketd_finish_partitioning()",
+}
 PAGE = """
 INSERT INTO marketd_page
 SELECT $1::bigint + n * 60000, 1, 2, 1, 2, 1 FROM generate_series(0, $2::integer) AS n
 """
 
 
+@pytest.mark.parametrize("tables", LAYOUTS.values(), ids=LAYOUTS.keys())
 @pytest.mark.parametrize("planning", ["force_custom_plan", "force_generic_plan"])
 @pytest.mark.parametrize("analysed", [False, True])
 @pytest.mark.parametrize("built", [False, True], ids=["absent", "there and different"])
 async def test_building_reads_the_parents_and_children_of_what_is_wanted(
-    database: str, analysed: bool, built: bool, planning: str
+    database: str, analysed: bool, built: bool, planning: str, tables: str
 ) -> None:
     connection = await asyncpg.connect(database, server_settings={"jit": "off"})
     try:
-        await connection.execute("ALTER TABLE candles SET (autovacuum_enabled = false)")
+        await connection.execute(tables)
         await connection.execute(FILL, "1m", timedelta(minutes=1), START, DAYS)
         if built:
             await connection.execute(FILL, "5m", STEP, START, DAYS)
@@ -71,6 +76,7 @@ async def test_building_reads_the_parents_and_children_of_what_is_wanted(
     assert _read(plan) <= 12 * WANTED, json.dumps(plan, indent=1)
 
 
+@pytest.mark.parametrize("tables", LAYOUTS.values(), ids=LAYOUTS.keys())
 @pytest.mark.parametrize("planning", ["force_custom_plan", "force_generic_plan"])
 @pytest.mark.parametrize("analysed", [False, True])
 @pytest.mark.parametrize(
@@ -85,11 +91,11 @@ async def test_building_reads_the_parents_and_children_of_what_is_wanted(
     ],
 )
 async def test_a_statement_reads_what_it_is_about(
-    database: str, name: str, values: Sequence[object], most: int, analysed: bool, planning: str
+    database: str, name: str, values: Sequence[object], most: int, analysed: bool, planning: str, tables: str
 ) -> None:
     connection = await asyncpg.connect(database, server_settings={"jit": "off"})
     try:
-        await connection.execute("ALTER TABLE candles SET (autovacuum_enabled = false)")
+        await connection.execute(tables)
         await connection.execute(FILL, "1m", MINUTE, START, DAYS)
         await connection.execute(LEDGER, FIRST_BLOCK, DAYS)
         await connection.execute(sql("page_table"))
