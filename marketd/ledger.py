@@ -27,7 +27,8 @@ class _Proof:
 
     ``asked`` is the range of the ask (nothing where the answer was contradicted), ``filled`` what has a row after it,
     ``bad`` what was sent but cannot be used, ``once`` what is empty for the first time, ``confirmed`` for the second,
-    ``waiting`` what had been answered empty before and waits for its second answer.
+    ``waiting`` what had been answered empty before and waits for its second answer, ``later`` what has been heard of
+    since: the answer is out of a cache.
     """
 
     at_ms: int
@@ -39,6 +40,7 @@ class _Proof:
     once: Ranges = NOTHING
     confirmed: Ranges = NOTHING
     waiting: Ranges = NOTHING
+    later: Ranges = NOTHING
 
 
 def apply(held: Held, answer: Answer, *, settle_ms: int, owe: Ranges = NOTHING) -> Change:
@@ -89,6 +91,8 @@ def _proof(held: Held, state: State, answer: Answer, settle_ms: int) -> tuple[_P
     filled = answer.rows | (held.present & covered)
     bad = (answer.dropped & covered) - filled
     empty = covered - filled - bad
+    # What comes out of a cache, older than what its block has heard since, cannot be compared with the first answer.
+    later = Ranges.of(*(block.span for block in held.blocks.values() if (block.answered_ms or 0) > answer.at_ms))
     return _Proof(
         at_ms=answer.at_ms,
         settle_ms=settle_ms,
@@ -97,8 +101,9 @@ def _proof(held: Held, state: State, answer: Answer, settle_ms: int) -> tuple[_P
         filled=filled,
         bad=bad,
         once=empty - state.empties,
-        confirmed=_confirmed(held, state, answer, empty, settle_ms),
+        confirmed=_confirmed(held, state, answer, empty - later, settle_ms),
         waiting=state.once,
+        later=later,
     ), False
 
 
@@ -107,10 +112,7 @@ def _settled_end(answer: Answer, settle_ms: int) -> int:
 
 
 def _confirmed(held: Held, state: State, answer: Answer, empty: Ranges, settle_ms: int) -> Ranges:
-    """Empties for which this is a second answer that counts: late enough after the close and after the first one.
-
-    One out of a cache, older than what its block has heard since, comes too late to be compared with the first.
-    """
+    """Those of ``empty`` for which this second answer counts: late enough after the close and after the first one."""
     again = empty & state.once
     if not again:
         return NOTHING
@@ -123,11 +125,10 @@ def _confirmed(held: Held, state: State, answer: Answer, empty: Ranges, settle_m
             if answer.at_ms - wait.at_ms < settle_ms
         )
     )
-    later = Ranges.of(*(block.span for block in held.blocks.values() if (block.answered_ms or 0) > answer.at_ms))
     doubted = union(
         gap.missing for gap in held.gaps if gap.cause is Cause.SUSPECT and answer.at_ms - gap.detected_ms < DAY_MS
     )
-    return again - young - later - doubted
+    return again - young - doubted
 
 
 def _gap_after(gap: Gap, proof: _Proof) -> Gap:
@@ -136,6 +137,8 @@ def _gap_after(gap: Gap, proof: _Proof) -> Gap:
     So does, from a suspect gap, what came but cannot be used: it is no longer in doubt but failed.
     """
     suspect = gap.cause is Cause.SUSPECT
+    if gap.detected_ms > proof.at_ms and not gap.missing & proof.later:
+        gap = replace(gap, detected_ms=proof.at_ms)  # by a clock that was ahead: the wait begins now
     stored, emptied = gap.missing & proof.filled, gap.missing & proof.confirmed
     missing = gap.missing - stored - emptied - (proof.bad if suspect else NOTHING)
     gap = replace(gap, filled=gap.filled + stored.size, emptied=gap.emptied + emptied.size, missing=missing)

@@ -11,6 +11,9 @@ from marketd.blocks import BLOCK
 from marketd.model import Answer, Ask, Gap, Series
 from marketd.ranges import NOTHING, Ranges, Span
 
+LONGEST_WAIT_MS = 25 * 3_600_000
+"""No gap waits for longer than a day, and clocks differ a little."""
+
 ANCHORS = 2
 """Rows of a page that known candles on both sides may take."""
 
@@ -165,9 +168,14 @@ def rows_at_most(span: Span, empties: Mapping[int, int]) -> int:
     return rows
 
 
+def is_due(attempt_ms: int, now_ms: int) -> bool:
+    """Whether it is time for an attempt: one that is further away than any wait was set by a clock that was ahead."""
+    return not now_ms < attempt_ms <= now_ms + LONGEST_WAIT_MS
+
+
 def due_gaps(gaps: Sequence[Gap], now_ms: int, *, by_hand: bool = False, most: int | None = None) -> tuple[Gap, ...]:
     """Open gaps that are due for a try, oldest first; by hand, due or not."""
-    due = [gap for gap in gaps if by_hand or gap.next_attempt_ms is None or gap.next_attempt_ms <= now_ms]
+    due = [gap for gap in gaps if by_hand or gap.next_attempt_ms is None or is_due(gap.next_attempt_ms, now_ms)]
     due.sort(key=lambda gap: gap.missing.start)
     return tuple(due if most is None else due[:most])
 

@@ -73,6 +73,8 @@ class Ranges:
         return type(self)(tuple(_joined(sorted(self.spans + other.spans))))
 
     def __and__(self, other: Self) -> Self:
+        if self.spans == other.spans:
+            return self
         many, few = (self.spans, other.spans) if len(self.spans) > len(other.spans) else (other.spans, self.spans)
         if len(few) <= _FEW:
             return type(self)(tuple(chain.from_iterable(_within(many, span) for span in few)))
@@ -81,8 +83,12 @@ class Ranges:
     def __sub__(self, other: Self) -> Self:
         if not other.spans or not self.spans:
             return self
+        if self.spans == other.spans:
+            return type(self)()
         if len(other.spans) <= _FEW:
             return type(self)(reduce(_without, other.spans, self.spans))
+        if len(self.spans) <= _FEW:
+            return type(self)(tuple(chain.from_iterable(_between(other.spans, span) for span in self.spans)))
         return type(self)(tuple(_remaining(self.spans, other.spans)))
 
     @property
@@ -157,6 +163,14 @@ def _without(spans: tuple[Span, ...], span: Span) -> tuple[Span, ...]:
     left = ((spans[low][0], start),) if spans[low][0] < start else ()
     right = ((end, spans[high - 1][1]),) if spans[high - 1][1] > end else ()
     return spans[:low] + left + right + spans[high:]
+
+
+def _between(spans: tuple[Span, ...], span: Span) -> Iterator[Span]:
+    """What of ``span`` lies outside of ``spans``."""
+    start, end = span
+    found = spans[bisect_right(spans, start, key=_end) : bisect_left(spans, end, key=_start)]
+    edges = zip(chain((start,), map(_end, found)), chain(map(_start, found), (end,)), strict=True)
+    return (edge for edge in edges if edge[0] < edge[1])
 
 
 def _with(spans: tuple[Span, ...], span: Span) -> tuple[Span, ...]:

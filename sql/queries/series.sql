@@ -120,9 +120,12 @@ ORDER BY block LIMIT $5::integer
 
 -- name: due_series
 -- params: exchange text, now timestamptz
--- Series with an open gap or a look that is due; of each only the earliest look is read.
+-- Series with an open gap or a look that is due; of each only the earliest look is read. A gap that waits for longer than any
+-- gap does (planner.is_due) was opened by a clock that was ahead.
 SELECT due.symbol, due.timeframe
-FROM (SELECT symbol, timeframe FROM candle_gaps WHERE exchange = $1::text AND repaired_at IS NULL AND next_attempt_at <= $2::timestamptz
+FROM (SELECT symbol, timeframe FROM candle_gaps
+      WHERE exchange = $1::text AND repaired_at IS NULL
+        AND (next_attempt_at <= $2::timestamptz OR next_attempt_at > $2::timestamptz + interval '25 hours')
       UNION
       SELECT f.symbol, f.timeframe
       FROM series_figures f

@@ -261,7 +261,8 @@ def _unknown(table: SeriesTable, span: Span) -> Ranges:
 
 
 def _due(table: SeriesTable, now_ms: int) -> bool:
-    if any(gap.next_attempt_ms is not None and gap.next_attempt_ms <= now_ms for gap in table.gaps.values()):
+    attempts = [gap.next_attempt_ms for gap in table.gaps.values() if gap.next_attempt_ms is not None]
+    if any(planner.is_due(attempt_ms, now_ms) for attempt_ms in attempts):
         return True
     return any(block.look_ms is not None and block.look_ms <= now_ms for block in table.blocks.values())
 

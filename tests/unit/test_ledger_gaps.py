@@ -199,6 +199,24 @@ class TestSuspects:
         held.record(answered(19, 91, (19, 90), at_ms=OLD + asked_ms))
         assert held.gaps[1].next_attempt_ms == OLD + next_ms
 
+    def test_doubted_by_a_clock_that_was_days_ahead_wait_for_a_day_from_the_next_answer(self) -> None:
+        """Simulated world 1405459857: the host's clock was set three days ahead, and back."""
+        held = book(19, 91, (19, 90))
+        held.doubt(Ranges.of((20, 90)), at_ms=OLD + 3 * DAY_MS)
+        held.record(answered(19, 91, (19, 90), at_ms=OLD + HOUR_MS))
+        assert (held.gaps[1].detected_ms, held.gaps[1].next_attempt_ms) == (OLD + HOUR_MS, OLD + HOUR_MS + DAY_MS)
+        held.record(answered(19, 91, (19, 90), at_ms=OLD + HOUR_MS + DAY_MS - 1))
+        assert held.gaps[1].open
+        held.record(answered(19, 91, (19, 90), at_ms=OLD + HOUR_MS + DAY_MS))
+        assert held.gaps[1].resolution is Resolution.EMPTY
+
+    def test_an_answer_out_of_a_cache_does_not_make_the_wait_shorter(self) -> None:
+        held = book(19, 91, (19, 90))
+        held.record(answered(19, 91, (19, 90), at_ms=OLD + 2 * DAY_MS))
+        held.doubt(Ranges.of((20, 90)), at_ms=OLD + 2 * DAY_MS)
+        held.record(answered(19, 91, (19, 90), at_ms=OLD + HOUR_MS))
+        assert held.gaps[1].detected_ms == OLD + 2 * DAY_MS
+
     def test_doubt_leaves_other_silences_confirmed(self) -> None:
         held = book(0, 100, (19, 90))
         held.record(answered(0, 100, (19, 90), at_ms=OLD + HOUR_MS))

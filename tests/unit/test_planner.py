@@ -265,6 +265,13 @@ class TestDueGaps:
     def test_are_tried_by_hand_due_or_not(self) -> None:
         assert self.due(by_hand=True) == [10, 20, 30, 40]
 
+    def test_are_due_where_they_wait_for_longer_than_anything_does(self) -> None:
+        """A clock that was days ahead has opened them."""
+        day_ms = 86_400_000
+        assert not planner.is_due(100 + day_ms, 100)
+        assert not planner.is_due(100 + planner.LONGEST_WAIT_MS, 100)
+        assert planner.is_due(101 + planner.LONGEST_WAIT_MS, 100)
+
     def test_are_limited(self) -> None:
         assert self.due(most=2) == [20, 30]
         assert self.due(most=0) == []
