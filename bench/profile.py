@@ -74,18 +74,22 @@ class Statements:
         return "\n".join(lines)
 
 
-async def _profiled(place: Place) -> None:
+async def _profiled(place: Place, *, refetch: bool) -> None:
     statements, profiler = Statements({query.sql: name for name, query in QUERIES.items()}), cProfile.Profile()
     async with postgres() as dsn, exchange(place) as at:
         async with fresh_database(dsn, "warm") as fresh:
             await cost(Work(fresh), at.base_url)
         async with fresh_database(dsn, "timed") as fresh:
+            if refetch:
+                await cost(Work(fresh), at.base_url)
             with statements.timed():
-                found = await cost(Work(fresh), at.base_url)
+                found = await cost(Work(fresh, refetch=refetch), at.base_url)
         print(statements.table(found))
         async with fresh_database(dsn, "profiled") as fresh:
+            if refetch:
+                await cost(Work(fresh), at.base_url)
             profiler.enable()
-            found = await cost(Work(fresh), at.base_url)
+            found = await cost(Work(fresh, refetch=refetch), at.base_url)
             profiler.disable()
     print(f"\nown processor time {found.cpu_s:.2f} s, with the profiler's")
     pstats.Stats(profiler, stream=sys.stdout).strip_dirs().sort_stats("tottime").print_stats(20)
@@ -93,13 +97,15 @@ async def _profiled(place: Place) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make profile", description=__doc__)
+    parser.add_argument("--refetch", action="store_true", help="of the second time, when all is stored")
     parser.add_argument("--recorded", action="store_true", help="the recorded year instead of the made-up one")
     given = parser.parse_args()
     logging.getLogger("marketd").setLevel(logging.ERROR)  # the exchange lives in another year
     recorded = recorded_place(275)
     if given.recorded and recorded is None:
         parser.error("MARKETD_RECORDED_DATA does not name recorded candles")
-    uvloop.run(_profiled(recorded if given.recorded and recorded is not None else DENSE))
+    place = recorded if given.recorded and recorded is not None else DENSE
+    uvloop.run(_profiled(place, refetch=given.refetch))
 
 
 if __name__ == "__main__":

@@ -51,8 +51,8 @@ def check(ask: Ask, rows: Rows, *, at_ms: int, columns: tuple[str, ...], grace_s
     unusable = [at for at in inside if not (aligned[at] and plausible[at])]
     _refuse_too_many_dropped(len(unusable), len(inside))
     stored = _unique(inside, unusable, order, rows)
-    good = Ranges.from_numbers(map(numbers.__getitem__, stored))
-    bad = Ranges.from_numbers(map(numbers.__getitem__, unusable))
+    good = Ranges.from_numbers([numbers[at] for at in stored])
+    bad = Ranges.from_numbers([numbers[at] for at in unusable])
     misaligned = sum(1 for at in unusable if not aligned[at])
     return Answer(
         ask=ask,

@@ -9,7 +9,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import reduce
-from itertools import chain
+from itertools import chain, islice
+from operator import sub
 from typing import Self
 
 Span = tuple[int, int]
@@ -31,20 +32,14 @@ class Ranges:
     @classmethod
     def from_numbers(cls, numbers: Iterable[int]) -> Self:
         """From ascending interval numbers (repeats allowed)."""
-        spans: list[Span] = []
-        start = end = None
-        for number in numbers:
-            if end is not None and start is not None:
-                if number == end:
-                    end = number + 1
-                    continue
-                if number < end:
-                    continue
-                spans.append((start, end))
-            start, end = number, number + 1
-        if start is not None and end is not None:
-            spans.append((start, end))
-        return cls(tuple(spans))
+        given = numbers if isinstance(numbers, list) else list(numbers)
+        if not given:
+            return cls()
+        steps = map(sub, islice(given, 1, None), given)
+        breaks = [at for at, step in enumerate(steps, 1) if step > 1]
+        starts = (given[0], *map(given.__getitem__, breaks))
+        ends = (*(given[at - 1] + 1 for at in breaks), given[-1] + 1)
+        return cls(tuple(zip(starts, ends, strict=True)))
 
     def __bool__(self) -> bool:
         return bool(self.spans)

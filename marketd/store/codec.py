@@ -103,5 +103,5 @@ def seconds_to_ranges(series: Series, seconds: Iterable[int]) -> Ranges:
     """Intervals that open at ``seconds`` since the epoch, ascending."""
     frame = series.frame
     if frame.step_s:
-        return Ranges.from_numbers((value - frame.anchor_s) // frame.step_s for value in seconds)
+        return Ranges.from_numbers([(value - frame.anchor_s) // frame.step_s for value in seconds])
     return Ranges.from_numbers(frame.number(value * 1000) for value in seconds)

@@ -166,6 +166,9 @@ async def _store_rows(
         return change, (0, 0)
     await _copy(connection, answer)
     first, last = codec.opens(series, answer.rows.start), codec.opens(series, answer.rows.end - 1)
+    all_there = held.present.covers(answer.rows)
+    if all_there and not await connection.fetchval(sql("page_differs"), *series, first, last):
+        return change, (0, 0)
     row = await connection.fetchrow(
         sql("merge_page"), *series, codec.step(series), codec.moment(answer.at_ms),
         codec.moment(min(times, default=None)), first, last, max(times, default=0) > answer.at_ms,

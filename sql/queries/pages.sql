@@ -40,6 +40,16 @@ SELECT open_time, open_time + $4::interval, $1::text, $2::text, $3::text, open, 
 UNION ALL
 SELECT open_time, open_time + $4::interval, $1::text, $2::text, $3::text, open, high, low, close, volume FROM page WHERE NOT first
 
+-- name: page_differs
+-- params: exchange text, symbol text, timeframe text, first timestamptz, last timestamptz
+-- Whether a candle of the page is not there as it came: most of what is asked again has not changed, and this is a third of a merge.
+SELECT coalesce(bool_or((c.open, c.high, c.low, c.close, c.volume) IS DISTINCT FROM (p.open, p.high, p.low, p.close, p.volume)), false)
+FROM (SELECT timestamptz 'epoch' + open_ms * interval '1 millisecond' AS open_time, open, high, low, close, volume FROM marketd_page) AS p
+LEFT JOIN (
+    SELECT * FROM candles
+    WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND open_time BETWEEN $4::timestamptz AND $5::timestamptz
+) AS c ON c.open_time = p.open_time
+
 -- name: merge_page
 -- params: exchange text, symbol text, timeframe text, step interval, at timestamptz, before timestamptz, first timestamptz, last timestamptz, older boolean
 -- Compare first: unchanged rows are not touched, changed ones keep their old values as a revision; an answer older than

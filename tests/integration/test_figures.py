@@ -221,6 +221,18 @@ async def test_a_window_beyond_any_number_is_unfinished(database: str, rows: Row
         assert await SeriesReader(opened).unfinished([(BTC, -(2**31), 2**31 - 1)]) == {0}
 
 
+@pytest.mark.parametrize("from_now_s", [-1, 0, 1, 86_400, 25 * 3600, 25 * 3600 + 1, 10**8])
+async def test_a_series_is_due_where_one_of_its_gaps_is(database: str, rows: Rows, from_now_s: int) -> None:
+    """As the planner says: what waits for longer than any gap does was opened by a clock that was ahead."""
+    now_ms = 1_700_000_000_000
+    gap = await rows.gap("failed", Ranges.of((FIRST, FIRST + 5)))
+    attempt_ms = now_ms + 1000 * from_now_s
+    await rows.connection.execute("UPDATE candle_gaps SET next_attempt_at = $2 WHERE id = $1", gap, at(attempt_ms))
+    async with Database(database, size=1) as opened:
+        due = await SeriesReader(opened).due_series("bitfinex", now_ms)
+    assert (due == [BTC]) is planner.is_due(attempt_ms, now_ms)
+
+
 async def upsert(rows: Rows, luck: random.Random) -> None:
     """What a page does, to blocks that are there and others that are not."""
     series, numbers = luck.choice([BTC, ETH, XRP]), luck.sample(BLOCKS, 3)

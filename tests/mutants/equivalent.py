@@ -1,8 +1,6 @@
 """Mutants that no test can find, since they change nothing that could be told: by module, name and reason."""
 
 _SPEED = "either way to compute it is right: which one is taken is a matter of speed"
-_PAIR = "start and end are both None or both numbers; mypy wants to be told"
-_AGAIN = "what is let through here is caught by the comparison that follows"
 _MEMBER = "where they differ the number is a member, and was returned above"
 _SAME = "where they differ both ways give the same ranges"
 _STRICT = "columns of one page have one length, and only a mistake in the program could change that"
@@ -12,14 +10,6 @@ _ABSENT = "a lost interval has no row, so none is found inside of one"
 EQUIVALENT: dict[str, dict[str, str]] = {
     "ranges": {
         "module: _FEW = 3 -> _FEW = 4": _SPEED,
-        "Ranges.from_numbers: end is not None and start is not None -> end is not None or start is not None": _PAIR,
-        "Ranges.from_numbers: end is not None and start is not None -> start is not None": _PAIR,
-        "Ranges.from_numbers: end is not None and start is not None -> end is not None": _PAIR,
-        "Ranges.from_numbers: continue -> pass": _AGAIN,
-        "Ranges.from_numbers: number < end -> number <= end": _AGAIN,
-        "Ranges.from_numbers: start is not None and end is not None -> start is not None or end is not None": _PAIR,
-        "Ranges.from_numbers: start is not None and end is not None -> end is not None": _PAIR,
-        "Ranges.from_numbers: start is not None and end is not None -> start is not None": _PAIR,
         "Ranges.__or__: len(self.spans) > len(other.spans) -> len(self.spans) >= len(other.spans)": _SPEED,
         "Ranges.__or__: len(self.spans) > len(other.spans) -> len(self.spans) <= len(other.spans)": _SPEED,
         "Ranges.__or__: len(few) <= _FEW -> len(few) < _FEW": _SPEED,
