@@ -19,6 +19,7 @@ from bench import work
 from bench.market import Place, exchange
 from bench.server import postgres
 from marketd.assembly import Lane
+from marketd.cli.start import share_time
 from marketd.model import Claim, JobType, Series
 from marketd.runner import Order
 from marketd.store.queries import sql
@@ -93,6 +94,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     logging.getLogger("marketd").setLevel(logging.ERROR)  # the exchange lives in another year
+    share_time()  # as the daemon does
     results = [uvloop.run(measure(market, count)) for count in COUNTS for market in MARKETS]
     print(json.dumps([asdict(one) for one in results]) if given.json else _table(results))
 

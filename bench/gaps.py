@@ -16,6 +16,7 @@ import uvloop
 from bench import stock, work
 from bench.market import Place, exchange
 from bench.server import postgres
+from marketd.cli.start import share_time
 from marketd.model import Claim, JobType, Series
 from marketd.runner import Order
 from marketd.store.queries import sql
@@ -72,6 +73,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     logging.getLogger("marketd").setLevel(logging.ERROR)  # the exchange lives in another year
+    share_time()  # as the daemon does
     results = [uvloop.run(_filled_and_measured(days)) for days in (DAYS_LARGE if given.large else DAYS)]
     print(json.dumps([asdict(one) for one in results]) if given.json else _table(results))
 

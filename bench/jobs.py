@@ -26,6 +26,7 @@ from bench.server import postgres
 from marketd import assembly
 from marketd.assembly import Lane
 from marketd.changes import changes
+from marketd.cli.start import share_time
 from marketd.clock import SystemClock
 from marketd.config import Config
 from marketd.jobset import JobSet
@@ -218,6 +219,7 @@ def main() -> None:
     given = parser.parse_args()
     logging.getLogger("marketd").setLevel(logging.ERROR)  # the made-up exchange lives in another year
     if given.dsn is not None:
+        share_time()  # as the daemon does
         json.dump(asdict(uvloop.run(measure(given.dsn, given.count, given.moments))), sys.stdout)
     else:
         works = [(10_000, 5), (10_000, 1), *([(100_000, 5)] if given.large else [])]
