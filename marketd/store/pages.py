@@ -36,7 +36,7 @@ class Pages:
         series = answer.ask.series
         async with self._database.session() as connection, connection.transaction():
             held = await _held(connection, series, answer.covered.hull | owe, first)
-            _refuse_retired(series, held, answer.covered)
+            refuse_retired(series, held, answer.covered)
             change, counts = await _store_rows(connection, answer, held, writing, owe)
             await write_change(connection, series, change)
             before = next((block.answered_ms for block in held.blocks.values() if block.answered_ms), None)
@@ -101,7 +101,7 @@ class Pages:
     ) -> Stored:  # fmt: skip
         async with self._database.session() as connection, connection.transaction():
             held = await _held(connection, series, span, None)
-            _refuse_retired(series, held, asked)
+            refuse_retired(series, held, asked)
             if rows:
                 held = replace(held, present=await _present(connection, series, span.hull))
             change = decide(held)
@@ -112,7 +112,7 @@ class Pages:
         return Stored(change, tally)
 
 
-def _refuse_retired(series: Series, held: Held, asked: Ranges) -> None:
+def refuse_retired(series: Series, held: Held, asked: Ranges) -> None:
     """It was planned before retention came by; the next plan knows better."""
     if held.retired is not None and asked and asked.start < held.retired:
         raise StoreError(f"{series}: what was asked for has been retired meanwhile; nothing of this page was written")

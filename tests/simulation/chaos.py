@@ -10,14 +10,20 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal
 
+from marketd import ledger
+from marketd.blocks import Held
 from marketd.clock import at
+from marketd.model import Series
+from marketd.ranges import Ranges
 from marketd.rehearsal import faults as fault
 from marketd.rehearsal.sources import DAY_MS
+from marketd.store.retirement import boundary
 from tests.simulation.host import Host
 from tests.simulation.truth import MINUTE_MS, Delay, Hidden, Revision
 from tests.simulation.world import World
 
 HOUR_S = 3600.0
+LATEST = 2**31 - 1
 AHEAD_MS = 4_000
 """Of the host's clock and the exchange's one is never further ahead than the grace: two wrong clocks prove nothing."""
 
@@ -54,7 +60,7 @@ class Chaos:
             "database_failing": (self.database_failing, 2), "answers_lost": (self.answers_lost, 3),
             "database_slow": (self.database_slow, 1), "paused": (self.paused, 2), "rescheduled": (self.rescheduled, 2),
             "disabled": (self.disabled, 2), "narrowed": (self.narrowed, 1), "order": (self.order, 2),
-            "reload": (self.reload, 2),
+            "reload": (self.reload, 2), "retired": (self.retired, 1),
         }  # fmt: skip
 
     # Storm and calm
@@ -359,6 +365,25 @@ class Chaos:
                 server.lost_share = 0.0
             else:
                 server.delay_s = 0.0
+
+    async def retired(self) -> None:
+        """Retention takes the older days of some series away: what is known of them, and later their candles."""
+        tables, now_ms = self.world.server.tables, self.world.true.now_ms()
+        for symbol in self._some():
+            table = tables.of(Series("bitfinex", symbol, "1m"))
+            kept = boundary(table.series, now_ms - self.dice.randint(1, 4) * DAY_MS)
+            if table.retired is not None and table.retired >= kept:
+                continue
+            owed = Held(gaps=table.open_gaps(Ranges.of((-LATEST, kept))))
+            for gap in ledger.narrow(owed, Ranges.of((kept, LATEST)), at_ms=now_ms).gaps:
+                tables.gap_ids += gap.id is None
+                table.write_gap(gap, tables.gap_ids)
+            table.retire(kept, now_ms)
+            self.world.journal.note("retired", symbol, kept)
+            try:
+                await asyncio.sleep(self._length(1, HOUR_S))
+            finally:
+                table.sweep()
 
     # The jobs
 

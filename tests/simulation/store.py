@@ -10,14 +10,14 @@ from typing import Any
 
 from marketd import ledger, planner
 from marketd.blocks import BLOCK, Change, Held, union
-from marketd.errors import ExchangeHeld, LeaseLost
+from marketd.errors import ExchangeHeld, LeaseLost, StoreError
 from marketd.model import Answer, Gap, JobRow, RunStatus, Series, Tally
 from marketd.planner import Edges
 from marketd.ports import Facts, Stored, Writing
 from marketd.ranges import NOTHING, Ranges, Span
 from marketd.store import leases
 from marketd.store.leases import Lease
-from marketd.store.pages import counted, gaps_counted, never_asked
+from marketd.store.pages import counted, gaps_counted, never_asked, refuse_retired
 from tests.simulation.server import Line
 from tests.simulation.tables import LeaseRow, Row, Run, SeriesTable, Tables
 from tests.simulation.watch import Watch
@@ -46,6 +46,7 @@ class SimPages:
         tables = await self.line.begin()
         table = tables.of(answer.ask.series)
         held = table.held(answer.covered.hull | owe, first)
+        self._refuse_retired(table, held, answer.covered)
         change, fresh, changed = _rows(table, held, answer, writing, owe)
         _fence(tables, writing.epoch)
         counts = (len(fresh), len(changed))
@@ -61,8 +62,9 @@ class SimPages:
         self, series: Series, span: Ranges, writing: Writing, *, at_ms: int, error: str, owe: Ranges
     ) -> Stored:
         return await self._decide(
-            series, span | owe, writing, lambda held: ledger.fail(held, span, at_ms=at_ms, error=error, owe=owe)
-        )
+            series, span | owe, writing, lambda held: ledger.fail(held, span, at_ms=at_ms, error=error, owe=owe),
+            asked=span,
+        )  # fmt: skip
 
     async def audit(self, series: Series, blocks: Sequence[int], writing: Writing, *, at_ms: int) -> Stored:
         span = Ranges.of(*((number * BLOCK, (number + 1) * BLOCK) for number in blocks))
@@ -80,11 +82,13 @@ class SimPages:
         raise NotImplementedError("no series of the simulation is derived")
 
     async def _decide(
-        self, series: Series, span: Ranges, writing: Writing, decide: Callable[[Held], Change], *, rows: bool = False
-    ) -> Stored:
+        self, series: Series, span: Ranges, writing: Writing, decide: Callable[[Held], Change], *, rows: bool = False,
+        asked: Ranges = NOTHING,
+    ) -> Stored:  # fmt: skip
         tables = await self.line.begin()
         table = tables.of(series)
         held = table.held(span, None)
+        self._refuse_retired(table, held, asked)
         if rows:
             held = replace(held, present=table.rows_within(span.hull))
         change = decide(held)
@@ -93,6 +97,13 @@ class SimPages:
         tally = _count(tables, writing, gaps_counted(writing.tally, change, 0))
         self.line.end()
         return Stored(change, tally)
+
+    def _refuse_retired(self, table: SeriesTable, held: Held, asked: Ranges) -> None:
+        try:
+            refuse_retired(table.series, held, asked)
+        except StoreError:
+            self.watch.refused(table)
+            raise
 
     def _write(
         self, tables: Tables, table: SeriesTable, held: Held, change: Change, epoch: int, answer: Answer | None
@@ -233,7 +244,8 @@ class SimReader:
 
 
 def _facts(table: SeriesTable) -> Facts:
-    return Facts(table.derived_from, table.first, table.first_asked_ms, *table.answered_edges())
+    start, end = table.answered_edges()
+    return Facts(table.derived_from, table.first, table.first_asked_ms, start, end, retired=table.retired)
 
 
 def _follows(job: Row, series: Series) -> bool:

@@ -31,6 +31,11 @@ class SeriesTable:
     derived_from: str | None = None
     first: int | None = None
     first_asked_ms: int | None = None
+    retired: int | None = None
+    """Intervals below were taken away by retention, at ``retired_ms``."""
+
+    retired_ms: int = 0
+
     candles: dict[int, bytes] = field(default_factory=dict)
     present: dict[int, Ranges] = field(default_factory=dict)
     blocks: dict[int, Block] = field(default_factory=dict)
@@ -49,7 +54,7 @@ class SeriesTable:
     def held(self, span: Ranges, first: int | None) -> Held:
         touched = blocks_of(span)
         blocks = {number: self.blocks[number] for number in self.between(touched)}
-        return Held(blocks=blocks, gaps=self.open_gaps(span), first=first)
+        return Held(blocks=blocks, gaps=self.open_gaps(span), first=first, retired=self.retired)
 
     def between(self, touched: range) -> list[int]:
         if not touched:
@@ -68,8 +73,10 @@ class SeriesTable:
         return found & span
 
     def edges(self, span: Span) -> tuple[int | None, int | None]:
-        """The nearest candles below ``span`` and at or above its end."""
-        return self._below(span[0] - 1), self._above(span[1])
+        """The nearest candles below ``span`` and at or above its end; none that is about to be taken away."""
+        below = self._below(span[0] - 1)
+        gone = below is not None and self.retired is not None and below < self.retired
+        return None if gone else below, self._above(span[1])
 
     def _below(self, number: int) -> int | None:
         for block in reversed(self.filled[: bisect_right(self.filled, number // BLOCK)]):
@@ -102,6 +109,21 @@ class SeriesTable:
             insort(self.numbers, block.number)
         self.blocks[block.number] = block
         self.stored[block.number] = block.stored.size
+
+    def retire(self, kept: int, at_ms: int) -> None:
+        """Nothing is known any more of the blocks below ``kept``, which is the border of one."""
+        self.retired, self.retired_ms = kept, at_ms
+        for number in self.between(range(-(2**31), kept // BLOCK)):
+            self.numbers.remove(number)
+            del self.blocks[number], self.stored[number]
+            self.audited.pop(number, None)
+
+    def sweep(self) -> None:
+        """Take the candles of what is retired away."""
+        kept = -(2**31) if self.retired is None else self.retired
+        self.candles = {number: line for number, line in self.candles.items() if number >= kept}
+        self.filled = [block for block in self.filled if block >= kept // BLOCK]
+        self.present = {block: self.present[block] for block in self.filled}
 
     def write_gap(self, gap: Gap, number: int) -> Ranges:
         """A gap of a change, with the ``number`` of a new one; all that it was opened for."""

@@ -20,6 +20,9 @@ from tests.simulation.truth import MINUTE_MS, Said, Truth
 WINDOW_MS = 60_000
 _SAID_KEPT = 4
 LATEST_S = 5.0
+PLANNED_MS = 86_400_000
+"""No run is longer than that, so that what it planned is not older."""
+
 WHOLE_EVERY = 25
 """After so many pages a block is looked at whole; else only where something was written."""
 
@@ -107,6 +110,11 @@ class Watch:
         self._candles(table, matching[-1], {**fresh, **changed})
         known = answer.rows - Ranges.from_numbers(sorted(fresh)) if older else NOTHING
         self._note_heard(table, answer, change, matching[-1], known)
+
+    def refused(self, table: SeriesTable) -> None:
+        """A page was refused since it reaches into what is retired: no run that began afterwards may ask for that."""
+        if self.journal.now_ms() - table.retired_ms > PLANNED_MS:
+            self.journal.wrong("retired", table.series, "is still asked for below", table.retired)
 
     @staticmethod
     def _fits(answer: Answer, said: Said) -> bool:

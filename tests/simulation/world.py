@@ -172,8 +172,11 @@ class World:
         return found
 
     def wanted(self, symbol: str) -> Ranges:
-        """From the first candle of the market to what has been closed for a while."""
-        return Ranges.of((self.truth.first(symbol), (self.true.now_ms() - self.plan.lag_ms) // MINUTE_MS))
+        """From the first candle of the market, or of what is kept, to what has been closed for a while."""
+        first, kept = self.truth.first(symbol), self.tables()[symbol].retired
+        return Ranges.of(
+            (first if kept is None else max(first, kept), (self.true.now_ms() - self.plan.lag_ms) // MINUTE_MS)
+        )
 
     def punctual(self, from_ms: int, until_ms: int) -> None:
         """Every due time of a continuous job within a time of the host's clock was fired, but for the last minute."""
