@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from marketd import backlog, derive, planner, suspects
+from marketd import backlog, derive, planner
 from marketd.blocks import BLOCK, union
 from marketd.clock import Clock
 from marketd.errors import (
@@ -24,19 +24,16 @@ from marketd.errors import (
     UnknownTimeframe,
 )
 from marketd.fetcher import Asking, Fetcher
+from marketd.inspection import Inspection
 from marketd.model import Claim, JobType, RunStatus, Series, Tally
 from marketd.planner import Walk
 from marketd.ports import Events, Facts, Pages, Progress, SeriesReader
-from marketd.ranges import NOTHING, Ranges, Span
+from marketd.ranges import NOTHING, Ranges
 from marketd.walker import Account, Stopped, Walker
 
 log = logging.getLogger(__name__)
 
-_AUDIT_CHUNK = 50
-_ROUTINE_AUDIT = 200
-_AUDIT_EVERY_MS = 86_400_000
-_NEWEST_BLOCKS = 3
-"""Every repair judges silences in so many of the newest blocks, and in those that it audits."""
+_CHUNK = 50  # blocks a transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +88,10 @@ class Runner:
     derived: Mapping[str, str] = field(default_factory=dict)
     lack: Callable[[], DiskFull | None] = lambda: None
     """Whether there is too little room for what can wait: backfills end with it."""
+
+    @property
+    def _inspection(self) -> Inspection:
+        return Inspection(self.fetcher, self.pages, self.reader, self.events)
 
     async def run(self, order: Order, account: Account) -> Outcome:
         """Work through the series of ``order``; one that fails does not keep the others from their turn."""
@@ -187,8 +188,8 @@ class Runner:
     async def _derive_all(self, root: Series, account: Account) -> None:
         """What is stored already serves a series that is derived from now on."""
         blocks = await self.reader.audit_plan(root, None, None)
-        for at in range(0, len(blocks), _AUDIT_CHUNK):
-            chunk = blocks[at : at + _AUDIT_CHUNK]
+        for at in range(0, len(blocks), _CHUNK):
+            chunk = blocks[at : at + _CHUNK]
             span = Ranges.of((chunk[0] * BLOCK, (chunk[-1] + 1) * BLOCK))
             stored = await self.pages.rederive(root, span, account.writing(), at_ms=self.fetcher.now_ms())
             account.tally = stored.tally
@@ -220,20 +221,14 @@ class Runner:
             allowance = 1 if facts.answered_end is None else order.page_allowance
             await walker.walk(walk, most_pages=allowance, owe_from=facts.answered_end)
             span = (remaining.start, remaining.end)
-            if await self._silent(series, span):
-                await self._doubt(series, span, facts.first, walker.account)
+            if await self._inspection.silent(series, span):
+                await self._inspection.doubt(series, span, facts.first, walker.account)
         await self._tell_freshness(series)
 
     def _began(self, series: Series, intervals: int, requests: int, account: Account) -> None:
         """Tell those who watch here, and by way of the run's counters those who watch from afar."""
         account.tally = replace(account.tally, planned=account.tally.planned + intervals, left=intervals)
         self.progress.began(series, intervals, requests)
-
-    async def _silent(self, series: Series, span: Span) -> bool:
-        """True where ``span`` is long, or ends in a silence that is; the ordinary cycle has nothing to be judged."""
-        newest = (await self.reader.edges(series, (span[1], span[1]))).left
-        quiet_from = span[0] if newest is None else min(span[0], newest + 1)
-        return span[1] - quiet_from >= suspects.shortest(series.frame)
 
     async def _tell_freshness(self, series: Series) -> None:
         facts = await self.reader.facts(series)
@@ -249,7 +244,7 @@ class Runner:
         walk = Walk(series, remaining, page, newest_first=order.newest_first, first=facts.first)
         # The next continuous run begins where coverage ends: what is skipped below that end would be nobody's.
         await walker.walk(walk, owe_from=facts.answered_end if facts.followed else None)
-        await self._doubt(series, (remaining.start, remaining.end), facts.first, walker.account)
+        await self._inspection.doubt(series, (remaining.start, remaining.end), facts.first, walker.account)
         await self._tell_freshness(series)
 
     async def unknown(self, series: Series, facts: Facts, order: Order) -> Ranges:
@@ -299,13 +294,10 @@ class Runner:
 
     async def _repair(self, series: Series, facts: Facts, order: Order, walker: Walker) -> None:
         account = walker.account
-        looked_over = await self._audit(series, account, everything=order.by_hand) if order.audit else NOTHING
+        audited = await self._inspection.audit(series, account, everything=order.by_hand) if order.audit else NOTHING
         if series in order.histories:
             await self._narrow(series, facts, order, account)
-        if facts.answered_start is not None and facts.answered_end is not None:
-            newest = Ranges.of((facts.answered_end - _NEWEST_BLOCKS * BLOCK, facts.answered_end))
-            for span in (looked_over | newest) & Ranges.of((facts.answered_start, facts.answered_end)):
-                await self._doubt(series, span, facts.first, account)
+        await self._inspection.doubt_recent(series, audited, facts, account)
         page = self.fetcher.page - planner.ANCHORS
         await self._walk_all(series, facts, await self._gap_walks(series, order, page), walker)
         if not order.by_hand:
@@ -346,48 +338,6 @@ class Runner:
         """Looks count intervals, not candles: a look must find what the exchange has restored."""
         spans = await self.reader.due_looks(series, self.fetcher.now_ms())
         return planner.repairs(series, [Ranges.of(span) for span in spans], {}, page)
-
-    async def _audit(self, series: Series, account: Account, *, everything: bool) -> Ranges:
-        """Hold the ledger against the rows for the newest block and those whose turn it is; their intervals."""
-        at_ms = self.fetcher.now_ms()
-        turn = (None, None) if everything else (_ROUTINE_AUDIT, at_ms - _AUDIT_EVERY_MS)
-        blocks = await self.reader.audit_plan(series, *turn)
-        for at in range(0, len(blocks), _AUDIT_CHUNK):
-            wrong = await self.reader.disagreeing(series, blocks[at : at + _AUDIT_CHUNK], at_ms)
-            if wrong:
-                before = account.tally
-                stored = await self.pages.audit(series, wrong, account.writing(), at_ms=at_ms)
-                account.tally = stored.tally
-                self.events.gaps_changed(series, stored.tally.gaps_opened - before.gaps_opened, 0)
-        return Ranges.of(*((number * BLOCK, (number + 1) * BLOCK) for number in blocks))
-
-    async def _doubt(self, series: Series, span: Span, first: int | None, account: Account) -> None:
-        """Open suspect gaps for runs of empties that look wrong in and around ``span``, after the ``first`` candle."""
-        if first is None:
-            return  # nothing has traded yet, as far as is known
-        found = await self._unlikely(series, span)
-        if not found:
-            return
-        settled = await self.reader.settled_suspects(series, (found[0][0], found[-1][1]))
-        doubtful = [rest for run in found if (rest := suspects.doubtful(run, settled, first))]
-        if doubtful:
-            stored = await self.pages.doubt(series, doubtful, account.writing(), at_ms=self.fetcher.now_ms())
-            account.tally = stored.tally
-
-    async def _unlikely(self, series: Series, span: Span) -> Sequence[Span]:
-        """Runs of empties in ``span`` that look wrong; no more is read than the answer hangs on."""
-        frame = series.frame
-        long = await self.reader.empty_runs(series, span, suspects.shortest(frame))
-        if not any(run[0] < span[1] and span[0] < run[1] for run in long):
-            return ()
-        reach = suspects.near(frame)
-        around = (long[0][0] - reach, long[-1][1] + reach)
-        runs = await self.reader.empty_runs(series, around, suspects.comparable(frame))
-        wrong = {*suspects.unusual(runs, frame)}
-        if {*suspects.unusual(runs, frame, times=1)} - wrong:
-            others = await self.reader.silences(series, around, suspects.shortest(frame))
-            wrong |= {*suspects.shared({series.symbol: runs, **others}, frame).get(series.symbol, ())}
-        return sorted(run for run in wrong if run[0] < span[1] and span[0] < run[1])
 
 
 def _requests(remaining: Ranges, page: int) -> int:

@@ -104,6 +104,8 @@ async def test_rows_go_over_while_everybody_works(
         assert await connection.fetchval(KINDS) == "p"
         assert await rows(connection) == before
         assert await b.violations() != {}, "the oracle reads the new tables"
+        clock.jump(3600)
+        assert (await b.continuous(BTC)).status is RunStatus.SUCCESS, "statements that were prepared before"
     tables = {row["name"]: row["rows"] for row in await connection.fetch(WITH_ROWS)}
     assert set(tables) == {"candles_1m_2023", "candles_1m_2024", "candles_rest"}
     newest = await connection.fetchval("SELECT at FROM newest WHERE symbol = 'BTCUSD'")
