@@ -113,7 +113,7 @@ format: .venv/.installed ## rewrite the code in the house format
 
 check: lint test ## what has to pass before a commit
 
-bench: .venv/.installed ## measure what candles cost beside plain COPY, the port, how late many jobs start, a shared budget, verify
+bench: .venv/.installed ## measure what candles cost beside plain COPY, the port, how late many jobs start, a shared budget, verify, and the parts alone
 	@$(BIN)/python -m bench $(ARGS)
 	@$(BIN)/python -m bench.port
 	@$(BIN)/python -m bench.gaps
@@ -121,6 +121,8 @@ bench: .venv/.installed ## measure what candles cost beside plain COPY, the port
 	@$(BIN)/python -m bench.jobs
 	@$(BIN)/python -m bench.turns
 	@$(BIN)/python -m bench.verify
+	@$(BIN)/python -m bench.partition
+	@$(BIN)/python -m bench.floor
 
 profile: .venv/.installed ## where the time of a backfill goes, by statement and by function
 	@$(BIN)/python -m bench.profile $(ARGS)

@@ -45,9 +45,14 @@ class Result:
 
 
 async def measure(market: str, count: int) -> Result:
+    async with postgres() as dsn:
+        return await measure_on(dsn, market, count)
+
+
+async def measure_on(dsn: str, market: str, count: int) -> Result:
+    """On a database that is migrated and empty."""
     place = Place(2, MARKETS[market], symbols=count, ahead=1, speed=_SPEED)
     async with (
-        postgres() as dsn,
         exchange(place) as at,
         Database(dsn, prepare=sql("page_table")) as database,
         work.lane_on(database, work.config_for(dsn, at.base_url, work.UNBOUND)) as lane,
