@@ -159,22 +159,31 @@ async def _store_rows(
                 return change, (inserted, 0)
             except asyncpg.UniqueViolationError:
                 pass  # rows by others, or a known one that was revised: compare first
-    held = replace(held, present=await _present(connection, series, answer.covered.hull))
-    change = ledger.apply(held, answer, settle_ms=writing.settle_ms, owe=owe)
+    if answer.rows:
+        await _copy(connection, answer)
+    unchanged = await _unchanged(connection, answer, held)
+    present = answer.rows if unchanged else await _present(connection, series, answer.covered.hull)
+    change = ledger.apply(replace(held, present=present), answer, settle_ms=writing.settle_ms, owe=owe)
+    if unchanged or not answer.rows:
+        return change, (0, 0)
     times = [block.answered_ms for block in held.blocks.values() if block.answered_ms]
-    if not answer.rows:
-        return change, (0, 0)
-    await _copy(connection, answer)
     first, last = codec.opens(series, answer.rows.start), codec.opens(series, answer.rows.end - 1)
-    all_there = held.present.covers(answer.rows)
-    if all_there and not await connection.fetchval(sql("page_differs"), *series, first, last):
-        return change, (0, 0)
     row = await connection.fetchrow(
         sql("merge_page"), *series, codec.step(series), codec.moment(answer.at_ms),
         codec.moment(min(times, default=None)), first, last, max(times, default=0) > answer.at_ms,
     )  # fmt: skip
     assert row is not None  # noqa: S101  (an aggregate without GROUP BY always has one row)
     return change, (row["inserted"], row["updated"])
+
+
+async def _unchanged(connection: Connection, answer: Answer, held: Held) -> bool:
+    """True where the page, which was copied, holds what the table does; not looked at where the ledger knows better."""
+    believed = union(block.stored for block in held.blocks.values()) & answer.covered
+    if not answer.rows or believed != answer.rows:
+        return False
+    series, span = answer.ask.series, answer.covered.hull
+    start, end = codec.opens(series, span.start), codec.opens(series, span.end)
+    return bool(await connection.fetchval(sql("page_is_there"), *series, start, end))
 
 
 def never_asked(held: Held, answer: Answer, touched: Ranges) -> bool:

@@ -40,15 +40,19 @@ SELECT open_time, open_time + $4::interval, $1::text, $2::text, $3::text, open, 
 UNION ALL
 SELECT open_time, open_time + $4::interval, $1::text, $2::text, $3::text, open, high, low, close, volume FROM page WHERE NOT first
 
--- name: page_differs
--- params: exchange text, symbol text, timeframe text, first timestamptz, last timestamptz
--- Whether a candle of the page is not there as it came: most of what is asked again has not changed, and this is a third of a merge.
-SELECT coalesce(bool_or((c.open, c.high, c.low, c.close, c.volume) IS DISTINCT FROM (p.open, p.high, p.low, p.close, p.volume)), false)
-FROM (SELECT timestamptz 'epoch' + open_ms * interval '1 millisecond' AS open_time, open, high, low, close, volume FROM marketd_page) AS p
-LEFT JOIN (
+-- name: page_is_there
+-- params: exchange text, symbol text, timeframe text, start timestamptz, end timestamptz
+-- Whether the stretch holds the candles of the page to the last digit, and no other ones. Most of what is asked again has not
+-- changed, and to see that takes a third of a merge.
+SELECT coalesce(bool_and((c.open, c.high, c.low, c.close, c.volume) IS NOT DISTINCT FROM (p.open, p.high, p.low, p.close, p.volume)), true)
+       AND count(*) = (SELECT count(*) FROM marketd_page)
+FROM (
     SELECT * FROM candles
-    WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND open_time BETWEEN $4::timestamptz AND $5::timestamptz
-) AS c ON c.open_time = p.open_time
+    WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND open_time >= $4::timestamptz AND open_time < $5::timestamptz
+) AS c
+LEFT JOIN (
+    SELECT timestamptz 'epoch' + open_ms * interval '1 millisecond' AS open_time, open, high, low, close, volume FROM marketd_page
+) AS p ON p.open_time = c.open_time
 
 -- name: merge_page
 -- params: exchange text, symbol text, timeframe text, step interval, at timestamptz, before timestamptz, first timestamptz, last timestamptz, older boolean

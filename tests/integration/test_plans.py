@@ -84,7 +84,7 @@ async def test_building_reads_the_parents_and_children_of_what_is_wanted(
     [
         ("insert_page", (timedelta(minutes=1), [_ms(END - MINUTE)], 60_000), 4),
         ("merge_page", (timedelta(minutes=1), START, START, END - MINUTE, END + HOUR, False), 8),
-        ("page_differs", (END - MINUTE, END + HOUR), 64),
+        ("page_is_there", (END - MINUTE, END + HOUR), 64),
         ("note_vanished", ([MIDDLE, MIDDLE + MINUTE], START, START), 4),
         ("present_opens", (MIDDLE, MIDDLE + HOUR), 61),
         ("edges", (MIDDLE, MIDDLE + HOUR), 4),
