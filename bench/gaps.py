@@ -28,6 +28,8 @@ DAYS, DAYS_LARGE = (29, 145), (145, 724)
 ROUNDS = 5
 SERIES = tuple(Series("bitfinex", symbol, "1m") for symbol in stock.MANY)
 
+_NOT_DUE = "UPDATE candle_gaps SET next_attempt_at = to_timestamp($1) + interval '12 hours' WHERE repaired_at IS NULL"
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -54,7 +56,8 @@ async def _filled_and_measured(days: int) -> Result:
         candles = await stock.fill(dsn, days, lambda said: print(said, file=sys.stderr), stock.MANY)
         connection = await asyncpg.connect(dsn, command_timeout=600)
         await connection.execute("UPDATE candle_coverage SET audited_at = now(), look_at = now() + interval '1 day'")
-        await connection.execute("VACUUM ANALYZE candle_coverage")
+        await connection.execute(_NOT_DUE, stock.END_MS / 1000)  # by the exchange's time
+        await connection.execute("VACUUM ANALYZE candle_coverage, candle_gaps")
         await connection.close()
         return await measure(dsn, at.base_url, candles)
 

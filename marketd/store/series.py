@@ -119,8 +119,9 @@ class SeriesReader:
 
     async def disagreeing(self, series: Series, blocks: Sequence[int], at_ms: int) -> Sequence[int]:
         """Those of ``blocks`` whose ledger count is not the count of rows; the others are noted as audited."""
+        opens, closes = ([codec.opens(series, (block + add) * BLOCK) for block in blocks] for add in (0, 1))
         async with self._database.session() as connection:
-            rows = await connection.fetch(sql("audit"), *series, list(blocks), codec.moment(at_ms))
+            rows = await connection.fetch(sql("audit"), *series, list(blocks), opens, closes, codec.moment(at_ms))
         return [row["block"] for row in rows]
 
     async def empty_runs(self, series: Series, span: Span, least: int) -> Sequence[Span]:

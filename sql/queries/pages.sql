@@ -42,17 +42,19 @@ SELECT open_time, open_time + $4::interval, $1::text, $2::text, $3::text, open, 
 
 -- name: page_is_there
 -- params: exchange text, symbol text, timeframe text, start timestamptz, end timestamptz
--- Whether the stretch holds the candles of the page to the last digit, and no other ones. Most of what is asked again has not
--- changed, and to see that takes a third of a merge.
-SELECT coalesce(bool_and((c.open, c.high, c.low, c.close, c.volume) IS NOT DISTINCT FROM (p.open, p.high, p.low, p.close, p.volume)), true)
-       AND count(*) = (SELECT count(*) FROM marketd_page)
-FROM (
-    SELECT * FROM candles
-    WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND open_time >= $4::timestamptz AND open_time < $5::timestamptz
-) AS c
-LEFT JOIN (
-    SELECT timestamptz 'epoch' + open_ms * interval '1 millisecond' AS open_time, open, high, low, close, volume FROM marketd_page
-) AS p ON p.open_time = c.open_time
+-- Whether the stretch holds the candles of the page, and no other ones. Most of what is asked again has not changed, and to see
+-- that takes less than a merge. Sets are compared: a join of rows that the planner knows nothing of may be a join of all with all.
+SELECT NOT EXISTS (
+           SELECT timestamptz 'epoch' + open_ms * interval '1 millisecond', open, high, low, close, volume FROM marketd_page
+           EXCEPT
+           SELECT open_time, open, high, low, close, volume FROM candles
+           WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
+             AND open_time >= $4::timestamptz AND open_time < $5::timestamptz
+       ) AND (SELECT count(*) FROM marketd_page) = (
+           SELECT count(*) FROM candles
+           WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
+             AND open_time >= $4::timestamptz AND open_time < $5::timestamptz
+       )
 
 -- name: merge_page
 -- params: exchange text, symbol text, timeframe text, step interval, at timestamptz, before timestamptz, first timestamptz, last timestamptz, older boolean

@@ -140,22 +140,23 @@ WHERE s.derived_from IS NULL
 ORDER BY due.symbol, due.timeframe
 
 -- name: audit
--- params: exchange text, symbol text, timeframe text, blocks integer[], at timestamptz
--- Blocks whose ledger count does not agree with the rows that are there: to be looked at closely. The others are noted as
--- audited; the newest, which every repair audits, only now and then. One that disagrees has its turn again until it agrees.
+-- params: exchange text, symbol text, timeframe text, blocks integer[], opens timestamptz[], closes timestamptz[], at timestamptz
+-- Blocks, each with where it begins and ends, whose ledger count does not agree with the rows that are there: to be looked at
+-- closely. The others are noted as audited; the newest, which every repair audits, only now and then. One that disagrees has
+-- its turn again until it agrees.
 WITH counted AS (
-    SELECT c.block, c.audited_at, c.stored = (
+    SELECT b.block, c.audited_at, c.stored = (
         SELECT count(*) FROM candles k
-        WHERE k.exchange = c.exchange AND k.symbol = c.symbol AND k.timeframe = c.timeframe
-          AND k.open_time >= marketd_open_time(c.timeframe, c.block * 1440) AND k.open_time < marketd_open_time(c.timeframe, (c.block + 1) * 1440)
+        WHERE k.exchange = $1::text AND k.symbol = $2::text AND k.timeframe = $3::text AND k.open_time >= b.opens AND k.open_time < b.closes
     ) AS agrees
-    FROM candle_coverage c
-    WHERE c.exchange = $1::text AND c.symbol = $2::text AND c.timeframe = $3::text AND c.block = ANY ($4::integer[])
+    FROM unnest($4::integer[], $5::timestamptz[], $6::timestamptz[]) AS b (block, opens, closes)
+    JOIN candle_coverage c ON c.exchange = $1::text AND c.symbol = $2::text AND c.timeframe = $3::text
+        AND c.block = ANY ($4::integer[]) AND c.block = b.block
 ), noted AS (
-    UPDATE candle_coverage c SET audited_at = $5::timestamptz
+    UPDATE candle_coverage c SET audited_at = $7::timestamptz
     FROM counted n
     WHERE c.exchange = $1::text AND c.symbol = $2::text AND c.timeframe = $3::text AND c.block = ANY ($4::integer[]) AND c.block = n.block
-      AND n.agrees AND coalesce(n.audited_at, '-infinity') NOT BETWEEN $5::timestamptz - interval '1 hour' AND $5::timestamptz
+      AND n.agrees AND coalesce(n.audited_at, '-infinity') NOT BETWEEN $7::timestamptz - interval '1 hour' AND $7::timestamptz
 )
 SELECT block FROM counted WHERE NOT agrees ORDER BY block
 

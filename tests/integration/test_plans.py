@@ -26,6 +26,11 @@ def _ms(moment: datetime) -> int:
     return int(moment.timestamp()) * 1000
 
 
+def _days(first: int) -> list[datetime]:
+    """Where two of them begin."""
+    return [START + timedelta(days=first), START + timedelta(days=first + 1)]
+
+
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 MIDDLE, END = START + timedelta(days=4), START + timedelta(days=DAYS)
 FIRST_BLOCK = (START - datetime(1970, 1, 1, tzinfo=UTC)).days
@@ -84,11 +89,11 @@ async def test_building_reads_the_parents_and_children_of_what_is_wanted(
     [
         ("insert_page", (timedelta(minutes=1), [_ms(END - MINUTE)], 60_000), 4),
         ("merge_page", (timedelta(minutes=1), START, START, END - MINUTE, END + HOUR, False), 8),
-        ("page_is_there", (END - MINUTE, END + HOUR), 64),
+        ("page_is_there", (END - MINUTE, END + HOUR), 4),
         ("note_vanished", ([MIDDLE, MIDDLE + MINUTE], START, START), 4),
         ("present_opens", (MIDDLE, MIDDLE + HOUR), 61),
         ("edges", (MIDDLE, MIDDLE + HOUR), 4),
-        ("audit", ([FIRST_BLOCK + 3, FIRST_BLOCK + 4], START), 2 * MINUTES + 4),
+        ("audit", ([FIRST_BLOCK + 3, FIRST_BLOCK + 4], _days(3), _days(4), START), 2 * MINUTES + 4),
     ],
 )
 async def test_a_statement_reads_what_it_is_about(
