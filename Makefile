@@ -127,7 +127,7 @@ bench: .venv/.installed ## measure what candles cost beside plain COPY, the port
 profile: .venv/.installed ## where the time of a backfill goes, by statement and by function
 	@$(BIN)/python -m bench.profile $(ARGS)
 
-bench-large: .venv/.installed ## the same beside ten million candles, with 100 000 jobs, and over fifty million candles
+bench-large: .venv/.installed ## the same beside ten and fifty million candles, and with 100 000 jobs
 	@$(BIN)/python -m bench.port --large
 	@$(BIN)/python -m bench.gaps --large
 	@$(BIN)/python -m bench.jobs --large

@@ -37,7 +37,7 @@ PATHS = (
     "/gaps", "/gaps/summary", "/jobs", "/metrics",
 )  # fmt: skip
 TIMES = 300
-DAYS, DAYS_LARGE = 72, 724
+DAYS, DAYS_LARGE = 72, 3620
 BESIDE = Place(365, 0.02)
 
 
@@ -117,7 +117,7 @@ def _table(candles: int, timings: list[Timing]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--large", action="store_true", help="beside ten million candles instead of one")
+    parser.add_argument("--large", action="store_true", help="beside fifty million candles instead of one")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     logging.getLogger("marketd").setLevel(logging.ERROR)  # the exchange lives in another year

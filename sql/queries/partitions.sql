@@ -30,6 +30,9 @@ SELECT format('publication %s', p.pubname) FROM pg_publication_rel r JOIN pg_pub
 UNION ALL
 SELECT format('row security policy %s', p.polname) FROM pg_policy p WHERE p.polrelid = to_regclass('candles')
 UNION ALL
+SELECT format('sequence %s of one of its columns', d.objid::regclass) FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass('candles') AND d.refobjsubid > 0
+UNION ALL
 SELECT DISTINCT format('materialized view %s', v.oid::regclass)
 FROM pg_depend d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid JOIN pg_class v ON v.oid = r.ev_class
 WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass('candles') AND v.relkind = 'm'

@@ -27,6 +27,8 @@ from marketd.store.session import Database
 from tests.integration.ledger_rows import BLOCK, BTC, DAY, FIRST, START, Rows, minutes
 
 SIZE = 1440
+AUDITED = [BLOCK], [START], [START + timedelta(days=1)]
+"""A block, where it begins, and where it ends."""
 BLOCKS = range(BLOCK, BLOCK + 7)
 ETH, XRP = Series("bitfinex", "ETHUSD", "1m"), Series("bitfinex", "XRPUSD", "1m")
 
@@ -276,14 +278,14 @@ async def test_an_audit_that_changes_nothing_leaves_the_figures_alone(rows: Rows
     await rows.block(BLOCK, Ranges.of(DAY), once=Ranges.of(DAY))
     version = "SELECT xmin::text || ' ' || xmax::text FROM series_figures"
     before = await rows.connection.fetchval(version)
-    assert await rows.connection.fetch(sql("audit"), *BTC, [BLOCK], START) == []
+    assert await rows.connection.fetch(sql("audit"), *BTC, *AUDITED, START) == []
     assert await rows.connection.fetchval("SELECT audited_at FROM candle_coverage") == START
     assert await rows.connection.fetchval(version) == before
 
 
 async def test_a_block_that_disagrees_with_its_rows_has_its_turn_until_it_agrees(rows: Rows) -> None:
     await rows.block(BLOCK, Ranges.of(DAY))
-    wrong = await rows.connection.fetch(sql("audit"), *BTC, [BLOCK], START)
+    wrong = await rows.connection.fetch(sql("audit"), *BTC, *AUDITED, START)
     assert [row["block"] for row in wrong] == [BLOCK]
     assert await rows.connection.fetchval("SELECT audited_at FROM candle_coverage") is None
 

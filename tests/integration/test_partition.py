@@ -176,6 +176,10 @@ OBSTACLES = {
     "CREATE FUNCTION newest() RETURNS timestamptz BEGIN ATOMIC SELECT max(open_time) FROM candles; END": (
         "function newest()"
     ),
+    "ALTER TABLE candles ADD COLUMN id bigserial": "sequence candles_id_seq of one of its columns",
+    "ALTER TABLE candles ADD COLUMN id bigint GENERATED ALWAYS AS IDENTITY": (
+        "sequence candles_id_seq of one of its columns"
+    ),
     "CREATE TABLE kept (whole candles)": "column whole of table kept",
 }
 

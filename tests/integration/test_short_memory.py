@@ -51,7 +51,7 @@ async def test_runs_that_get_no_memory_fail_and_are_made_good(database: str, tmp
             RehearsalServer(market, clock) as server,
             started(tmp_path, database, server.base_url, program="tests.stepped", **{FILE: str(clock.file)}) as daemon,
         ):
-            server.faults.add(Latency(delay_s=0.1, asks=("candles",)))  # else the backfills are over too soon
+            server.faults.add(Latency(delay_s=0.4, asks=("candles",)))  # else the backfills are over too soon
             await until(lambda: counted(_LIVE, 2))
             no_more_memory(daemon)
             await until(lambda: counted(_FAILED, 1))
@@ -59,6 +59,7 @@ async def test_runs_that_get_no_memory_fail_and_are_made_good(database: str, tmp
             assert daemon.alive
             assert await violations(database) == {}
             all_memory(daemon)
+            server.faults.clear()
             live = await connection.fetchval(_LIVE)
             await until(lambda: complete(daemon))
             await until(lambda: counted(_LIVE, live + 2))
