@@ -210,6 +210,8 @@ class Database:
         if self._pool is None:
             return
         try:
+            if connection.is_in_transaction():  # its ROLLBACK was lost, as where the server goes away in between
+                connection.terminate()
             await self._pool.release(connection, timeout=1)
         except _FAILURES:
             with suppress(asyncpg.InterfaceError):

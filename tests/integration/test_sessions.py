@@ -358,3 +358,16 @@ async def by_hand(dsn: str, *statements: str) -> None:
             await connection.execute(statement)
     finally:
         await connection.close()
+
+
+async def test_a_connection_whose_rollback_was_lost_is_not_given_to_anybody(database: str) -> None:
+    """A failover between a failed statement and the ROLLBACK after it: the pool would tell of an error."""
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    async with Database(database, size=1) as opened:
+        async with opened.session() as connection:
+            await connection.execute("BEGIN")
+            first = await connection.fetchval("SELECT pg_backend_pid()")
+        async with opened.session() as connection:
+            assert await connection.fetchval("SELECT pg_backend_pid()") != first
+    assert told == []
