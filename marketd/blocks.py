@@ -10,7 +10,7 @@ Kept for every block, and asked by ``marketd verify`` in SQL:
 * ``empty_once`` and ``empty_confirmed`` are disjoint, and within ``answered`` or an open gap.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import or_
@@ -20,6 +20,9 @@ from marketd.ranges import NOTHING, Ranges, Span
 
 BLOCK = 1440
 """Intervals a block: a day of minutes, so that an update of the newest block stays small."""
+
+CHUNK = 50
+"""Blocks that are looked through in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,16 @@ def blocks_of(ranges: Ranges) -> range:
     if not ranges:
         return range(0)
     return range(ranges.start // BLOCK, (ranges.end - 1) // BLOCK + 1)
+
+
+def intervals_of(numbers: Iterable[int]) -> Ranges:
+    """All intervals of the blocks with these numbers."""
+    return Ranges.of(*((number * BLOCK, (number + 1) * BLOCK) for number in numbers))
+
+
+def chunks(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+    """The numbers of many blocks, so many at a time as one transaction takes."""
+    return (numbers[at : at + CHUNK] for at in range(0, len(numbers), CHUNK))
 
 
 def union(parts: Iterable[Ranges]) -> Ranges:

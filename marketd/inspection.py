@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from marketd import suspects
-from marketd.blocks import BLOCK
+from marketd.blocks import BLOCK, chunks, intervals_of
 from marketd.fetcher import Fetcher
 from marketd.model import Series
 from marketd.ports import Events, Facts, Pages, SeriesReader
 from marketd.ranges import Ranges, Span
 from marketd.walker import Account
 
-_CHUNK = 50  # blocks a transaction
 _ROUTINE = 200
 _EVERY_MS = 86_400_000
 _NEWEST_BLOCKS = 3
@@ -35,14 +34,14 @@ class Inspection:
         at_ms = self.fetcher.now_ms()
         turn = (None, None) if everything else (_ROUTINE, at_ms - _EVERY_MS)
         blocks = await self.reader.audit_plan(series, *turn)
-        for at in range(0, len(blocks), _CHUNK):
-            wrong = await self.reader.disagreeing(series, blocks[at : at + _CHUNK], at_ms)
+        for chunk in chunks(blocks):
+            wrong = await self.reader.disagreeing(series, chunk, at_ms)
             if wrong:
                 before = account.tally
                 stored = await self.pages.audit(series, wrong, account.writing(), at_ms=at_ms)
                 account.tally = stored.tally
                 self.events.gaps_changed(series, stored.tally.gaps_opened - before.gaps_opened, 0)
-        return Ranges.of(*((number * BLOCK, (number + 1) * BLOCK) for number in blocks))
+        return intervals_of(blocks)
 
     async def doubt_recent(self, series: Series, audited: Ranges, facts: Facts, account: Account) -> None:
         """Doubt silences in what was ``audited``, and in the newest blocks in any case."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from marketd import backlog, derive, planner
-from marketd.blocks import BLOCK, union
+from marketd.blocks import BLOCK, chunks, union
 from marketd.clock import Clock
 from marketd.errors import (
     DatabaseUnavailable,
@@ -32,8 +32,6 @@ from marketd.ranges import NOTHING, Ranges
 from marketd.walker import Account, Stopped, Walker
 
 log = logging.getLogger(__name__)
-
-_CHUNK = 50  # blocks a transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +186,7 @@ class Runner:
     async def _derive_all(self, root: Series, account: Account) -> None:
         """What is stored already serves a series that is derived from now on."""
         blocks = await self.reader.audit_plan(root, None, None)
-        for at in range(0, len(blocks), _CHUNK):
-            chunk = blocks[at : at + _CHUNK]
+        for chunk in chunks(blocks):
             span = Ranges.of((chunk[0] * BLOCK, (chunk[-1] + 1) * BLOCK))
             stored = await self.pages.rederive(root, span, account.writing(), at_ms=self.fetcher.now_ms())
             account.tally = stored.tally

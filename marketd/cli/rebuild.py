@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from marketd import assembly
+from marketd.blocks import CHUNK, chunks
 from marketd.cli import words
 from marketd.cli.output import Seldom, say, show_json, talk
 from marketd.clock import Clock
@@ -24,8 +25,6 @@ from marketd.store.session import Database
 from marketd.transport import Transport
 from marketd.verification import Which
 from marketd.walker import Account
-
-_CHUNK = 50  # blocks a transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +104,9 @@ class _Work:
         await self.books.reader.note_rebuilt(series)
         blocks = await self.books.reader.blocks(series)
         seldom = Seldom()
-        for at in range(0, len(blocks), _CHUNK):
-            seldom(f"{series}: {at} of {len(blocks)} blocks")
-            stored = await self.books.pages.rebuild(
-                series, blocks[at : at + _CHUNK], account.writing(), at_ms=self.clock.now_ms()
-            )
+        for number, chunk in enumerate(chunks(blocks)):
+            seldom(f"{series}: {number * CHUNK} of {len(blocks)} blocks")
+            stored = await self.books.pages.rebuild(series, chunk, account.writing(), at_ms=self.clock.now_ms())
             account.tally = stored.tally
 
     async def _answered(self, series: Series) -> int:

@@ -12,7 +12,7 @@ from io import BytesIO
 import asyncpg
 
 from marketd import derive, ledger
-from marketd.blocks import BLOCK, Block, Change, Held, blocks_of, union
+from marketd.blocks import Block, Change, Held, blocks_of, intervals_of, union
 from marketd.errors import LeaseLost, StoreError
 from marketd.model import Answer, Gap, Series, Tally
 from marketd.ports import Stored, Writing
@@ -57,14 +57,14 @@ class Pages:
 
     async def audit(self, series: Series, blocks: Sequence[int], writing: Writing, *, at_ms: int) -> Stored:
         """Hold the ledger of ``blocks`` against the rows that are there; what has disappeared becomes a gap."""
-        span = Ranges.of(*((number * BLOCK, (number + 1) * BLOCK) for number in blocks))
+        span = intervals_of(blocks)
         return await self._decide(
             series, span, writing, at_ms, lambda held: ledger.audit(held, span, at_ms=at_ms), rows=True
         )
 
     async def rebuild(self, series: Series, blocks: Sequence[int], writing: Writing, *, at_ms: int) -> Stored:
         """Make the ledger of ``blocks`` anew from the rows that are there and had closed at ``at_ms``."""
-        span = Ranges.of(*((number * BLOCK, (number + 1) * BLOCK) for number in blocks))
+        span = intervals_of(blocks)
         closed_end = series.frame.closed_end(at_ms)
 
         def decide(held: Held) -> Change:

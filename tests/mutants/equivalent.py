@@ -8,6 +8,7 @@ _START = "every question to the iterator names its start, so where it stands is 
 _ABSENT = "a lost interval has no row, so none is found inside of one"
 
 EQUIVALENT: dict[str, dict[str, str]] = {
+    "blocks": {"module: CHUNK = 50 -> CHUNK = 51": _SPEED},
     "ranges": {
         "module: _FEW = 3 -> _FEW = 4": _SPEED,
         "Ranges.__or__: len(self.spans) > len(other.spans) -> len(self.spans) >= len(other.spans)": _SPEED,

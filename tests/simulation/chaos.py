@@ -10,20 +10,16 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal
 
-from marketd import ledger
-from marketd.blocks import Held
 from marketd.clock import at
 from marketd.model import Series
-from marketd.ranges import Ranges
 from marketd.rehearsal import faults as fault
 from marketd.rehearsal.sources import DAY_MS
-from marketd.store.retirement import boundary
 from tests.simulation.host import Host
+from tests.simulation.store import retire
 from tests.simulation.truth import MINUTE_MS, Delay, Hidden, Revision
 from tests.simulation.world import World
 
 HOUR_S = 3600.0
-LATEST = 2**31 - 1
 AHEAD_MS = 4_000
 """Of the host's clock and the exchange's one is never further ahead than the grace: two wrong clocks prove nothing."""
 
@@ -371,15 +367,9 @@ class Chaos:
         tables, now_ms = self.world.server.tables, self.world.true.now_ms()
         for symbol in self._some():
             table = tables.of(Series("bitfinex", symbol, "1m"))
-            kept = boundary(table.series, now_ms - self.dice.randint(1, 4) * DAY_MS)
-            if table.retired is not None and table.retired >= kept:
+            if not retire(tables, table, now_ms - self.dice.randint(1, 4) * DAY_MS, now_ms):
                 continue
-            owed = Held(gaps=table.open_gaps(Ranges.of((-LATEST, kept))))
-            for gap in ledger.narrow(owed, Ranges.of((kept, LATEST)), at_ms=now_ms).gaps:
-                tables.gap_ids += gap.id is None
-                table.write_gap(gap, tables.gap_ids)
-            table.retire(kept, now_ms)
-            self.world.journal.note("retired", symbol, kept)
+            self.world.journal.note("retired", symbol, table.retired)
             try:
                 await asyncio.sleep(self._length(1, HOUR_S))
             finally:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from marketd import ledger, planner
-from marketd.blocks import BLOCK, Change, Held, union
+from marketd.blocks import BLOCK, Change, Held, intervals_of, union
 from marketd.errors import ExchangeHeld, LeaseLost, StoreError
 from marketd.model import Answer, Gap, JobRow, RunStatus, Series, Tally
 from marketd.planner import Edges
@@ -18,6 +18,7 @@ from marketd.ranges import NOTHING, Ranges, Span
 from marketd.store import leases
 from marketd.store.leases import Lease
 from marketd.store.pages import counted, gaps_counted, never_asked, refuse_retired
+from marketd.store.retirement import boundary
 from tests.simulation.server import Line
 from tests.simulation.tables import LeaseRow, Row, Run, SeriesTable, Tables
 from tests.simulation.watch import Watch
@@ -67,7 +68,7 @@ class SimPages:
         )  # fmt: skip
 
     async def audit(self, series: Series, blocks: Sequence[int], writing: Writing, *, at_ms: int) -> Stored:
-        span = Ranges.of(*((number * BLOCK, (number + 1) * BLOCK) for number in blocks))
+        span = intervals_of(blocks)
         return await self._decide(series, span, writing, lambda held: ledger.audit(held, span, at_ms=at_ms), rows=True)
 
     async def doubt(self, series: Series, runs: Sequence[Ranges], writing: Writing, *, at_ms: int) -> Stored:
@@ -150,6 +151,18 @@ def _count(tables: Tables, writing: Writing, told: Tally) -> Tally:
     added = {name: getattr(run.tally, name) + getattr(told, name) - getattr(before, name) for name in _ADDED}
     run.tally = replace(told, fetched=max(run.tally.fetched, told.fetched), **added)
     return run.tally
+
+
+def retire(tables: Tables, table: SeriesTable, horizon_ms: int, at_ms: int) -> bool:
+    """What retention does in its first transaction; False where all of that is retired already."""
+    kept = boundary(table.series, horizon_ms)
+    if table.retired is not None and table.retired >= kept:
+        return False
+    held = Held(gaps=table.open_gaps(Ranges.of((-_LATEST, kept))))
+    for gap in ledger.narrow(held, Ranges.of((kept, _LATEST)), at_ms=at_ms).gaps:
+        table.write_gap(gap, tables.gap_ids)
+    table.retire(kept, at_ms)
+    return True
 
 
 @dataclass

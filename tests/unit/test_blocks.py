@@ -2,7 +2,7 @@
 
 import pytest
 
-from marketd.blocks import BLOCK, blocks_of, owed
+from marketd.blocks import BLOCK, CHUNK, blocks_of, chunks, intervals_of, owed
 from marketd.model import Cause, Gap, Resolution
 from marketd.ranges import NOTHING, Ranges
 
@@ -39,3 +39,16 @@ def test_only_an_open_gap_that_is_not_suspect_takes_intervals_out_of_what_is_ans
     gap: Gap, expected: Ranges
 ) -> None:
     assert owed([gap]) == expected
+
+
+def test_blocks_are_looked_through_so_many_at_a_time() -> None:
+    assert list(chunks([])) == []
+    assert list(chunks([7])) == [[7]]
+    assert [len(chunk) for chunk in chunks(range(2 * CHUNK + 1))] == [CHUNK, CHUNK, 1]
+    assert [number for chunk in chunks(range(2 * CHUNK + 1)) for number in chunk] == [*range(2 * CHUNK + 1)]
+
+
+def test_the_intervals_of_blocks_are_all_within_their_borders() -> None:
+    assert intervals_of([]) == NOTHING
+    assert intervals_of([3, 5, 4]) == Ranges.of((3 * BLOCK, 6 * BLOCK))
+    assert intervals_of([-1, 1]) == Ranges.of((-BLOCK, 0), (BLOCK, 2 * BLOCK))
