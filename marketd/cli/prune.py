@@ -17,7 +17,6 @@ from marketd.config import Config
 from marketd.store.partitions import Partitions
 from marketd.store.pruning import Cutoffs, Pruning
 from marketd.store.retirement import Retirement
-from marketd.store.session import Database
 
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
@@ -65,25 +64,14 @@ def cutoffs(config: Config, now_ms: int) -> Cutoffs:
 async def _pruned(config: Config, now_ms: int, *, dry_run: bool) -> Mapping[str, int]:
     before = cutoffs(config, now_ms)
     async with reading(config, "marketd prune", statement_s=_PATIENCE_S) as opened:
-        pruning, candles = Pruning(opened), 0
+        pruning, retirement, candles = Pruning(opened), Retirement(opened), 0
         gone = await (pruning.prunable(before) if dry_run else pruning.prune(before))
         for timeframe, days in config.retention.candles.items():
             horizon_ms = now_ms - days * _DAY_MS
-            candles += await (_retirable if dry_run else _retired)(opened, timeframe, horizon_ms, now_ms)
+            if dry_run:
+                candles += await retirement.retirable(timeframe, horizon_ms)
+            else:
+                candles += await retirement.retire_all(timeframe, horizon_ms, now_ms)
         if not dry_run:
             await Partitions(opened, asyncio.sleep).next_years()
     return {**gone, "candles": candles}
-
-
-async def _retirable(opened: Database, timeframe: str, horizon_ms: int, now_ms: int) -> int:
-    retirement = Retirement(opened)
-    return sum([await retirement.retirable(series, horizon_ms) for series in await retirement.series(timeframe)])
-
-
-async def _retired(opened: Database, timeframe: str, horizon_ms: int, now_ms: int) -> int:
-    """Whole years first, where each has a table: what is left is deleted."""
-    retirement, every = Retirement(opened), await Retirement(opened).series(timeframe)
-    for series in every:
-        await retirement.retire(series, horizon_ms, now_ms)
-    dropped = await Partitions(opened, asyncio.sleep).retired(timeframe, at(horizon_ms))
-    return sum(one.candles for one in dropped) + sum([await retirement.sweep(series) for series in every])

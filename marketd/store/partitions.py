@@ -1,13 +1,12 @@
-"""Giving candles a table for each year, and taking whole years away.
+"""Giving candles a table for each year.
 
 Owns the steps from one table to many: a mirror, the copy in portions beside everybody else's work, the comparison, and
 the moment in which the names change. What is interrupted is gone on with. All of it is for the owner of the table; only
-``retired`` and ``next_years`` are for the role ``marketd_retain``, too.
+``next_years`` is for the role ``marketd_retain``, too.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TypeVar
 
 from marketd.errors import Busy, DatabaseUnavailable
@@ -43,14 +42,6 @@ class Compared:
 
     candles: int
     differ: Sequence[Series]
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """A table of a year that is gone, and how many candles went with it."""
-
-    name: str
-    candles: int
 
 
 class Partitions:
@@ -112,11 +103,6 @@ class Partitions:
         """Tables for this year and the next where they are lacking; how many were made."""
         async with self._database.session() as connection:
             return int(await connection.fetchval(sql("partition_years")))
-
-    async def retired(self, timeframe: str, before: datetime) -> Sequence[Dropped]:
-        """Drop the years that end before, of which nothing is wanted any more."""
-        async with self._database.session() as connection:
-            return [Dropped(*row) for row in await connection.fetch(sql("drop_retired"), timeframe, before)]
 
     async def _patiently(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """What ``work`` says, as the table's owner; Busy where others hold their locks for a minute."""

@@ -124,41 +124,34 @@ CREATE FUNCTION marketd_series_of_both() RETURNS TABLE (exchange text, symbol te
     AS $$
 BEGIN
     RETURN QUERY
-    WITH RECURSIVE before AS (
-        (SELECT c.exchange, c.symbol, c.timeframe FROM candles c ORDER BY c.exchange, c.symbol, c.timeframe LIMIT 1)
+    WITH RECURSIVE walked AS (
+        SELECT '' COLLATE "C" AS exchange, '' COLLATE "C" AS symbol, '' COLLATE "C" AS timeframe
         UNION ALL
-        SELECT n.* FROM before b CROSS JOIN LATERAL (
-            SELECT c.exchange, c.symbol, c.timeframe FROM candles c
-            WHERE (c.exchange, c.symbol, c.timeframe) > (b.exchange, b.symbol, b.timeframe) ORDER BY c.exchange, c.symbol, c.timeframe LIMIT 1
-        ) AS n
-    ), after AS (
-        (SELECT c.exchange, c.symbol, c.timeframe FROM candles_next c ORDER BY c.exchange, c.symbol, c.timeframe LIMIT 1)
-        UNION ALL
-        SELECT n.* FROM after a CROSS JOIN LATERAL (
-            SELECT c.exchange, c.symbol, c.timeframe FROM candles_next c
-            WHERE (c.exchange, c.symbol, c.timeframe) > (a.exchange, a.symbol, a.timeframe) ORDER BY c.exchange, c.symbol, c.timeframe LIMIT 1
+        SELECT n.* FROM walked w CROSS JOIN LATERAL (
+            (SELECT c.exchange, c.symbol, c.timeframe FROM candles c
+             WHERE (c.exchange, c.symbol, c.timeframe) > (w.exchange, w.symbol, w.timeframe) ORDER BY c.exchange, c.symbol, c.timeframe LIMIT 1)
+            UNION ALL
+            (SELECT c.exchange, c.symbol, c.timeframe FROM candles_next c
+             WHERE (c.exchange, c.symbol, c.timeframe) > (w.exchange, w.symbol, w.timeframe) ORDER BY c.exchange, c.symbol, c.timeframe LIMIT 1)
+            ORDER BY exchange, symbol, timeframe LIMIT 1
         ) AS n
     )
-    SELECT * FROM before UNION SELECT * FROM after;
+    SELECT w.* FROM walked w WHERE w.exchange <> '';
 END $$;
 COMMENT ON FUNCTION marketd_series_of_both IS 'Every series of which the old table or the new one has a candle.';
 
 CREATE FUNCTION marketd_same_candles(of_exchange text, of_symbol text, of_timeframe text) RETURNS bigint
     LANGUAGE plpgsql STABLE
     AS $$
-DECLARE
-    candles_before bigint;
-    candles_after bigint;
-    hash_before bigint;
-    hash_after bigint;
 BEGIN
     -- One statement sees both tables at one moment.
-    SELECT b.candles, b.hash, a.candles, a.hash INTO candles_before, hash_before, candles_after, hash_after
-    FROM (SELECT count(*) AS candles, bit_xor(hashtextextended(c::text, 0)) AS hash FROM candles c
-          WHERE c.exchange = of_exchange AND c.symbol = of_symbol AND c.timeframe = of_timeframe) AS b,
-         (SELECT count(*) AS candles, bit_xor(hashtextextended(c::text, 0)) AS hash FROM candles_next c
-          WHERE c.exchange = of_exchange AND c.symbol = of_symbol AND c.timeframe = of_timeframe) AS a;
-    RETURN CASE WHEN (candles_before, hash_before) IS NOT DISTINCT FROM (candles_after, hash_after) THEN candles_before END;
+    RETURN (
+        SELECT CASE WHEN b IS NOT DISTINCT FROM a THEN b.candles END
+        FROM (SELECT count(*) AS candles, bit_xor(hashtextextended(c::text, 0)) AS hash FROM candles c
+              WHERE c.exchange = of_exchange AND c.symbol = of_symbol AND c.timeframe = of_timeframe) AS b,
+             (SELECT count(*) AS candles, bit_xor(hashtextextended(c::text, 0)) AS hash FROM candles_next c
+              WHERE c.exchange = of_exchange AND c.symbol = of_symbol AND c.timeframe = of_timeframe) AS a
+    );
 END $$;
 COMMENT ON FUNCTION marketd_same_candles IS 'How many candles of a series there are, where both tables hold the same ones to the last digit; NULL where they do not.';
 

@@ -78,7 +78,3 @@ SELECT marketd_same_candles($1::text, $2::text, $3::text)
 -- name: partition_analyse
 -- params:
 SELECT marketd_analyse_candles()
-
--- name: drop_retired
--- params: timeframe text, before timestamptz
-SELECT partition, candles FROM marketd_drop_retired($1::text, $2::timestamptz)

@@ -96,10 +96,6 @@ WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND blo
 UPDATE market_series SET retired_until = $4::timestamptz
 WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND (retired_until IS NULL OR retired_until < $4::timestamptz)
 
--- name: retired_until
--- params: exchange text, symbol text, timeframe text
-SELECT retired_until FROM market_series WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
-
 -- name: retire_knowledge
 -- params: exchange text, symbol text, timeframe text, block integer, until timestamptz
 WITH revisions AS (
@@ -110,3 +106,7 @@ DELETE FROM candle_coverage WHERE exchange = $1::text AND symbol = $2::text AND 
 -- name: all_series
 -- params: timeframe text
 SELECT exchange, symbol, timeframe FROM market_series WHERE timeframe = $1::text ORDER BY exchange, symbol
+
+-- name: drop_retired
+-- params: timeframe text, before timestamptz
+SELECT partition, candles FROM marketd_drop_retired($1::text, $2::timestamptz)

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +13,13 @@ from marketd.clock import ScaledClock
 from marketd.config import load
 from marketd.rehearsal.faults import Lost, ServerError, TimeframeRefused, UnknownSymbol
 from marketd.store import migrations, removal
-from tests.command import FIRST_MS, NOW_MS, Desk, clean_process, configuration, desk_at, execute, server_at
+from tests.command import FIRST_MS, NOW_MS, Desk, clean_process, configuration, execute, server_at
 from tests.conftest import BackgroundLoop
 from tests.roles import login_url
 
 HOUR_MS = 3_600_000
 SILENT_MS = 1_708_992_000_000 - 3 * 24 * HOUR_MS  # 2024-02-24
 WEEK = ("--start", "2024-02-20", "--end", "2024-02-27")
-
-
-@pytest.fixture
-def desk(
-    database: str,
-    background: BackgroundLoop,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Desk]:
-    with desk_at(background, database, tmp_path, capsys, monkeypatch) as desk:
-        yield desk
 
 
 def test_migrate_names_what_it_will_do_and_does_it_once(

@@ -1,7 +1,6 @@
 """Candles get a table for each year, beside everybody else's work; whole years go by retention."""
 
 import asyncio
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -9,15 +8,17 @@ from typing import Any, TypeAlias
 import asyncpg
 import pytest
 
+from bench.partition import partitioned
 from marketd.cli import words
 from marketd.clock import ScaledClock
 from marketd.errors import Busy, PrivilegeError
 from marketd.model import RunStatus, Series
 from marketd.rehearsal.market import synthetic
 from marketd.store import partitions
-from marketd.store.partitions import Compared, Dropped, Partitions
+from marketd.store.partitions import Compared, Partitions
+from marketd.store.retirement import Dropped, Retirement
 from marketd.store.session import Database
-from tests.command import Desk, desk_at, execute
+from tests.command import Desk, execute
 from tests.conftest import BackgroundLoop
 from tests.harness import Bench, bench
 from tests.roles import login, login_url
@@ -40,6 +41,8 @@ CROSS JOIN LATERAL (SELECT $3::timestamptz + n * interval '1 minute' AS t) AS at
 """
 MISTAKE = "UPDATE candles_next SET volume = (volume::text || '0')::numeric WHERE open_time = '2024-02-21 00:01+00'"
 PORTION = 500
+KEPT_DAYS = (datetime.now(UTC) - datetime(2024, 2, 25, tzinfo=UTC)).days
+SETTINGS = f'\n[retention]\ncandles = {{"1m" = {KEPT_DAYS}}}\n'
 
 
 @pytest.fixture
@@ -141,9 +144,7 @@ async def test_the_daemon_works_on_many_tables_as_on_one(
     database: str, connection: Connection, role: str | None
 ) -> None:
     market, clock = synthetic(5, SYMBOLS, START, START + 20 * DAY_MS, 0.2), ScaledClock(START + 4 * DAY_MS)
-    async with Database(database) as opened:
-        await Partitions(opened, asyncio.sleep).begin()
-        await Partitions(opened, asyncio.sleep).finish()
+    await partitioned(database)
     if role is not None:
         database = await login(connection, database, role)
     async with bench(database, market, clock, derived={"5m": "1m"}) as b:
@@ -241,69 +242,51 @@ class TestYearsThatAreRetired:
     @pytest.fixture
     async def work(self, database: str, connection: Connection) -> Any:
         """BTCUSD and ETHUSD have candles of 2020 to 2022; a role that may take away works on them."""
-        async with Database(database) as opened:
-            work = Partitions(opened, asyncio.sleep)
-            await work.begin()
-            await work.finish()
+        await partitioned(database)
         for symbol in SYMBOLS:
             for year in (2020, 2021, 2022):
                 await connection.execute(ROWS, symbol, "1m", datetime(year, 7, 1, tzinfo=UTC), 10)
             await connection.execute("INSERT INTO market_series VALUES ('bitfinex', $1, '1m')", symbol)
         async with Database(await login(connection, database, "marketd_retain")) as keeper:
-            yield Partitions(keeper, asyncio.sleep)
+            yield Retirement(keeper)
 
     async def retired(self, connection: Connection, symbol: str, until: datetime) -> None:
         await connection.execute("UPDATE market_series SET retired_until = $2 WHERE symbol = $1", symbol, until)
 
     async def test_go_as_a_whole_where_nobody_wants_a_candle_of_them(
-        self, work: Partitions, connection: Connection
+        self, work: Retirement, connection: Connection
     ) -> None:
         horizon = datetime(2022, 6, 1, tzinfo=UTC)
         await self.retired(connection, "BTCUSD", horizon)
-        assert await work.retired("1m", horizon) == [], "ETHUSD is wanted"
+        assert await work.drop_years("1m", horizon) == [], "ETHUSD is wanted"
         await self.retired(connection, "ETHUSD", datetime(2021, 12, 31, tzinfo=UTC))
-        assert await work.retired("1m", horizon) == [Dropped("candles_1m_2020", 20)]
+        assert await work.drop_years("1m", horizon) == [Dropped("candles_1m_2020", 20)]
         await self.retired(connection, "ETHUSD", datetime(2022, 1, 1, tzinfo=UTC))
-        assert await work.retired("5m", horizon) == []
-        assert await work.retired("1h", horizon) == []
-        assert await work.retired("1m", horizon) == [Dropped("candles_1m_2021", 20)]
-        assert await work.retired("1m", horizon) == []
+        assert await work.drop_years("5m", horizon) == []
+        assert await work.drop_years("1h", horizon) == []
+        assert await work.drop_years("1m", horizon) == [Dropped("candles_1m_2021", 20)]
+        assert await work.drop_years("1m", horizon) == []
         assert await connection.fetchval("SELECT to_regclass('candles_1m_2021')") is None
         assert await connection.fetchval("SELECT count(*) FROM candles") == 20
 
-    async def test_stay_where_somebody_else_has_written_to_them(self, work: Partitions, connection: Connection) -> None:
+    async def test_stay_where_somebody_else_has_written_to_them(self, work: Retirement, connection: Connection) -> None:
         horizon = datetime(2022, 6, 1, tzinfo=UTC)
         for symbol in SYMBOLS:
             await self.retired(connection, symbol, horizon)
         await connection.execute(ROWS, "OWN", "1m", datetime(2021, 7, 1, tzinfo=UTC), 3)
-        assert await work.retired("1m", horizon) == [Dropped("candles_1m_2020", 20)]
+        assert await work.drop_years("1m", horizon) == [Dropped("candles_1m_2020", 20)]
         assert await connection.fetchval("SELECT count(*) FROM candles WHERE symbol = 'OWN'") == 3
 
     async def test_stay_for_another_night_where_somebody_holds_them(
-        self, work: Partitions, connection: Connection
+        self, work: Retirement, connection: Connection
     ) -> None:
         horizon = datetime(2022, 6, 1, tzinfo=UTC)
         for symbol in SYMBOLS:
             await self.retired(connection, symbol, horizon)
         async with connection.transaction():
             await connection.execute("LOCK TABLE candles_1m_2021 IN ACCESS SHARE MODE")
-            assert await work.retired("1m", horizon) == []
-        assert len(await work.retired("1m", horizon)) == 2
-
-
-@pytest.fixture
-def desk(
-    database: str,
-    background: BackgroundLoop,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Desk]:
-    kept = (datetime.now(UTC) - datetime(2024, 2, 25, tzinfo=UTC)).days
-    with desk_at(
-        background, database, tmp_path, capsys, monkeypatch, f'\n[retention]\ncandles = {{"1m" = {kept}}}\n'
-    ) as desk:
-        yield desk
+            assert await work.drop_years("1m", horizon) == []
+        assert len(await work.drop_years("1m", horizon)) == 2
 
 
 class TestTheCommand:

@@ -1,8 +1,6 @@
 """Candles that have become old are taken away, and nobody asks for them again."""
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +12,7 @@ from marketd.ranges import NOTHING, Ranges
 from marketd.rehearsal.faults import Latency, Malformed
 from marketd.rehearsal.market import synthetic
 from marketd.store.retirement import Retirement, boundary
-from tests.command import NOW_MS, Desk, desk_at, execute
+from tests.command import NOW_MS, Desk, execute
 from tests.conftest import BackgroundLoop
 from tests.daemons import until
 from tests.harness import bench
@@ -26,21 +24,9 @@ SPAN = ("--start", "2024-02-20", "--end", "2024-02-28")
 BTC = Series("bitfinex", "BTCUSD", "1m")
 KEPT_MS = NOW_MS // DAY_MS * DAY_MS - 5 * DAY_MS  # 2024-02-25
 KEPT_DAYS = (SystemClock().now_ms() - KEPT_MS) // DAY_MS
-RETENTION = f'\n[retention]\ncandles = {{"1m" = {KEPT_DAYS}}}\n[exchanges.bitfinex.derive]\n"5m" = "1m"\n'
+SETTINGS = f'\n[retention]\ncandles = {{"1m" = {KEPT_DAYS}}}\n[exchanges.bitfinex.derive]\n"5m" = "1m"\n'
 MINUTES = "SELECT count(*) FROM candles WHERE timeframe = '1m' AND open_time {} '2024-02-25 00:00+00'"
 MADE = "SELECT count(*) FROM candles WHERE timeframe = '5m'"
-
-
-@pytest.fixture
-def desk(
-    database: str,
-    background: BackgroundLoop,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Desk]:
-    with desk_at(background, database, tmp_path, capsys, monkeypatch, RETENTION) as desk:
-        yield desk
 
 
 def test_old_minutes_go_with_what_is_known_of_them(
@@ -109,8 +95,7 @@ async def test_what_was_planned_before_is_refused_and_planned_anew(database: str
         assert (await b.continuous(BTC)).status is RunStatus.SUCCESS
         first = await b.value("SELECT min(open_time) FROM candles")
         assert first.timestamp() * 1000 >= kept_ms
-        await Retirement(b.database).retire(BTC, kept_ms + 2 * DAY_MS, clock.now_ms())
-        assert await Retirement(b.database).sweep(BTC) > 1000
+        assert await Retirement(b.database).retire_all("1m", kept_ms + 2 * DAY_MS, clock.now_ms()) > 1000
         assert await b.violations() == {}
         assert (await b.backfill(BTC)).tally.requests <= 1
 
@@ -120,8 +105,8 @@ async def test_what_is_retired_is_not_built_anew(database: str) -> None:
     five = BTC._replace(timeframe="5m")
     async with bench(database, market, clock, derived={"5m": "1m"}) as b:
         assert (await b.backfill(five)).status is RunStatus.SUCCESS
-        await Retirement(b.database).retire(five, START + 7 * DAY_MS, clock.now_ms())
-        assert await Retirement(b.database).sweep(five) >= 288, "a block is five days"
+        gone = await Retirement(b.database).retire_all("5m", START + 7 * DAY_MS, clock.now_ms())
+        assert gone >= 288, "a block is five days"
         left = await b.count(MADE)
         assert (await b.repair(five, by_hand=True)).status is RunStatus.SUCCESS
         assert await b.count(MADE) == left
