@@ -81,6 +81,11 @@ class Held:
     first: int | None = None
     retired: int | None = None
 
+    @property
+    def heard_ms(self) -> tuple[int, ...]:
+        """When its blocks were last answered, the earliest first."""
+        return tuple(sorted(block.answered_ms for block in self.blocks.values() if block.answered_ms))
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -98,6 +103,16 @@ class Change:
     vanished: Ranges = NOTHING
     restored: Ranges = NOTHING
     emptied: int = 0
+
+    @property
+    def opened(self) -> int:
+        """How many gaps it opens."""
+        return sum(gap.id is None for gap in self.gaps)
+
+    @property
+    def closed(self) -> int:
+        """How many gaps it closes."""
+        return sum(not gap.open for gap in self.gaps)
 
 
 @dataclass(frozen=True, slots=True)

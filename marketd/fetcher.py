@@ -171,7 +171,7 @@ class Fetcher:
 
     async def _send_once(self, request: Request, asking: "Asking") -> tuple[Reply, int]:
         began_ms = await self._turn(asking)
-        asking.requests += 1
+        asking.count()
         decides, outcome = self.circuit.try_begun(), "failed"
         try:
             reply = await self.transport.get(self.base_url, request, self.proxy)
@@ -285,11 +285,11 @@ def _wait_before_retry(error: Exception) -> bool | timedelta:
 
 @dataclass(slots=True)
 class Asking:
-    """The asks of one run: its claim on the budget, and how many requests it has sent."""
+    """The asks of one run: its claim on the budget, and who counts its requests."""
 
     fetcher: Fetcher
     claim: Claim
-    requests: int = 0
+    count: Callable[[], None] = lambda: None
 
     async def answer(self, ask: Ask) -> Answer:
         """The checked answer to ``ask``. Raises BadReply when it cannot be used, other ExchangeErrors as they are."""

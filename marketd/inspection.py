@@ -37,10 +37,10 @@ class Inspection:
         for chunk in chunks(blocks):
             wrong = await self.reader.disagreeing(series, chunk, at_ms)
             if wrong:
-                before = account.tally
-                stored = await self.pages.audit(series, wrong, account.writing(), at_ms=at_ms)
-                account.tally = stored.tally
-                self.events.gaps_changed(series, stored.tally.gaps_opened - before.gaps_opened, 0)
+                writing = account.writing()
+                stored = await self.pages.audit(series, wrong, writing, at_ms=at_ms)
+                account.took(writing, stored)
+                self.events.gaps_changed(series, stored.change.opened, 0)
         return intervals_of(blocks)
 
     async def doubt_recent(self, series: Series, audited: Ranges, facts: Facts, account: Account) -> None:
@@ -61,12 +61,16 @@ class Inspection:
         settled = await self.reader.settled_suspects(series, (found[0][0], found[-1][1]))
         doubtful = [rest for run in found if (rest := suspects.doubtful(run, settled, first))]
         if doubtful:
-            stored = await self.pages.doubt(series, doubtful, account.writing(), at_ms=self.fetcher.now_ms())
-            account.tally = stored.tally
+            writing = account.writing()
+            account.took(writing, await self.pages.doubt(series, doubtful, writing, at_ms=self.fetcher.now_ms()))
 
-    async def silent(self, series: Series, span: Span) -> bool:
-        """True where ``span`` is long, or ends in a silence that is; the ordinary cycle has nothing to be judged."""
-        newest = (await self.reader.edges(series, (span[1], span[1]))).left
+    async def silent(self, series: Series, span: Span, newest: int | None) -> bool:
+        """True where ``span`` is long, or ends in a silence that is; the ordinary cycle has nothing to be judged.
+
+        ``newest`` is the last candle that is known to be there; where none is, it is looked up.
+        """
+        if newest is None:
+            newest = (await self.reader.edges(series, (span[1], span[1]))).left
         quiet_from = span[0] if newest is None else min(span[0], newest + 1)
         return span[1] - quiet_from >= suspects.shortest(series.frame)
 

@@ -12,7 +12,7 @@ from marketd.blocks import Change
 from marketd.exchanges.facts import Reply, Request
 from marketd.model import Answer, Claim, Drop, Gap, JobType, RunStatus, Series, Tally
 from marketd.planner import Edges
-from marketd.ranges import Ranges, Span
+from marketd.ranges import NOTHING, Ranges, Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,8 @@ class Facts:
 
     ``first`` is the first candle the exchange has, None while unknown; ``first_asked_ms`` when it was looked up;
     ``answered_start`` and ``answered_end`` the outer edges of its coverage; intervals below ``retired`` were taken away
-    by retention; one that is ``followed`` is kept fresh by a continuous job.
+    by retention; one that is ``followed`` is kept fresh by a continuous job; ``unsettled`` are such intervals of its
+    newest blocks. The last two are known of a series that was asked for by itself.
     """
 
     derived_from: str | None = None
@@ -51,6 +52,7 @@ class Facts:
     answered_end: int | None = None
     retired: int | None = None
     followed: bool = False
+    unsettled: Ranges = NOTHING
 
 
 class Transport(Protocol):
@@ -59,6 +61,9 @@ class Transport(Protocol):
 
 class Gate(Protocol):
     """The budget of an exchange."""
+
+    @property
+    def per_minute(self) -> float: ...
 
     async def acquire(self, claim: Claim, weight: int = 1) -> None: ...
 
@@ -99,8 +104,6 @@ class SeriesReader(Protocol):
     async def note_first(self, series: Series, first: int | None, at_ms: int) -> None: ...
 
     async def answered(self, series: Series, span: Span) -> Ranges: ...
-
-    async def unsettled(self, series: Series) -> Ranges: ...
 
     async def open_gaps(self, series: Series, span: Span | None = None) -> tuple[Gap, ...]: ...
 

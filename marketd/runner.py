@@ -5,9 +5,11 @@ tries what is owed and looks at empties again. Derived series are worked by way 
 cron, and who gave the order.
 """
 
+import asyncio
 import difflib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from marketd import backlog, derive, planner
@@ -22,6 +24,7 @@ from marketd.errors import (
     StoreError,
     UnknownSymbol,
     UnknownTimeframe,
+    leaf,
 )
 from marketd.fetcher import Asking, Fetcher
 from marketd.inspection import Inspection
@@ -32,6 +35,8 @@ from marketd.ranges import NOTHING, Ranges
 from marketd.walker import Account, Stopped, Walker
 
 log = logging.getLogger(__name__)
+
+_MOST_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,35 +97,55 @@ class Runner:
         return Inspection(self.fetcher, self.pages, self.reader, self.events)
 
     async def run(self, order: Order, account: Account) -> Outcome:
-        """Work through the series of ``order``; one that fails does not keep the others from their turn."""
-        errors: list[tuple[Series, MarketdError]] = []
-        done = 0
-        for series in order.series:
+        """Work through the series of ``order``; one that fails does not keep the others from their turn.
+
+        Live data of several series is fetched at once, as far as the budget lets them.
+        """
+        left, failed = iter(order.series), dict[Series, MarketdError]()
+        hands = [self._work_off(left, order, account, failed) for _ in range(self._at_once(order))]
+        fatal = await hands[0] if len(hands) == 1 else await _first_of(hands)
+        if fatal is not None:
+            raise fatal
+        done = len(order.series) - len(failed)
+        errors = [(series, failed[series]) for series in order.series if series in failed]
+        return Outcome(_status(errors, done, account.tally), account.tally, tuple(errors))
+
+    def _at_once(self, order: Order) -> int:
+        """How many series are worked on at the same time: no more than the budget lets out within a second, so that
+        none is planned long before it is asked for.
+        """
+        if order.job_type is not JobType.CONTINUOUS:
+            return 1
+        return max(1, min(_MOST_AT_ONCE, len(order.series), int(self.fetcher.gate.per_minute // 60)))
+
+    async def _work_off(
+        self, left: Iterator[Series], order: Order, account: Account, failed: dict[Series, MarketdError]
+    ) -> MarketdError | None:
+        """Take one series after the other; what ends the run as a whole leaves none to the others."""
+        for series in left:
             if account.stop.is_set():
-                errors.append((series, Stopped("stopped at a page border")))
+                failed[series] = Stopped("stopped at a page border")
                 continue
             try:
                 await self._series(series, order, account)
-                done += 1
-            except (DatabaseUnavailable, DiskFull, LeaseLost):
-                raise
+            except (DatabaseUnavailable, DiskFull, LeaseLost) as error:
+                deque(left, maxlen=0)
+                return error
             except (ExchangeError, Stopped, StoreError) as error:
-                errors.append((series, error))
-        return Outcome(_status(errors, done, account.tally), account.tally, tuple(errors))
+                failed[series] = error
+        return None
 
     async def _series(self, series: Series, order: Order, account: Account) -> None:
-        asking = Asking(self.fetcher, order.claim, account.tally.requests)
+        asking = Asking(self.fetcher, order.claim, account.asked)
         walker = Walker(asking, self.pages, self.reader, self.clock, self.events, self.progress, account)
         if order.job_type is JobType.BACKFILL:
             walker.lack = self.lack
         try:
             root, facts = await self.prepare(series, asking)
-            account.tally = replace(account.tally, requests=asking.requests)
             if root != series and await self._wants_building(series, order):
                 await self._derive_all(root, account)
             await self._work(root, facts, order, walker)
         finally:
-            account.tally = replace(account.tally, requests=asking.requests)
             self.progress.ended(series, account.tally)
 
     async def prepare(self, series: Series, asking: Asking) -> tuple[Series, Facts]:
@@ -188,8 +213,8 @@ class Runner:
         blocks = await self.reader.audit_plan(root, None, None)
         for chunk in chunks(blocks):
             span = Ranges.of((chunk[0] * BLOCK, (chunk[-1] + 1) * BLOCK))
-            stored = await self.pages.rederive(root, span, account.writing(), at_ms=self.fetcher.now_ms())
-            account.tally = stored.tally
+            writing = account.writing()
+            account.took(writing, await self.pages.rederive(root, span, writing, at_ms=self.fetcher.now_ms()))
 
     async def _work(self, root: Series, facts: Facts, order: Order, walker: Walker) -> None:
         if order.job_type is JobType.CONTINUOUS:
@@ -207,7 +232,7 @@ class Runner:
         remaining = planner.continuous(
             closed_end=self.fetcher.closed_end(series),
             answered_end=facts.answered_end,
-            unsettled=await self.reader.unsettled(series),
+            unsettled=facts.unsettled,
             first=facts.first,
             end=_number(series, order.end_ms),
             page=page,
@@ -218,19 +243,19 @@ class Runner:
             allowance = 1 if facts.answered_end is None else order.page_allowance
             await walker.walk(walk, most_pages=allowance, owe_from=facts.answered_end)
             span = (remaining.start, remaining.end)
-            if await self._inspection.silent(series, span):
+            if await self._inspection.silent(series, span, walker.newest):
                 await self._inspection.doubt(series, span, facts.first, walker.account)
-        await self._tell_freshness(series)
+        self._tell_freshness(series, facts, walker)
 
     def _began(self, series: Series, intervals: int, requests: int, account: Account) -> None:
         """Tell those who watch here, and by way of the run's counters those who watch from afar."""
-        account.tally = replace(account.tally, planned=account.tally.planned + intervals, left=intervals)
+        account.began(series, intervals)
         self.progress.began(series, intervals, requests)
 
-    async def _tell_freshness(self, series: Series) -> None:
-        facts = await self.reader.facts(series)
-        if facts is not None and facts.answered_end is not None:
-            self.events.answered_until(series, series.frame.open_ms(facts.answered_end))
+    def _tell_freshness(self, series: Series, facts: Facts, walker: Walker) -> None:
+        ends = [end for end in (facts.answered_end, walker.answered_end) if end is not None]
+        if ends:
+            self.events.answered_until(series, series.frame.open_ms(max(ends)))
 
     async def _backfill(self, series: Series, facts: Facts, order: Order, walker: Walker) -> None:
         remaining = await self.unknown(series, facts, order)
@@ -242,7 +267,7 @@ class Runner:
         # The next continuous run begins where coverage ends: what is skipped below that end would be nobody's.
         await walker.walk(walk, owe_from=facts.answered_end if facts.followed else None)
         await self._inspection.doubt(series, (remaining.start, remaining.end), facts.first, walker.account)
-        await self._tell_freshness(series)
+        self._tell_freshness(series, facts, walker)
 
     async def unknown(self, series: Series, facts: Facts, order: Order) -> Ranges:
         """The intervals that a backfill of ``order`` has to ask for."""
@@ -308,8 +333,8 @@ class Runner:
         if end_ms is None:
             history = history | Ranges.of((self.fetcher.closed_end(series), 2**31 - 1))
         if any(gap.missing - history for gap in await self.reader.open_gaps(series)):
-            stored = await self.pages.narrow(series, history, account.writing(), at_ms=self.fetcher.now_ms())
-            account.tally = stored.tally
+            writing = account.writing()
+            account.took(writing, await self.pages.narrow(series, history, writing, at_ms=self.fetcher.now_ms()))
 
     async def _walk_all(self, series: Series, facts: Facts, walks: Sequence[Walk], walker: Walker) -> None:
         walker.ahead = sum(walk.remaining.size for walk in walks)
@@ -335,6 +360,16 @@ class Runner:
         """Looks count intervals, not candles: a look must find what the exchange has restored."""
         spans = await self.reader.due_looks(series, self.fetcher.now_ms())
         return planner.repairs(series, [Ranges.of(span) for span in spans], {}, page)
+
+
+async def _first_of(hands: Sequence[Coroutine[None, None, MarketdError | None]]) -> MarketdError | None:
+    """All of them at once; the first error that one returns."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in hands]
+    except BaseExceptionGroup as failures:
+        raise leaf(failures) from failures
+    return next((error for task in tasks if (error := task.result()) is not None), None)
 
 
 def _requests(remaining: Ranges, page: int) -> int:

@@ -31,16 +31,53 @@ class Stopped(MarketdError):
 
 @dataclass(slots=True)
 class Account:
-    """One run's own: where its pages are counted, and whether it shall stop."""
+    """One run's own: where its pages are counted, and whether it shall stop. Series of a run may share it at once."""
 
     run_id: int
     epoch: int
     settle_ms: int
     tally: Tally = field(default_factory=Tally)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _fetched: int = 0
+    _left: dict[Series, int] = field(default_factory=dict)
 
     def writing(self) -> Writing:
-        return Writing(self.epoch, self.run_id, self.tally, self.settle_ms)
+        return Writing(self.epoch, self.run_id, replace(self.tally, fetched=self._fetched), self.settle_ms)
+
+    def asked(self) -> None:
+        """Count a request."""
+        self.tally = replace(self.tally, requests=self.tally.requests + 1)
+
+    def began(self, series: Series, intervals: int) -> None:
+        """So many intervals are to be asked for."""
+        self.tally = replace(self.tally, planned=self.tally.planned + intervals)
+        self.is_left(series, intervals)
+
+    def is_left(self, series: Series, intervals: int) -> None:
+        """So many intervals of the series are still to be asked for."""
+        left = self.tally.left + intervals - self._left.get(series, 0)
+        self._left[series] = intervals
+        self.tally = replace(self.tally, left=left)
+
+    def in_hand(self, answer: Answer) -> None:
+        """Count an answer that is about to be stored."""
+        self._fetched += answer.fetched
+
+    def took(self, writing: Writing, stored: Stored) -> None:
+        """Add what a page has changed. What the run's row counts holds what others have written meanwhile, too."""
+        now, before, after = self.tally, writing.tally, stored.tally
+        self.tally = replace(
+            now,
+            fetched=max(now.fetched, after.fetched),
+            inserted=max(now.inserted, after.inserted),
+            updated=max(now.updated, after.updated),
+            empties=max(now.empties, after.empties),
+            gaps_opened=max(now.gaps_opened, after.gaps_opened),
+            gaps_closed=max(now.gaps_closed, after.gaps_closed),
+            derived=now.derived + after.derived - before.derived,
+            dropped=now.dropped + after.dropped - before.dropped,
+            last_open_ms=max(filter(None, (now.last_open_ms, after.last_open_ms)), default=None),
+        )
 
 
 @dataclass(slots=True)
@@ -58,6 +95,12 @@ class Walker:
 
     ahead: int = 0
     """Intervals of walks that are still to come, for whoever watches."""
+
+    newest: int | None = None
+    """The newest interval of which an answer had a candle."""
+
+    answered_end: int | None = None
+    """End of what is answered by now in the blocks that were written."""
 
     _hopeless: int = 0
     _stalled: int = 0
@@ -135,31 +178,38 @@ class Walker:
         owe = NOTHING
         if answer.covered:
             owe, self._owe = self._owe, NOTHING
-        began_ms = self.clock.now_ms()
-        left = walk.remaining.size + self.ahead
-        self.account.tally = replace(self.account.tally, requests=self.asking.requests, left=left)
-        stored = await self._written(
-            lambda: self.pages.record(answer, self.account.writing(), owe=owe, first=walk.first)
-        )
-        before, self.account.tally = self.account.tally, stored.tally
-        series = answer.ask.series
+        began_ms, series = self.clock.now_ms(), answer.ask.series
+        self.account.is_left(series, walk.remaining.size + self.ahead)
+        self.account.in_hand(answer)
+        stored = await self._written(lambda writing: self.pages.record(answer, writing, owe=owe, first=walk.first))
         self.events.page_stored(
             series, stored.inserted, stored.updated, stored.updated, stored.change.emptied, answer.drops,
             (self.clock.now_ms() - began_ms) / 1000,
         )  # fmt: skip
-        self._tell_gaps(series, before, stored.tally)
+        self._tell_gaps(series, stored)
+        self._look_back(answer, stored)
         return stored
 
-    async def _written(self, write: Callable[[], Awaitable[Stored]]) -> Stored:
+    def _look_back(self, answer: Answer, stored: Stored) -> None:
+        ends = [block.answered.end for block in stored.change.blocks if block.answered]
+        self.answered_end = max([*ends, *([] if self.answered_end is None else [self.answered_end])], default=None)
+        if answer.rows:
+            self.newest = answer.rows.end - 1 if self.newest is None else max(self.newest, answer.rows.end - 1)
+
+    async def _written(self, write: Callable[[Writing], Awaitable[Stored]]) -> Stored:
         """A page in hand is not thrown away because the server restarts: storing it again is harmless."""
         for attempt in range(1, _STORE_TRIES + 1):
+            writing = self.account.writing()
             try:
-                return await write()
+                stored = await write(writing)
             except StoreError as error:
                 self.events.store_failed(error.kind)
                 if not isinstance(error, DatabaseUnavailable) or attempt == _STORE_TRIES:
                     raise
                 await self.clock.sleep(2.0**attempt)
+            else:
+                self.account.took(writing, stored)
+                return stored
         raise AssertionError("unreachable: the last attempt raises")
 
     async def _settle(self, walk: Walk, answer: Answer, stored: Stored, claimed: Ranges) -> Walk:
@@ -193,15 +243,13 @@ class Walker:
         if not span:
             return  # asked for by a clock that was ahead: what has not closed yet is not owed
         owe, self._owe = self._owe & closed, NOTHING
-        before = self.account.tally
         stored = await self._written(
-            lambda: self.pages.record_failure(series, span, self.account.writing(), at_ms=at_ms, error=error, owe=owe)
+            lambda writing: self.pages.record_failure(series, span, writing, at_ms=at_ms, error=error, owe=owe)
         )
-        self.account.tally = stored.tally
-        self._tell_gaps(series, before, stored.tally)
+        self._tell_gaps(series, stored)
 
-    def _tell_gaps(self, series: Series, before: Tally, after: Tally) -> None:
-        opened, closed = after.gaps_opened - before.gaps_opened, after.gaps_closed - before.gaps_closed
+    def _tell_gaps(self, series: Series, stored: Stored) -> None:
+        opened, closed = stored.change.opened, stored.change.closed
         if opened or closed:
             self.events.gaps_changed(series, opened, closed)
 

@@ -106,8 +106,8 @@ class _Work:
         seldom = Seldom()
         for number, chunk in enumerate(chunks(blocks)):
             seldom(f"{series}: {number * CHUNK} of {len(blocks)} blocks")
-            stored = await self.books.pages.rebuild(series, chunk, account.writing(), at_ms=self.clock.now_ms())
-            account.tally = stored.tally
+            writing = account.writing()
+            account.took(writing, await self.books.pages.rebuild(series, chunk, writing, at_ms=self.clock.now_ms()))
 
     async def _answered(self, series: Series) -> int:
         return (await self.books.reader.answered(series, (-(2**31) + 1440, 2**31 - 1441))).size

@@ -45,6 +45,16 @@ def number(series: Series, value: datetime | None) -> int | None:
     return None if value is None else series.frame.number(ms_of(value))
 
 
+def names(series: Iterable[Series]) -> tuple[list[str], list[str], list[str]]:
+    """Exchanges, symbols and timeframes, as statements about several series take them."""
+    exchanges, symbols, timeframes = list[str](), list[str](), list[str]()
+    for exchange, symbol, timeframe in series:
+        exchanges.append(exchange)
+        symbols.append(symbol)
+        timeframes.append(timeframe)
+    return exchanges, symbols, timeframes
+
+
 def step(series: Series) -> timedelta:
     """The length of an interval as PostgreSQL adds it; derived months never pass here."""
     return timedelta(seconds=series.frame.step_s)

@@ -15,8 +15,8 @@ from marketd.blocks import BLOCK, Change, Held
 from marketd.clock import at
 from marketd.model import Series
 from marketd.ranges import Ranges
-from marketd.store import codec
-from marketd.store.pages import write_change
+from marketd.store import codec, held
+from marketd.store.held import Stretch
 from marketd.store.queries import sql
 from marketd.store.removal import candles_gone
 from marketd.store.session import Database
@@ -71,11 +71,9 @@ class Retirement:
         async with self._database.session() as connection, connection.transaction():
             before: datetime | None = await connection.fetchval(sql("lock_series"), *series)
             await connection.execute(sql("retire_series"), *series, until)
-            span = codec.multirange(Ranges.of((-_LATEST, kept)))
-            gaps = await connection.fetch(sql("read_open_gaps"), *series, span)
-            held = Held(gaps=tuple(map(codec.gap, gaps)))
-            change = ledger.narrow(held, Ranges.of((kept, _LATEST)), at_ms=at_ms)
-            await write_change(connection, series, Change(gaps=change.gaps))
+            gaps = await held.owed(connection, [Stretch(series, Ranges.of((-_LATEST, kept)))])
+            change = ledger.narrow(Held(gaps=gaps[0]), Ranges.of((kept, _LATEST)), at_ms=at_ms)
+            await held.write(connection, [(series, Change(gaps=change.gaps))])
             await connection.execute(sql("retire_knowledge"), *series, kept // BLOCK, until)
         return until if before is None else max(before, until)
 

@@ -16,6 +16,7 @@ from marketd.ranges import Ranges, Span
 from marketd.store import codec
 from marketd.store.queries import sql
 from marketd.store.session import Database
+from marketd.store.together import reads
 
 _RECENT_BLOCKS = 3
 _LOOKS_A_RUN = 5000
@@ -24,6 +25,8 @@ _LOOKS_A_RUN = 5000
 class SeriesReader:
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._facts = reads(self._facts_of)
+        self._edges = reads(self._edges_of)
 
     async def know(self, series: Series, derived_from: str | None) -> None:
         """Register the series, or note that it is built from another timeframe now."""
@@ -33,9 +36,17 @@ class SeriesReader:
                 await connection.execute(sql("close_derived_gaps"), *series)
 
     async def facts(self, series: Series) -> Facts | None:
+        return await self._facts(series)
+
+    async def _facts_of(self, series: Sequence[Series]) -> Sequence[Facts | None]:
         async with self._database.session() as connection:
-            row = await connection.fetchrow(sql("read_series"), *series)
-        return None if row is None else replace(_facts(series, row), followed=row["followed"])
+            rows = await connection.fetch(sql("read_series"), *codec.names(series), _RECENT_BLOCKS)
+        found = dict[int, Facts]()
+        for row in rows:
+            at = row["number"] - 1
+            known = _facts(series[at], row)
+            found[at] = replace(known, followed=row["followed"], unsettled=codec.ranges(row["unsettled"]))
+        return [found.get(at) for at in range(len(series))]
 
     async def known(self, exchange: str) -> Mapping[Series, Facts]:
         """What is known of every series of the exchange."""
@@ -74,24 +85,24 @@ class SeriesReader:
             rows = await connection.fetch(sql("unfinished_series"), *([row[at] for row in flat] for at in range(5)))
         return frozenset(row["number"] - 1 for row in rows)
 
-    async def unsettled(self, series: Series) -> Ranges:
-        """Unsettled intervals of the newest blocks."""
-        async with self._database.session() as connection:
-            return codec.ranges(await connection.fetchval(sql("unsettled_recent"), *series, _RECENT_BLOCKS))
-
     async def open_gaps(self, series: Series, span: Span | None = None) -> tuple[Gap, ...]:
         within = codec.EVERYTHING if span is None else codec.multirange(Ranges.of(span))
         async with self._database.session() as connection:
-            rows = await connection.fetch(sql("read_open_gaps"), *series, within)
+            rows = await connection.fetch(sql("read_owed"), *codec.names([series]), [within])
         return tuple(map(codec.gap, rows))
 
     async def edges(self, series: Series, span: Span) -> Edges:
-        start, end = codec.opens(series, span[0]), codec.opens(series, span[1])
+        return await self._edges((series, span))
+
+    async def _edges_of(self, stretches: Sequence[tuple[Series, Span]]) -> Sequence[Edges]:
+        series = [one for one, _ in stretches]
+        opens = ([codec.opens(one, span[side]) for one, span in stretches] for side in (0, 1))
         async with self._database.session() as connection:
-            row = await connection.fetchrow(sql("edges"), *series, start, end)
-        if row is None:
-            return Edges()
-        return Edges(codec.number(series, row["left_open"]), codec.number(series, row["right_open"]))
+            rows = await connection.fetch(sql("edges"), *codec.names(series), *opens)
+        return [
+            Edges(codec.number(one, row["left_open"]), codec.number(one, row["right_open"]))
+            for one, row in zip(series, rows, strict=True)
+        ]
 
     async def empties(self, series: Series, span: Span) -> Mapping[int, int]:
         """How many intervals of each block around ``span`` are known to be empty."""

@@ -13,9 +13,10 @@ UPDATE candle_gaps SET repaired_at = now(), resolution = 'not_wanted', next_atte
 WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND repaired_at IS NULL
 
 -- name: read_series
--- params: exchange text, symbol text, timeframe text
--- A continuous job follows what it names, and what that is built from: all that is built of a symbol, from its finest timeframe in the end.
-SELECT derived_from, first_open_time, first_asked_at, marketd_number(timeframe, retired_until) AS retired,
+-- params: exchanges text[], symbols text[], timeframes text[], recent integer
+-- What is known of series, counted from 1. A continuous job follows what it names, and what that is built from: all that is built of a
+-- symbol, from its finest timeframe in the end.
+SELECT n.number, derived_from, first_open_time, first_asked_at, marketd_number(s.timeframe, retired_until) AS retired,
        (SELECT upper(answered) FROM candle_coverage c WHERE c.exchange = s.exchange AND c.symbol = s.symbol AND c.timeframe = s.timeframe
         AND NOT isempty(answered) ORDER BY block DESC LIMIT 1) AS answered_end,
        (SELECT lower(answered) FROM candle_coverage c WHERE c.exchange = s.exchange AND c.symbol = s.symbol AND c.timeframe = s.timeframe
@@ -25,8 +26,17 @@ SELECT derived_from, first_open_time, first_asked_at, marketd_number(timeframe, 
                  AND (j.symbol IS NULL OR j.symbol = s.symbol)
                  AND (j.timeframe IS NULL OR j.timeframe = s.timeframe OR j.timeframe IN (
                      SELECT b.timeframe FROM market_series b
-                     WHERE b.exchange = s.exchange AND b.symbol = s.symbol AND b.derived_from IS NOT NULL))) AS followed
-FROM market_series s WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
+                     WHERE b.exchange = s.exchange AND b.symbol = s.symbol AND b.derived_from IS NOT NULL))) AS followed,
+       coalesce((SELECT range_agg(newest.unsettled)
+                 FROM (SELECT c.unsettled FROM candle_coverage c
+                       WHERE c.exchange = s.exchange AND c.symbol = s.symbol AND c.timeframe = s.timeframe
+                       ORDER BY c.block DESC LIMIT $4::integer) AS newest), '{}') AS unsettled
+FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS n (exchange, symbol, timeframe, number)
+JOIN market_series s ON s.exchange = n.exchange AND s.symbol = n.symbol AND s.timeframe = n.timeframe
+
+-- name: first_candle
+-- params: exchange text, symbol text, timeframe text
+SELECT first_open_time FROM market_series WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
 
 -- name: note_rebuilt
 -- params: exchange text, symbol text, timeframe text
@@ -52,11 +62,13 @@ SELECT block FROM candle_coverage WHERE exchange = $1::text AND symbol = $2::tex
 ORDER BY block
 
 -- name: derived_series
--- params: exchange text, symbol text, parent text
-SELECT s.timeframe, s.retired_until, p.retired_until AS parent_retired_until
-FROM market_series s
-LEFT JOIN market_series p ON p.exchange = s.exchange AND p.symbol = s.symbol AND p.timeframe = s.derived_from
-WHERE s.exchange = $1::text AND s.symbol = $2::text AND s.derived_from = $3::text ORDER BY s.timeframe
+-- params: exchanges text[], symbols text[], parents text[]
+-- What is built from each of the series, counted from 1.
+SELECT n.number, s.timeframe, s.retired_until, p.retired_until AS parent_retired_until
+FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS n (exchange, symbol, parent, number)
+JOIN market_series s ON s.exchange = n.exchange AND s.symbol = n.symbol AND s.derived_from = n.parent
+LEFT JOIN market_series p ON p.exchange = n.exchange AND p.symbol = n.symbol AND p.timeframe = n.parent
+ORDER BY n.number, s.timeframe
 
 -- name: note_first
 -- params: exchange text, symbol text, timeframe text, first_open_time timestamptz, asked_at timestamptz
@@ -88,21 +100,20 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::integer[]) WI
 CROSS JOIN LATERAL marketd_unknown(w.exchange, w.symbol, w.timeframe, w.start, w.until) u
 WHERE w.start < w.until AND u.unknown > 0
 
--- name: unsettled_recent
--- params: exchange text, symbol text, timeframe text, blocks integer
-SELECT coalesce(range_agg(unsettled), '{}') AS unsettled
-FROM (SELECT unsettled FROM candle_coverage WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
-      ORDER BY block DESC LIMIT $4::integer) AS newest
-
 -- name: edges
--- params: exchange text, symbol text, timeframe text, start timestamptz, end timestamptz
--- The nearest stored candles below the start and at or above the end; those that retention is about to take away do not count.
-SELECT (SELECT open_time FROM candles WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND open_time < $4::timestamptz
-          AND open_time >= coalesce((SELECT retired_until FROM market_series
-                                     WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text), '-infinity')
-        ORDER BY open_time DESC LIMIT 1) AS left_open,
-       (SELECT open_time FROM candles WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND open_time >= $5::timestamptz
-        ORDER BY open_time LIMIT 1) AS right_open
+-- params: exchanges text[], symbols text[], timeframes text[], starts timestamptz[], ends timestamptz[]
+-- The nearest stored candles below the start and at or above the end of a stretch of each series, in their order; those that retention
+-- is about to take away do not count.
+SELECT (SELECT c.open_time FROM candles c
+        WHERE c.exchange = n.exchange AND c.symbol = n.symbol AND c.timeframe = n.timeframe AND c.open_time < n.start
+          AND c.open_time >= coalesce(s.retired_until, '-infinity')
+        ORDER BY c.open_time DESC LIMIT 1) AS left_open,
+       (SELECT c.open_time FROM candles c
+        WHERE c.exchange = n.exchange AND c.symbol = n.symbol AND c.timeframe = n.timeframe AND c.open_time >= n.until
+        ORDER BY c.open_time LIMIT 1) AS right_open
+FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[]) WITH ORDINALITY AS n (exchange, symbol, timeframe, start, until, number)
+LEFT JOIN market_series s ON s.exchange = n.exchange AND s.symbol = n.symbol AND s.timeframe = n.timeframe
+ORDER BY n.number
 
 -- name: empties_within
 -- params: exchange text, symbol text, timeframe text, first integer, last integer

@@ -19,7 +19,7 @@ from marketd.figures import SeriesFigures
 from marketd.model import Series
 from marketd.ranges import NOTHING, Ranges, Span
 from marketd.store import migrations
-from marketd.store.codec import multirange
+from marketd.store.codec import multirange, names
 from marketd.store.queries import sql
 from marketd.store.reports import Reports
 from marketd.store.series import SeriesReader
@@ -243,7 +243,8 @@ async def upsert(rows: Rows, luck: random.Random) -> None:
     stored = [(parts - empties).size for parts, empties in zip(answered, once, strict=True)]
     three = len(numbers)
     await rows.connection.execute(
-        sql("write_blocks"), *series, numbers, list(map(multirange, answered)), list(map(multirange, once)),
+        sql("write_blocks"), *names([series] * three), numbers,
+        list(map(multirange, answered)), list(map(multirange, once)),
         ["{}"] * three, ["{}"] * three, ["[]"] * three, stored, [START] * three, [None] * three, [0] * three,
     )  # fmt: skip
 

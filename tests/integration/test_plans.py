@@ -12,10 +12,12 @@ from typing import Any, TypeAlias
 import asyncpg
 import pytest
 
+from marketd.model import Series
+from marketd.store.codec import names
 from marketd.store.queries import sql
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-SERIES = ("bitfinex", "BTCUSD", "1m")
+SERIES, OTHER = Series("bitfinex", "BTCUSD", "1m"), Series("bitfinex", "ETHUSD", "1m")
 START = datetime(2024, 1, 1, tzinfo=UTC)
 DAYS = 10
 MINUTES = 1440
@@ -35,6 +37,7 @@ MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 MIDDLE, END = START + timedelta(days=4), START + timedelta(days=DAYS)
 FIRST_BLOCK = (START - datetime(1970, 1, 1, tzinfo=UTC)).days
 STEP = timedelta(minutes=5)
+LINES = ([1, 1, 2], [f"{_ms(opens)},1,3,1,2,1" for opens in (END - MINUTE, END, END)])
 FILL = """
 INSERT INTO candles
 SELECT t, t + $2::interval, 'bitfinex', 'BTCUSD', $1::text, 1, 2, 1, 2, 1
@@ -91,12 +94,33 @@ async def test_building_reads_the_parents_and_children_of_what_is_wanted(
         ("merge_page", (timedelta(minutes=1), START, START, END - MINUTE, END + HOUR, False), 8),
         ("page_is_there", (END - MINUTE, END + HOUR), 4),
         ("note_vanished", ([MIDDLE, MIDDLE + MINUTE], START, START), 4),
-        ("present_opens", (MIDDLE, MIDDLE + HOUR), 61),
-        ("edges", (MIDDLE, MIDDLE + HOUR), 4),
         ("audit", ([FIRST_BLOCK + 3, FIRST_BLOCK + 4], _days(3), _days(4), START), 2 * MINUTES + 4),
     ],
 )
 async def test_a_statement_reads_what_it_is_about(
+    database: str, name: str, values: Sequence[object], most: int, analysed: bool, planning: str, tables: str
+) -> None:
+    await _reads_at_most(database, name, (*SERIES, *values), most, analysed, planning, tables)
+
+
+@pytest.mark.parametrize("tables", LAYOUTS.values(), ids=LAYOUTS.keys())
+@pytest.mark.parametrize("planning", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize("analysed", [False, True])
+@pytest.mark.parametrize(
+    ("name", "values", "most"),
+    [
+        ("present_opens", ([MIDDLE] * 2, [MIDDLE + HOUR] * 2), 61),
+        ("edges", ([MIDDLE] * 2, [MIDDLE + HOUR] * 2), 4),
+        ("merge_batch", ([MINUTE] * 2, [START] * 2, [START] * 2, [False] * 2, *LINES, [1, 2, 3, 4, 5, 6]), 8),
+    ],
+)
+async def test_a_statement_about_several_series_reads_what_it_is_about(
+    database: str, name: str, values: Sequence[object], most: int, analysed: bool, planning: str, tables: str
+) -> None:
+    await _reads_at_most(database, name, (*names([SERIES, OTHER]), *values), most, analysed, planning, tables)
+
+
+async def _reads_at_most(
     database: str, name: str, values: Sequence[object], most: int, analysed: bool, planning: str, tables: str
 ) -> None:
     connection = await asyncpg.connect(database, server_settings={"jit": "off"})
@@ -110,7 +134,7 @@ async def test_a_statement_reads_what_it_is_about(
             await connection.execute("ANALYZE candles, candle_coverage")
         async with connection.transaction():
             await connection.execute(PAGE, _ms(END - MINUTE), 60)
-            plan = await _explained(connection, planning, sql(name), *SERIES, *values)
+            plan = await _explained(connection, planning, sql(name), *values)
     finally:
         await connection.close()
     assert _read(plan) <= most, json.dumps(plan, indent=1)

@@ -16,8 +16,9 @@ from marketd.planner import Edges
 from marketd.ports import Facts, Stored, Writing
 from marketd.ranges import NOTHING, Ranges, Span
 from marketd.store import leases
+from marketd.store.closing import counted, gaps_counted
 from marketd.store.leases import Lease
-from marketd.store.pages import counted, gaps_counted, never_asked, refuse_retired
+from marketd.store.pages import never_asked, refuse_retired
 from marketd.store.retirement import boundary
 from tests.simulation.server import Line
 from tests.simulation.tables import LeaseRow, Row, Run, SeriesTable, Tables
@@ -176,8 +177,11 @@ class SimReader:
         tables = await self.line.begin()
         if series not in tables.series:
             return None
+        table = tables.series[series]
         return replace(
-            _facts(tables.series[series]), followed=any(_follows(job, series) for job in tables.jobs.values())
+            _facts(table),
+            followed=any(_follows(job, series) for job in tables.jobs.values()),
+            unsettled=union(table.blocks[number].unsettled for number in table.numbers[-_RECENT_BLOCKS:]),
         )
 
     async def known(self, exchange: str) -> Mapping[Series, Facts]:
@@ -195,10 +199,6 @@ class SimReader:
 
     async def answered(self, series: Series, span: Span) -> Ranges:
         return _answered((await self.line.begin()).of(series), span)
-
-    async def unsettled(self, series: Series) -> Ranges:
-        table = (await self.line.begin()).of(series)
-        return union(table.blocks[number].unsettled for number in table.numbers[-_RECENT_BLOCKS:])
 
     async def open_gaps(self, series: Series, span: Span | None = None) -> tuple[Gap, ...]:
         return (await self.line.begin()).of(series).open_gaps(None if span is None else Ranges.of(span))

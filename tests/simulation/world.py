@@ -43,6 +43,9 @@ class Plan:
     settle_s: float = 120.0
     skew_ms: int = 0
     repair_all: bool = False
+    live_all: bool = False
+    """One continuous job for all series, which fetches some of them at once where the budget lets it."""
+
     lenient: bool = False
     only: tuple[str, ...] = ()
     """The kinds of trouble that there are; none named: all."""
@@ -69,11 +72,12 @@ class Plan:
             seed, series, days,
             history_days=dice.randint(1, 5),
             every_min=every_min,
-            per_minute=dice.choice([24.0, 60.0]),
+            per_minute=dice.choice([24.0, 60.0, 240.0]),
             page_limit=dice.choice([120, 1000, 10_000]),
             skew_ms=dice.randint(0, 30_000),
             repair_all=dice.random() < 0.2,
             lenient=dice.random() < 0.5,
+            live_all=dice.random() < 0.4,
         )  # fmt: skip
 
 
@@ -117,10 +121,13 @@ class World:
         created, tables = at(self.start_ms), self.server.tables
         for symbol in self.symbols:
             named = {"symbol": symbol, "timeframe": "1m"}
-            tables.add_job(created, **named, job_type="continuous", schedule=self.plan.schedule)
+            if not self.plan.live_all:
+                tables.add_job(created, **named, job_type="continuous", schedule=self.plan.schedule)
             tables.add_job(created, **named, job_type="backfill")
             if not self.plan.repair_all:
                 tables.add_job(created, **named, job_type="gap_repair", schedule="0 2 * * *")
+        if self.plan.live_all:
+            tables.add_job(created, job_type="continuous", schedule=self.plan.schedule)
         if self.plan.repair_all:
             tables.add_job(created, job_type="gap_repair", schedule="0 2 * * *")
 

@@ -24,6 +24,7 @@ class Says:
     """An exchange that gives one body for everything; also a budget without a limit."""
 
     body: bytes
+    per_minute: float = 60.0
 
     async def get(self, base_url: str, request: Request, proxy: str | None = None) -> Reply:
         return Reply(200, self.body, date_ms=NOW_MS)
@@ -49,12 +50,25 @@ def body(*candles: tuple[int, float]) -> bytes:
     return f"[{','.join(rows)}]".encode()
 
 
-def asking(said: bytes, heard: Heard) -> Asking:
+@dataclass
+class Counted(Asking):
+    """Asking, and how many requests were sent."""
+
+    requests: int = 0
+
+    def __post_init__(self) -> None:
+        self.count = self._one_more
+
+    def _one_more(self) -> None:
+        self.requests += 1
+
+
+def asking(said: bytes, heard: Heard) -> Counted:
     says = Says(said)
     fetcher = Fetcher(
         exchange("bitfinex"), "http://localhost", says, says, ScaledClock(NOW_MS), heard, lambda seconds: None
     )
-    return Asking(fetcher, Claim.BACKFILL)
+    return Counted(fetcher, Claim.BACKFILL)
 
 
 ASK = Ask(SERIES, FIRST, FIRST + 10, newest_first=False)
@@ -126,7 +140,7 @@ class TestCircuit:
         assert not circuit.try_begun()
 
 
-async def begun_behind_a_try(one: Asking) -> "asyncio.Task[Answer]":
+async def begun_behind_a_try(one: Counted) -> "asyncio.Task[Answer]":
     """An ask that has come to where another request decides."""
     for _ in range(8):
         one.fetcher.circuit.failed(NOW_MS - 60_000, NOW_MS - 60_000)
@@ -211,7 +225,7 @@ async def test_the_whole_exchange_is_silent_for_as_long_as_it_wants(
     retry_after_s: float | None, silence_s: float
 ) -> None:
     """fault_31, fault_32: a minute and more where it does not say."""
-    says = Throttling(b"[]", retry_after_s)
+    says = Throttling(b"[]", retry_after_s=retry_after_s)
     silences: list[float] = []
     fetcher = Fetcher(
         exchange("bitfinex"), "http://localhost", says, says, ScaledClock(NOW_MS), Heard(), silences.append
