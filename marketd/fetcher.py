@@ -319,7 +319,10 @@ class Asking:
         try:
             rows = exchange.read_candles(body)
             sent = len(rows.open_ms)
-            return page.check(ask, rows, at_ms=at_ms, columns=exchange.columns, grace_s=exchange.grace_s)
+            return page.check(
+                ask, rows, at_ms=at_ms, columns=exchange.columns, grace_s=exchange.grace_s, strays=exchange.strays,
+                sizes=exchange.page_limits,
+            )  # fmt: skip
         except BadReply as error:
             reason = Drop.CONFLICTING if isinstance(error, page.Conflicting) else Drop.PAGE_REFUSED
             self.fetcher.events.page_refused(exchange.name, reason, sent)

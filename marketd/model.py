@@ -91,7 +91,8 @@ class Ask:
     """One request for one range of one series.
 
     ``newest_first`` says from which side the exchange fills the page: the other side is the cut side. ``known`` are
-    intervals in the ask that are known to hold a candle at the exchange (anchors).
+    intervals in the ask that are known to hold a candle at the exchange (anchors). A ``counted`` one spans no more
+    intervals than a page holds: no side of it is cut.
     """
 
     series: Series
@@ -99,6 +100,7 @@ class Ask:
     end: int
     newest_first: bool
     known: Ranges = NOTHING
+    counted: bool = False
 
     @property
     def span(self) -> Span:

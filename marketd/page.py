@@ -5,7 +5,7 @@ themselves (BadReply); drops single rows that are misaligned or implausible. Kno
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice
@@ -31,8 +31,14 @@ class TooManyDropped(BadReply):
     """So much of the page is unusable that asking in halves would not help: the series' run fails."""
 
 
-def check(ask: Ask, rows: Rows, *, at_ms: int, columns: tuple[str, ...], grace_s: float) -> Answer:
+def check(
+    ask: Ask, rows: Rows, *, at_ms: int, columns: tuple[str, ...], grace_s: float, strays: bool = False,
+    sizes: Collection[int] = (),
+) -> Answer:  # fmt: skip
     """What ``rows``, received at the exchange's time ``at_ms``, say about ``ask``.
+
+    ``strays``: rows outside of what was asked for are usual. ``sizes`` of pages at which a counted answer may have been
+    cut after all.
 
     Raises BadReply when two candles of one interval differ, when more than 1 % of the rows are unusable, or when rows
     were sent and none lies in the ask.
@@ -44,7 +50,7 @@ def check(ask: Ask, rows: Rows, *, at_ms: int, columns: tuple[str, ...], grace_s
     order = _ordered(numbers)
     low, high, past = (bisect_left(order.numbers, bound) for bound in (ask.start, end, ask.end))
     outside = len(numbers) - (past - low)
-    if numbers and low == past:
+    if numbers and low == past and not strays:
         raise BadReply(f"{len(numbers)} candles came and none lies in the range asked for")
     inside = order.positions[low:high]
     plausible = _plausible(rows, columns)
@@ -56,7 +62,7 @@ def check(ask: Ask, rows: Rows, *, at_ms: int, columns: tuple[str, ...], grace_s
     misaligned = sum(1 for at in unusable if not aligned[at])
     return Answer(
         ask=ask,
-        covered=_covered(ask, end, good | bad, numbers, strays=outside > 0),
+        covered=_covered(ask, end, good | bad, numbers, strays=outside > 0 and not strays, cut=len(numbers) in sizes),
         rows=good,
         dropped=bad - good,
         csv=b"".join(rows.lines[at] + b"\n" for at in stored),
@@ -151,15 +157,19 @@ def _refuse_too_many_dropped(dropped: int, received: int) -> None:
         raise TooManyDropped(f"{dropped} of {received} candles are misaligned or implausible")
 
 
-def _covered(ask: Ask, end: int, seen: Ranges, sent: Sequence[int], *, strays: bool) -> Ranges:
+def _covered(ask: Ask, end: int, seen: Ranges, sent: Sequence[int], *, strays: bool, cut: bool) -> Ranges:
     """The range that the answer speaks for (design: what an answer covers).
 
     Empty: the whole ask. Else from the uncut edge to the outermost row on the cut side, which is the whole ask where
     an anchor stands at that edge. From the first to the last row only, where the order contradicts the sort asked
-    for, or where rows outside the ask show that its bounds were not heeded.
+    for, or where rows outside the ask show that its bounds were not heeded. The whole of a counted ask, unless its
+    bounds were not heeded, a candle is lacking that is known to be there, or just as many came as a smaller page holds.
     """
     if not sent:
         return Ranges.of((ask.start, end))
+    if ask.counted and not strays:
+        whole = Ranges.of((ask.start, end))
+        return seen.hull if (ask.known & whole) - seen or (cut and len(sent) < whole.size) else whole
     if not seen:
         return NOTHING
     if strays or _contradicts(sent, newest_first=ask.newest_first):

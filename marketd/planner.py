@@ -30,8 +30,9 @@ class Edges:
 class Walk:
     """What is left to ask of a series, and how.
 
-    ``remaining`` shrinks by what answers cover. ``page`` is the number of candles the exchange sends at most.
-    ``flipped``: the last page was not full, so what is left has few candles, and is asked from its other side.
+    ``remaining`` shrinks by what answers cover. ``page`` is the number of candles the exchange sends at most; where its
+    pages are ``counted``, no ask may span more intervals than that, however few candles are in them. ``flipped``: the
+    last page was not full, so what is left has few candles, and is asked from its other side.
     """
 
     series: Series
@@ -39,6 +40,7 @@ class Walk:
     page: int
     newest_first: bool = True
     first: int | None = None
+    counted: bool = False
     flipped: bool = False
 
     @property
@@ -56,14 +58,32 @@ def next_ask(walk: Walk, edges: Edges) -> Ask | None:
     heed its bounds. Where the stretch fits a page, the known candle stands on the cut side, so that one answer speaks
     for the whole stretch.
     """
-    span = walk.current
-    if span is None:
+    if walk.current is None:
         return None
+    if walk.counted:
+        return _counted_ask(walk, walk.current, edges)
+    span = walk.current
     left, right = _near(edges.left, span[0], walk.page), _near(edges.right, span[1], walk.page)
     start = span[0] if left is None else left
     end = span[1] if right is None else right + 1
     known = _numbers(left, right, walk.first if walk.first is not None and start <= walk.first < end else None)
     return Ask(walk.series, start, end, _newest_first(walk, start, end, known), known)
+
+
+def _counted_ask(walk: Walk, span: Span, edges: Edges) -> Ask:
+    """The next part of ``span`` that fits a page with a known candle on either side; of those what fits, too.
+
+    Every part but the last is as long as the others, so that the number of asks is known before.
+    """
+    page, most = walk.page, walk.page + ANCHORS
+    part = (max(span[0], span[1] - page), span[1]) if walk.newest_first else (span[0], min(span[1], span[0] + page))
+    start, end = part
+    if start == span[0] and edges.left is not None and end - edges.left < most:
+        start = edges.left
+    if end == span[1] and edges.right is not None and edges.right - start < most:
+        end = edges.right + 1
+    known = _numbers(*(one for one in (edges.left, edges.right, walk.first) if one is not None and start <= one < end))
+    return Ask(walk.series, start, end, walk.newest_first, known, counted=True)
 
 
 def _newest_first(walk: Walk, start: int, end: int, known: Ranges) -> bool:
@@ -141,12 +161,15 @@ def wanted(
     return Ranges.of((begin, closed_end if end is None else min(end, closed_end)))
 
 
-def repairs(series: Series, targets: Sequence[Ranges], empties: Mapping[int, int], page: int) -> tuple[Walk, ...]:
+def repairs(
+    series: Series, targets: Sequence[Ranges], empties: Mapping[int, int], page: int, *, counted: bool = False
+) -> tuple[Walk, ...]:
     """Walks that cover all ``targets``, as few as pages can hold; neighbours are merged as long as their rows fit.
 
-    ``empties`` is how many intervals of each block are known to be empty, which bounds the candles in between;
-    blocks that are not named count as full.
+    ``empties`` is how many intervals of each block are known to be empty, which bounds the candles in between; blocks
+    that are not named count as full. Where pages are ``counted``, every interval counts.
     """
+    empties = {} if counted else empties
     walks: list[Walk] = []
     for target in sorted(targets, key=lambda ranges: ranges.start):
         start, end = target.start, target.end
@@ -155,7 +178,7 @@ def repairs(series: Series, targets: Sequence[Ranges], empties: Mapping[int, int
             if rows_at_most((last.start, max(end, last.end)), empties) <= page - ANCHORS:
                 walks[-1] = replace(walks[-1], remaining=Ranges.of((last.start, max(end, last.end))))
                 continue
-        walks.append(Walk(series, Ranges.of((start, end)), page, newest_first=False))
+        walks.append(Walk(series, Ranges.of((start, end)), page, newest_first=False, counted=counted))
     return tuple(walks)
 
 

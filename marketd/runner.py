@@ -239,7 +239,7 @@ class Runner:
         )
         if remaining:
             self._began(series, remaining.size, _requests(remaining, page), walker.account)
-            walk = Walk(series, remaining, page, first=facts.first)
+            walk = Walk(series, remaining, page, first=facts.first, counted=self.fetcher.exchange.counted)
             allowance = 1 if facts.answered_end is None else order.page_allowance
             await walker.walk(walk, most_pages=allowance, owe_from=facts.answered_end)
             span = (remaining.start, remaining.end)
@@ -263,7 +263,10 @@ class Runner:
             return
         page = self.fetcher.page - planner.ANCHORS
         self._began(series, remaining.size, _requests(remaining, page), walker.account)
-        walk = Walk(series, remaining, page, newest_first=order.newest_first, first=facts.first)
+        walk = Walk(
+            series, remaining, page, newest_first=order.newest_first, first=facts.first,
+            counted=self.fetcher.exchange.counted,
+        )  # fmt: skip
         # The next continuous run begins where coverage ends: what is skipped below that end would be nobody's.
         await walker.walk(walk, owe_from=facts.answered_end if facts.followed else None)
         await self._inspection.doubt(series, (remaining.start, remaining.end), facts.first, walker.account)
@@ -354,12 +357,14 @@ class Runner:
         if not targets:
             return ()
         hull = (min(target.start for target in targets), max(target.end for target in targets))
-        return planner.repairs(series, targets, await self.reader.empties(series, hull), page)
+        empties = await self.reader.empties(series, hull)
+        return planner.repairs(series, targets, empties, page, counted=self.fetcher.exchange.counted)
 
     async def _look_walks(self, series: Series, page: int) -> Sequence[Walk]:
         """Looks count intervals, not candles: a look must find what the exchange has restored."""
         spans = await self.reader.due_looks(series, self.fetcher.now_ms())
-        return planner.repairs(series, [Ranges.of(span) for span in spans], {}, page)
+        looks = [Ranges.of(span) for span in spans]
+        return planner.repairs(series, looks, {}, page, counted=self.fetcher.exchange.counted)
 
 
 async def _first_of(hands: Sequence[Coroutine[None, None, MarketdError | None]]) -> MarketdError | None:

@@ -4,7 +4,7 @@ The exchange is a set of candles that it shows or hides, with a page limit that 
 keeps blocks, gaps and rows as the database does, and decides nothing. Numbers are intervals of ``FRAME``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 from marketd import ledger, page
@@ -39,8 +39,10 @@ def rows(opens: Iterable[int], *, price: float = 5.0, bad: Iterable[int] = (), l
     return Rows(open_ms, flat, flat, lows, flat, [1.0] * len(opens), lines)
 
 
-def answer_of(ask: Ask, sent: Rows, at_ms: int, *, grace_s: float = 0) -> Answer:
-    return page.check(ask, sent, at_ms=at_ms, columns=COLUMNS, grace_s=grace_s)
+def answer_of(
+    ask: Ask, sent: Rows, at_ms: int, *, grace_s: float = 0, strays: bool = False, sizes: Collection[int] = ()
+) -> Answer:
+    return page.check(ask, sent, at_ms=at_ms, columns=COLUMNS, grace_s=grace_s, strays=strays, sizes=sizes)
 
 
 def answered(
@@ -61,6 +63,11 @@ class Toy:
     limit: int = 10_000
     hidden: set[int] = field(default_factory=set)
     bad: set[int] = field(default_factory=set)
+    sizes: tuple[int, ...] = ()
+    """Pages that it is known to have had."""
+
+    cut_at_start: bool | None = None
+    """On which side pages are cut, whatever the ask says; None: as it says."""
 
     @property
     def visible(self) -> set[int]:
@@ -68,14 +75,15 @@ class Toy:
 
     def send(self, ask: Ask) -> tuple[list[int], Ranges]:
         """Intervals of the rows sent, in order, and the part of ``ask`` that was not cut away with them."""
-        there = sorted((n for n in self.visible if ask.start <= n < ask.end), reverse=ask.newest_first)
+        newest_first = ask.newest_first if self.cut_at_start is None else self.cut_at_start
+        there = sorted((n for n in self.visible if ask.start <= n < ask.end), reverse=newest_first)
         sent = there[: self.limit]
         if len(there) <= self.limit:
             return sent, Ranges.of(ask.span)
-        return sent, Ranges.of((sent[-1], ask.end) if ask.newest_first else (ask.start, sent[-1] + 1))
+        return sent, Ranges.of((sent[-1], ask.end) if newest_first else (ask.start, sent[-1] + 1))
 
     def answer(self, ask: Ask, at_ms: int) -> Answer:
-        return answer_of(ask, rows(self.send(ask)[0], bad=self.bad), at_ms)
+        return answer_of(ask, rows(self.send(ask)[0], bad=self.bad), at_ms, sizes=self.sizes)
 
 
 @dataclass

@@ -42,7 +42,10 @@ class Exchange:
     ``timeframes`` maps our names to the exchange's for those asked for natively; ``derived`` maps those that are built
     from a finer series to their parent, always; ``fallback`` those that are asked for natively and built from their
     parent where the exchange refuses them. ``page_limits`` are page sizes, largest first: a refused one is followed by
-    the next. ``blocked_s`` is how long to stay silent after a throttling reply that names no time.
+    the next. ``blocked_s`` is how long to stay silent after a throttling reply that names no time. Where pages are
+    ``counted``, no ask may span more intervals than a page holds: longer ones are rejected, or cut nobody knows where;
+    elsewhere pages are filled with candles, and cut on the side that the request names. ``strays``: candles outside of
+    what was asked for are usual.
     """
 
     name: str
@@ -68,3 +71,5 @@ class Exchange:
     """Symbols in our spelling; BadReply when the body is not a list of them."""
     failure: Callable[[Reply], ExchangeError | None]
     """The failure that a reply means, or None when its body may be read."""
+    counted: bool = False
+    strays: bool = False

@@ -1,6 +1,7 @@
 """The page check: what an answer covers, and which rows may be stored."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -55,6 +56,29 @@ class TestCoverage:
         assert covered(10, 20, [9, 12, 15]) == ((12, 16),)
         assert covered(10, 20, [12, 12, 15]) == ((10, 16),)
         assert covered(10, 20, [15, 12, 12], newest_first=True) == ((12, 20),)
+
+    def counted(self, opens: Sequence[int], known: Sequence[int] = (), **more: Any) -> tuple[tuple[int, int], ...]:
+        """What an answer to a counted ask for ten intervals covers."""
+        asked = Ask(SERIES, 10, 20, newest_first=False, known=numbers(known), counted=True)
+        return answer_of(asked, rows(opens), LATER, **more).covered.spans
+
+    @pytest.mark.parametrize("opens", [[], [12, 15], [15, 12], [13, 12, 15]])
+    def test_a_counted_ask_is_answered_as_a_whole_in_whatever_order(self, opens: list[int]) -> None:
+        assert self.counted(opens) == ((10, 20),)
+
+    def test_a_counted_answer_that_lacks_a_known_candle_speaks_from_its_first_to_its_last_row(self) -> None:
+        assert self.counted([12, 15], [10]) == self.counted([12, 15], [12, 19]) == ((12, 16),)
+        assert self.counted([10, 12, 19], [10, 19]) == self.counted([], [10]) == ((10, 20),)
+        assert self.counted([12, 12], [12]) == ((10, 20),)
+
+    def test_a_counted_answer_as_long_as_a_smaller_page_was_cut_perhaps(self) -> None:
+        assert self.counted([12, 13, 15], sizes=(10, 3)) == ((12, 16),)
+        assert self.counted([12, 13], sizes=(10, 3)) == self.counted(range(10, 20), sizes=(10, 3)) == ((10, 20),)
+
+    def test_rows_outside_of_a_counted_ask_narrow_it_where_they_are_not_usual(self) -> None:
+        assert self.counted([9, 12, 15]) == ((12, 16),)
+        assert self.counted([9, 12, 15], strays=True) == self.counted([8, 9], strays=True) == ((10, 20),)
+        assert self.counted([8, 9], [10], strays=True) == ()
 
     @pytest.mark.parametrize("opens", [[9], [20], [0, 5, 30]])
     def test_rows_of_which_none_lies_in_the_ask_are_refused(self, opens: list[int]) -> None:

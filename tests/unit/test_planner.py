@@ -18,9 +18,10 @@ NO_EDGES = Edges()
 
 
 def walk(
-    *remaining: Span, page: int = 100, newest_first: bool = True, first: int | None = None, flipped: bool = False
-) -> Walk:
-    return Walk(SERIES, Ranges.of(*remaining), page, newest_first, first, flipped)
+    *remaining: Span, page: int = 100, newest_first: bool = True, first: int | None = None, flipped: bool = False,
+    counted: bool = False,
+) -> Walk:  # fmt: skip
+    return Walk(SERIES, Ranges.of(*remaining), page, newest_first, first, counted, flipped)
 
 
 def framed(asked: Walk, left: int | None = None, right: int | None = None) -> tuple[int, int, bool, Ranges]:
@@ -86,6 +87,46 @@ class TestNextAsk:
         assert framed(walk((10, 20), first=20))[3] == NOTHING
         assert framed(walk((10, 20), first=9))[3] == NOTHING
         assert framed(walk((10, 20), first=9), left=9)[3] == numbers([9])
+
+
+class TestCountedAsks:
+    """Exchanges that reject or cut long windows are asked for windows that can be counted."""
+
+    def parts(self, asked: Walk, left: int | None, right: int | None) -> list[tuple[int, int, list[int]]]:
+        """(start, end, known) of the asks of a walk, each answered in full."""
+        found = []
+        edges: Edges | None = Edges(left, right)
+        while (ask := planner.next_ask(asked, edges or Edges())) is not None:
+            found.append((ask.start, ask.end, list(ask.known.numbers())))
+            answer = answered(ask.start, ask.end, range(ask.start, ask.end))
+            moved = planner.after(asked, answer)
+            edges, asked = planner.edges_after(edges or Edges(), answer, moved), moved
+        return found
+
+    def test_no_ask_spans_more_than_a_page(self) -> None:
+        for newest_first in (True, False):
+            for left, right in ((None, None), (9, 500), (9, None), (None, 500)):
+                asked = walk((10, 500), newest_first=newest_first, counted=True)
+                asks = self.parts(asked, left, right)
+                assert max(end - start for start, end, _ in asks) <= asked.page + planner.ANCHORS
+                assert Ranges.of((10, 500)) - Ranges.of(*((start, end) for start, end, _ in asks)) == NOTHING
+
+    def test_their_number_is_known_before(self) -> None:
+        for length in (1, 99, 100, 101, 200, 201, 490):
+            for left, right in ((None, None), (9, 10 + length)):
+                asks = self.parts(walk((10, 10 + length), counted=True), left, right)
+                assert len(asks) == -(-length // 100)
+
+    def test_known_candles_stand_on_both_sides_where_they_fit(self) -> None:
+        asks = self.parts(walk((10, 210), counted=True), 9, 210)
+        assert asks == [(110, 211, [210]), (9, 111, [9, 110])]
+        asks = self.parts(walk((10, 210), newest_first=False, counted=True), 9, 210)
+        assert asks == [(9, 110, [9]), (109, 211, [109, 210])]
+
+    def test_a_known_candle_that_would_make_it_too_long_is_left_out(self) -> None:
+        assert self.parts(walk((10, 110), counted=True), 8, 110) == [(10, 111, [110])]
+        assert self.parts(walk((10, 110), counted=True), 9, 111) == [(9, 110, [9])]
+        assert self.parts(walk((10, 50), counted=True), 3, 70) == [(3, 71, [3, 70])]
 
 
 class TestAfter:
@@ -354,6 +395,28 @@ def test_every_walk_ends_and_covers_exactly_what_was_to_do(
     assert book.answered == before | remaining
     assert book.stored == numbers(candles) & book.answered
     assert book.table == set(book.stored.numbers())
+
+
+@settings(max_examples=300, deadline=None)
+@given(CANDLES, HOLES, PAGES, st.integers(3, 40), st.booleans(), st.booleans())
+def test_a_walk_of_counted_asks_covers_exactly_what_was_to_do(
+    candles: set[int], remaining: Ranges, limit: int, lower: int, newest_first: bool, cut_at_start: bool
+) -> None:
+    """In as many asks as were counted before; and in more where pages are smaller than was thought, on whichever side
+    they are cut, as long as that size is a known one.
+    """
+    book, page = Book(), limit - ANCHORS
+    for start, end in Ranges.of((LOW, HIGH)) - remaining:
+        book.record(answered(start, end, (numbers(candles) & Ranges.of((start, end))).numbers(), at_ms=LATER))
+    before = book.answered
+    toy = Toy(candles, min(limit, lower), sizes=(limit, lower), cut_at_start=cut_at_start)
+    walk = Walk(SERIES, remaining, page, newest_first, counted=True)
+    asks, book = walk_to_the_end(walk, toy, book)
+    assert book.answered == before | remaining
+    assert book.stored == numbers(candles) & book.answered
+    assert all(ask.end - ask.start <= limit for ask in asks)
+    if lower >= limit:
+        assert len(asks) == sum(-(-(end - start) // page) for start, end in remaining)
 
 
 @settings(max_examples=300, deadline=None)
