@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from marketd.errors import ConfigError
-from marketd.exchanges import EXCHANGES
+from marketd.exchanges import EXCHANGES, ByName
 from marketd.secret import MASK, Secret, masked_dsn
 from marketd.settings import (
     PATHS,
@@ -86,7 +86,7 @@ class Config:
     @property
     def derive(self) -> Mapping[str, Mapping[str, str]]:
         """Exchange to child timeframe to parent: the exchange's own facts and the configuration over them."""
-        return {name: {**facts.derived, **self.exchanges[name].derive} for name, facts in EXCHANGES.items()}
+        return ByName(EXCHANGES, lambda name: {**EXCHANGES[name].derived, **self.exchanges[name].derive})
 
     def base_url_of(self, exchange: str) -> str:
         return self.exchanges[exchange].base_url or EXCHANGES[exchange].base_url
@@ -96,9 +96,9 @@ class Config:
         return EXCHANGES[exchange].requests_per_minute if configured is None else configured
 
     @property
-    def budgets(self) -> dict[str, float]:
+    def budgets(self) -> Mapping[str, float]:
         """Requests a minute that each exchange is allowed."""
-        return {name: self.requests_per_minute_of(name) for name in self.exchanges}
+        return ByName(EXCHANGES, self.requests_per_minute_of)
 
     def page_limits_of(self, exchange: str) -> tuple[int, ...]:
         """Page sizes, largest first: a refused one is followed by the next."""
@@ -308,10 +308,11 @@ class _Draft:
 def _orphans(exchanges: Mapping[str, ExchangeSettings]) -> list[str]:
     """Parents that the exchange neither sends nor is told to build."""
     return [
-        f"exchanges.{name}.derive: {child} = {parent!r}: {name} has no {parent}; it sends {' '.join(facts.timeframes)}"
-        for name, facts in EXCHANGES.items()
-        for child, parent in exchanges[name].derive.items()
-        if parent not in {*facts.timeframes, *facts.derived, *exchanges[name].derive}
+        f"exchanges.{name}.derive: {child} = {parent!r}: {name} has no {parent}; "
+        f"it sends {' '.join(EXCHANGES[name].timeframes)}"
+        for name, settings in exchanges.items()
+        for child, parent in settings.derive.items()
+        if parent not in {*EXCHANGES[name].timeframes, *EXCHANGES[name].derived, *settings.derive}
     ]
 
 

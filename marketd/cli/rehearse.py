@@ -14,7 +14,7 @@ from marketd.cli.output import say, talk
 from marketd.cli.start import on_loop
 from marketd.clock import Clock, ScaledClock
 from marketd.errors import UsageError
-from marketd.exchanges.bitfinex import BITFINEX
+from marketd.exchanges.bitfinex import EXCHANGE as BITFINEX
 from marketd.jobfields import spelled
 from marketd.rehearsal import Faults, Market, RehearsalServer, load_scenario, recorded, synthetic
 

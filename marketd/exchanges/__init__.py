@@ -1,15 +1,54 @@
-"""The exchanges marketd speaks to: one value each, chosen by name."""
+"""The exchanges marketd speaks to: one value each, chosen by name.
+
+Owns the table of their names. An exchange that nobody uses is not even imported.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import import_module
+from typing import TypeVar
 
 from marketd.errors import UsageError
-from marketd.exchanges.bitfinex import BITFINEX
 from marketd.exchanges.facts import Exchange
 
-EXCHANGES: dict[str, Exchange] = {BITFINEX.name: BITFINEX}
+Value_co = TypeVar("Value_co", covariant=True)
+
+NAMES = ("bitfinex",)
+"""Each is a module here, with its value in ``EXCHANGE``."""
+
+
+class ByName(Mapping[str, Value_co]):
+    """A value for each of the ``names``, made when it is asked for."""
+
+    def __init__(self, names: Iterable[str], make: Callable[[str], Value_co]) -> None:
+        self._names = tuple(names)
+        self._make = make
+
+    def __getitem__(self, name: str) -> Value_co:
+        if name not in self:
+            raise KeyError(name)
+        return self._make(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _imported(name: str) -> Exchange:
+    found = import_module(f"{__name__}.{name}").EXCHANGE
+    assert isinstance(found, Exchange)  # noqa: S101  (a module of ours)
+    return found
+
+
+EXCHANGES: Mapping[str, Exchange] = ByName(NAMES, _imported)
 
 
 def exchange(name: str) -> Exchange:
     """The exchange called ``name``; UsageError names those that exist."""
-    try:
-        return EXCHANGES[name]
-    except KeyError:
-        raise UsageError(f"unknown exchange {name!r}; known are {' '.join(EXCHANGES)}") from None
+    if name not in EXCHANGES:
+        raise UsageError(f"unknown exchange {name!r}; known are {' '.join(EXCHANGES)}")
+    return EXCHANGES[name]

@@ -187,7 +187,7 @@ def _error_of(body: bytes) -> tuple[int | None, str]:
     return None, clean(str(found.get("error") or found.get("message") or "an object instead of rows"))
 
 
-BITFINEX = Exchange(
+EXCHANGE = Exchange(
     name="bitfinex",
     base_url="https://api-pub.bitfinex.com/v2",
     requests_per_minute=24,

@@ -4,9 +4,11 @@ import asyncio
 import itertools
 import logging
 import statistics
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -15,7 +17,7 @@ import pytest
 from marketd.clock import ScaledClock
 from marketd.daemon import Daemon
 from marketd.exchanges import EXCHANGES
-from marketd.exchanges.bitfinex import BITFINEX
+from marketd.exchanges.bitfinex import EXCHANGE as BITFINEX
 from marketd.rehearsal.faults import Hang, ServerError
 from marketd.rehearsal.market import synthetic
 from marketd.rehearsal.server import RehearsalServer
@@ -69,12 +71,19 @@ async def complete(daemon: Daemon, exchange: str) -> bool:
     return len(found) == len(SYMBOLS) and all(one["complete"] and one["lag_seconds"] < 3600 for one in found)
 
 
+def know_twin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another exchange in the table of those that are known."""
+    monkeypatch.setattr(EXCHANGES, "_names", (*EXCHANGES, "twin"))
+    module = SimpleNamespace(EXCHANGE=replace(BITFINEX, name="twin"))
+    monkeypatch.setitem(sys.modules, "marketd.exchanges.twin", module)
+
+
 @pytest.mark.timeout(150)
 async def test_an_exchange_that_is_dead_for_hours_costs_the_other_one_nothing(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """fault_50: silent first, then answering with errors. The second exchange is the first one under another name."""
-    monkeypatch.setitem(EXCHANGES, "twin", replace(BITFINEX, name="twin"))
+    know_twin(monkeypatch)
     market, clock = synthetic(3, SYMBOLS, START, START + 9 * 24 * HOUR, 0.2), ScaledClock(NOW, SPEED)
     async with RehearsalServer(market, clock) as well, RehearsalServer(market, clock) as dying:
         (tmp_path / "marketd.toml").write_text(
@@ -128,7 +137,7 @@ async def test_hostile_replies_of_an_exchange_leave_the_lag_of_the_other_one_as_
     """fault_46: every kind of them in turn, as fast as it is asked. Series of minutes that are fetched every minute lag
     by one and more: a twentieth of that are three seconds.
     """
-    monkeypatch.setitem(EXCHANGES, "twin", replace(BITFINEX, name="twin"))
+    know_twin(monkeypatch)
     market, clock = synthetic(3, SYMBOLS, START, START + 9 * 24 * HOUR, 0.2), ScaledClock(NOW, 60.0)
     kinds, sent = itertools.cycle(WIRES.values()), list[str]()
 

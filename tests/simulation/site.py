@@ -10,7 +10,7 @@ from random import Random
 from urllib.parse import unquote
 
 from marketd.errors import Unreachable
-from marketd.exchanges.bitfinex import BITFINEX
+from marketd.exchanges.bitfinex import EXCHANGE as BITFINEX
 from marketd.exchanges.facts import Reply, Request
 from marketd.ranges import NOTHING, Ranges
 from marketd.rehearsal.answers import Answers, candles_asked

@@ -20,7 +20,7 @@ from marketd.errors import (
     UnknownTimeframe,
     Unreachable,
 )
-from marketd.exchanges.bitfinex import BITFINEX
+from marketd.exchanges.bitfinex import EXCHANGE as BITFINEX
 from marketd.exchanges.facts import Reply
 from marketd.model import Rows
 

@@ -415,8 +415,9 @@ def test_a_walk_of_counted_asks_covers_exactly_what_was_to_do(
     assert book.answered == before | remaining
     assert book.stored == numbers(candles) & book.answered
     assert all(ask.end - ask.start <= limit for ask in asks)
-    if lower >= limit:
-        assert len(asks) == sum(-(-(end - start) // page) for start, end in remaining)
+    counted = sum(-(-(end - start) // page) for start, end in remaining)
+    if lower >= limit:  # a known candle beyond a stretch may take a neighbouring one with it
+        assert len(asks) == counted if len(remaining) == 1 else len(asks) <= counted
 
 
 @settings(max_examples=300, deadline=None)
