@@ -37,6 +37,7 @@ from marketd.walker import Account, Stopped, Walker
 log = logging.getLogger(__name__)
 
 _MOST_AT_ONCE = 16
+_REPAIRED_AT_ONCE = 4  # most have nothing to be asked for: only the database is waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +103,10 @@ class Runner:
         Live data of several series is fetched at once, as far as the budget lets them.
         """
         left, failed = iter(order.series), dict[Series, MarketdError]()
-        hands = [self._work_off(left, order, account, failed) for _ in range(self._at_once(order))]
-        fatal = await hands[0] if len(hands) == 1 else await _first_of(hands)
+        hands = [
+            self._work_off(left, order, account, failed) for _ in range(min(self._at_once(order), len(order.series)))
+        ]
+        fatal = await (hands[0] if len(hands) == 1 else _first_of(hands))
         if fatal is not None:
             raise fatal
         done = len(order.series) - len(failed)
@@ -111,12 +114,14 @@ class Runner:
         return Outcome(_status(errors, done, account.tally), account.tally, tuple(errors))
 
     def _at_once(self, order: Order) -> int:
-        """How many series are worked on at the same time: no more than the budget lets out within a second, so that
-        none is planned long before it is asked for.
+        """How many series are worked on at the same time: of a backfill one, whose pages are large; of live data no
+        more than the budget lets out within a second, so that none is planned long before it is asked for.
         """
-        if order.job_type is not JobType.CONTINUOUS:
+        if order.job_type is JobType.BACKFILL:
             return 1
-        return max(1, min(_MOST_AT_ONCE, len(order.series), int(self.fetcher.gate.per_minute // 60)))
+        if order.job_type is JobType.GAP_REPAIR:
+            return _REPAIRED_AT_ONCE
+        return max(1, min(_MOST_AT_ONCE, int(self.fetcher.gate.per_minute // 60)))
 
     async def _work_off(
         self, left: Iterator[Series], order: Order, account: Account, failed: dict[Series, MarketdError]
