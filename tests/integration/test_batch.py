@@ -4,13 +4,14 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import pytest
 
 from marketd.clock import ScaledClock
 from marketd.errors import LeaseLost, StoreError
+from marketd.limiter import Budget
 from marketd.model import Answer, Ask, JobType, Series
 from marketd.ports import Stored
 from marketd.ranges import NOTHING, Ranges
@@ -229,3 +230,21 @@ async def test_nothing_of_them_is_written_once_somebody_else_has_the_exchange(de
     assert (
         await desk.count("SELECT count(*) FROM candles") + await desk.count("SELECT count(*) FROM candle_coverage") == 0
     )
+
+
+async def test_series_of_one_run_are_worked_on_at_once_as_far_as_the_budget_lets_them(
+    database: str, seen: Seen
+) -> None:
+    names = [f"A{pair}USD" for pair in PAIRS]
+    market = synthetic(1, names, NOW_MS - 600 * MINUTE_MS, NOW_MS + 600 * MINUTE_MS)
+    clock = ScaledClock(NOW_MS)
+    async with bench(database, market, clock, page=8) as desk:
+        live = [Series("bitfinex", name, "1m") for name in names]
+        assert (await desk.continuous(*live)).error is None
+        assert max(seen.sizes) > 1
+        seen.sizes.clear()
+        cast(Budget, desk.runner.fetcher.gate).set_rate(119)
+        clock.jump(180)
+        assert (await desk.continuous(*live[:4])).error is None
+        assert seen.sizes == [1] * 4
+        assert await desk.violations() == {}
