@@ -82,9 +82,13 @@ class Held:
     retired: int | None = None
 
     @property
-    def heard_ms(self) -> tuple[int, ...]:
-        """When its blocks were last answered, the earliest first."""
-        return tuple(sorted(block.answered_ms for block in self.blocks.values() if block.answered_ms))
+    def heard_ms(self) -> int | None:
+        """When the one of its blocks was last answered of which nothing has been heard for longest."""
+        return min((block.answered_ms for block in self.blocks.values() if block.answered_ms), default=None)
+
+    def heard_after(self, at_ms: int) -> bool:
+        """True where one of its blocks was answered later: what was said at ``at_ms`` is older than what is known."""
+        return any((block.answered_ms or 0) > at_ms for block in self.blocks.values())
 
 
 @dataclass(frozen=True, slots=True)

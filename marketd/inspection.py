@@ -6,6 +6,7 @@ exchange.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from marketd import suspects
 from marketd.blocks import BLOCK, chunks, intervals_of
@@ -37,9 +38,7 @@ class Inspection:
         for chunk in chunks(blocks):
             wrong = await self.reader.disagreeing(series, chunk, at_ms)
             if wrong:
-                writing = account.writing()
-                stored = await self.pages.audit(series, wrong, writing, at_ms=at_ms)
-                account.took(writing, stored)
+                stored = await account.write(partial(self.pages.audit, series, wrong, at_ms=at_ms))
                 self.events.gaps_changed(series, stored.change.opened, 0)
         return intervals_of(blocks)
 
@@ -61,8 +60,7 @@ class Inspection:
         settled = await self.reader.settled_suspects(series, (found[0][0], found[-1][1]))
         doubtful = [rest for run in found if (rest := suspects.doubtful(run, settled, first))]
         if doubtful:
-            writing = account.writing()
-            account.took(writing, await self.pages.doubt(series, doubtful, writing, at_ms=self.fetcher.now_ms()))
+            await account.write(partial(self.pages.doubt, series, doubtful, at_ms=self.fetcher.now_ms()))
 
     async def silent(self, series: Series, span: Span, newest: int | None) -> bool:
         """True where ``span`` is long, or ends in a silence that is; the ordinary cycle has nothing to be judged.

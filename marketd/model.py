@@ -258,6 +258,10 @@ class Job:
         return f"job {self.id} ({self.job_type} {what})"
 
 
+ADDED = ("inserted", "updated", "empties", "gaps_opened", "gaps_closed")
+"""Counters of a run to which each of its pages adds what it has changed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tally:
     """What a run has done so far."""

@@ -58,11 +58,11 @@ def next_ask(walk: Walk, edges: Edges) -> Ask | None:
     heed its bounds. Where the stretch fits a page, the known candle stands on the cut side, so that one answer speaks
     for the whole stretch.
     """
-    if walk.current is None:
+    span = walk.current
+    if span is None:
         return None
     if walk.counted:
-        return _counted_ask(walk, walk.current, edges)
-    span = walk.current
+        return _counted_ask(walk, span, edges)
     left, right = _near(edges.left, span[0], walk.page), _near(edges.right, span[1], walk.page)
     start = span[0] if left is None else left
     end = span[1] if right is None else right + 1

@@ -219,3 +219,8 @@ def _remaining(left: tuple[Span, ...], right: tuple[Span, ...]) -> Iterator[Span
             k += 1
         if start < end:
             yield start, end
+
+
+def highest(*numbers: int | None) -> int | None:
+    """The highest of those that are known; None where none is."""
+    return max((number for number in numbers if number is not None), default=None)

@@ -11,6 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from marketd import backlog, derive, planner
 from marketd.blocks import BLOCK, chunks, union
@@ -31,7 +32,7 @@ from marketd.inspection import Inspection
 from marketd.model import Claim, JobType, RunStatus, Series, Tally
 from marketd.planner import Walk
 from marketd.ports import Events, Facts, Pages, Progress, SeriesReader
-from marketd.ranges import NOTHING, Ranges
+from marketd.ranges import NOTHING, Ranges, highest
 from marketd.walker import Account, Stopped, Walker
 
 log = logging.getLogger(__name__)
@@ -218,8 +219,7 @@ class Runner:
         blocks = await self.reader.audit_plan(root, None, None)
         for chunk in chunks(blocks):
             span = Ranges.of((chunk[0] * BLOCK, (chunk[-1] + 1) * BLOCK))
-            writing = account.writing()
-            account.took(writing, await self.pages.rederive(root, span, writing, at_ms=self.fetcher.now_ms()))
+            await account.write(partial(self.pages.rederive, root, span, at_ms=self.fetcher.now_ms()))
 
     async def _work(self, root: Series, facts: Facts, order: Order, walker: Walker) -> None:
         if order.job_type is JobType.CONTINUOUS:
@@ -258,9 +258,9 @@ class Runner:
         self.progress.began(series, intervals, requests)
 
     def _tell_freshness(self, series: Series, facts: Facts, walker: Walker) -> None:
-        ends = [end for end in (facts.answered_end, walker.answered_end) if end is not None]
-        if ends:
-            self.events.answered_until(series, series.frame.open_ms(max(ends)))
+        end = highest(facts.answered_end, walker.answered_end)
+        if end is not None:
+            self.events.answered_until(series, series.frame.open_ms(end))
 
     async def _backfill(self, series: Series, facts: Facts, order: Order, walker: Walker) -> None:
         remaining = await self.unknown(series, facts, order)
@@ -341,8 +341,7 @@ class Runner:
         if end_ms is None:
             history = history | Ranges.of((self.fetcher.closed_end(series), 2**31 - 1))
         if any(gap.missing - history for gap in await self.reader.open_gaps(series)):
-            writing = account.writing()
-            account.took(writing, await self.pages.narrow(series, history, writing, at_ms=self.fetcher.now_ms()))
+            await account.write(partial(self.pages.narrow, series, history, at_ms=self.fetcher.now_ms()))
 
     async def _walk_all(self, series: Series, facts: Facts, walks: Sequence[Walk], walker: Walker) -> None:
         walker.ahead = sum(walk.remaining.size for walk in walks)

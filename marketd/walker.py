@@ -14,11 +14,11 @@ from marketd.blocks import union
 from marketd.clock import Clock
 from marketd.errors import BadReply, DatabaseUnavailable, DiskFull, ExchangeError, MarketdError, StoreError, leaf
 from marketd.fetcher import Asking
-from marketd.model import Answer, Ask, Series, Tally
+from marketd.model import ADDED, Answer, Ask, Series, Tally
 from marketd.page import TooManyDropped
 from marketd.planner import Edges, Walk
 from marketd.ports import Events, Pages, Progress, SeriesReader, Stored, Writing
-from marketd.ranges import NOTHING, Ranges
+from marketd.ranges import NOTHING, Ranges, highest
 
 _TRIES = 3
 _HOPELESS = 4  # single intervals that cannot be answered, in one walk: then it is the exchange, not the interval
@@ -63,21 +63,23 @@ class Account:
         """Count an answer that is about to be stored."""
         self._fetched += answer.fetched
 
-    def took(self, writing: Writing, stored: Stored) -> None:
-        """Add what a page has changed. What the run's row counts holds what others have written meanwhile, too."""
+    async def write(self, page: Callable[[Writing], Awaitable[Stored]]) -> Stored:
+        """Write ``page`` on this account, and count what it has changed.
+
+        What the run's row counts holds what other pages have changed meanwhile, too.
+        """
+        writing = self.writing()
+        stored = await page(writing)
         now, before, after = self.tally, writing.tally, stored.tally
+        kept = {name: max(getattr(now, name), getattr(after, name)) for name in ("fetched", *ADDED)}
         self.tally = replace(
             now,
-            fetched=max(now.fetched, after.fetched),
-            inserted=max(now.inserted, after.inserted),
-            updated=max(now.updated, after.updated),
-            empties=max(now.empties, after.empties),
-            gaps_opened=max(now.gaps_opened, after.gaps_opened),
-            gaps_closed=max(now.gaps_closed, after.gaps_closed),
+            **kept,
             derived=now.derived + after.derived - before.derived,
             dropped=now.dropped + after.dropped - before.dropped,
-            last_open_ms=max(filter(None, (now.last_open_ms, after.last_open_ms)), default=None),
+            last_open_ms=highest(now.last_open_ms, after.last_open_ms),
         )
+        return stored
 
 
 @dataclass(slots=True)
@@ -191,25 +193,21 @@ class Walker:
         return stored
 
     def _look_back(self, answer: Answer, stored: Stored) -> None:
-        ends = [block.answered.end for block in stored.change.blocks if block.answered]
-        self.answered_end = max([*ends, *([] if self.answered_end is None else [self.answered_end])], default=None)
+        ends = (block.answered.end for block in stored.change.blocks if block.answered)
+        self.answered_end = highest(self.answered_end, *ends)
         if answer.rows:
-            self.newest = answer.rows.end - 1 if self.newest is None else max(self.newest, answer.rows.end - 1)
+            self.newest = highest(self.newest, answer.rows.end - 1)
 
-    async def _written(self, write: Callable[[Writing], Awaitable[Stored]]) -> Stored:
+    async def _written(self, page: Callable[[Writing], Awaitable[Stored]]) -> Stored:
         """A page in hand is not thrown away because the server restarts: storing it again is harmless."""
         for attempt in range(1, _STORE_TRIES + 1):
-            writing = self.account.writing()
             try:
-                stored = await write(writing)
+                return await self.account.write(page)
             except StoreError as error:
                 self.events.store_failed(error.kind)
                 if not isinstance(error, DatabaseUnavailable) or attempt == _STORE_TRIES:
                     raise
                 await self.clock.sleep(2.0**attempt)
-            else:
-                self.account.took(writing, stored)
-                return stored
         raise AssertionError("unreachable: the last attempt raises")
 
     async def _settle(self, walk: Walk, answer: Answer, stored: Stored, claimed: Ranges) -> Walk:

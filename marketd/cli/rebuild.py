@@ -6,6 +6,7 @@ database that was restored in part: candles of one time, a ledger of another one
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -106,8 +107,7 @@ class _Work:
         seldom = Seldom()
         for number, chunk in enumerate(chunks(blocks)):
             seldom(f"{series}: {number * CHUNK} of {len(blocks)} blocks")
-            writing = account.writing()
-            account.took(writing, await self.books.pages.rebuild(series, chunk, writing, at_ms=self.clock.now_ms()))
+            await account.write(partial(self.books.pages.rebuild, series, chunk, at_ms=self.clock.now_ms()))
 
     async def _answered(self, series: Series) -> int:
         return (await self.books.reader.answered(series, (-(2**31) + 1440, 2**31 - 1441))).size

@@ -17,16 +17,19 @@ NAMES = ("bitfinex",)
 
 
 class ByName(Mapping[str, Value_co]):
-    """A value for each of the ``names``, made when it is asked for."""
+    """A value for each of the ``names``, made when it is first asked for."""
 
     def __init__(self, names: Iterable[str], make: Callable[[str], Value_co]) -> None:
         self._names = tuple(names)
         self._make = make
+        self._made: dict[str, Value_co] = {}
 
     def __getitem__(self, name: str) -> Value_co:
-        if name not in self:
-            raise KeyError(name)
-        return self._make(name)
+        if name not in self._made:
+            if name not in self:
+                raise KeyError(name)
+            self._made[name] = self._make(name)
+        return self._made[name]
 
     def __contains__(self, name: object) -> bool:
         return name in self._names

@@ -7,7 +7,6 @@ way of one is left out, and written alone. What changes is decided by ``ledger``
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from operator import itemgetter
 from typing import NamedTuple
 
 from marketd import ledger
@@ -74,10 +73,11 @@ async def write(connection: Connection, entries: Sequence[Entry]) -> list[Stored
 
 async def _free(connection: Connection, entries: Sequence[Entry]) -> list[tuple[int, Entry]]:
     """The first entry of each series whose turn is free, with its place; the turns are taken."""
-    first = {entry.series: (at, entry) for at, entry in reversed([*enumerate(entries)])}
-    named = sorted(first.values(), key=itemgetter(0))
-    rows = await connection.fetch(sql("try_lock_series"), *codec.names(entry.series for _, entry in named))
-    return [one for one, row in zip(named, rows, strict=True) if row["free"]]
+    first = dict[Series, tuple[int, Entry]]()
+    for at, entry in enumerate(entries):
+        first.setdefault(entry.series, (at, entry))
+    rows = await connection.fetch(sql("try_lock_series"), *codec.names(first))
+    return [one for one, row in zip(first.values(), rows, strict=True) if row["free"]]
 
 
 async def _decided(connection: Connection, free: Sequence[tuple[int, Entry]]) -> list[_Decided]:
@@ -102,13 +102,12 @@ async def _merge(connection: Connection, decided: Sequence[_Decided]) -> list[tu
     counts = [(0, 0) for _ in decided]
     if not lines:
         return counts
-    heard = [one.held.heard_ms or (0,) for one in decided]
     rows = await connection.fetch(
         sql("merge_batch"), *codec.names(one.entry.series for one in decided),
         [codec.step(one.entry.series) for one in decided],
         [codec.moment(answer.at_ms) for answer in answers],
-        [codec.moment(times[0] or None) for times in heard],
-        [times[-1] > answer.at_ms for times, answer in zip(heard, answers, strict=True)],
+        [codec.moment(one.held.heard_ms) for one in decided],
+        [one.held.heard_after(one.entry.answer.at_ms) for one in decided],
         *map(list, zip(*lines, strict=True)),
         [answers[0].columns.index(name) + 1 for name in _FIELDS],
     )  # fmt: skip

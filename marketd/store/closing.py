@@ -10,8 +10,9 @@ import asyncpg
 
 from marketd.blocks import Change
 from marketd.errors import LeaseLost
-from marketd.model import Answer, Tally
+from marketd.model import ADDED, Answer, Tally
 from marketd.ports import Writing
+from marketd.ranges import highest
 from marketd.store import codec
 from marketd.store.queries import sql
 from marketd.store.session import Connection
@@ -37,11 +38,8 @@ async def close(connection: Connection, exchange: str, told: Sequence[tuple[Writ
 def _counts(run: int, pages: Sequence[tuple[Tally, Tally]]) -> tuple[object, ...]:
     """A run's part of ``count_runs``: totals of its own as they are after its last page, the rest as it was added."""
     last = pages[-1][1]
-    added = (
-        sum(getattr(after, name) - getattr(before, name) for before, after in pages)
-        for name in ("inserted", "updated", "empties", "gaps_opened", "gaps_closed")
-    )
-    newest = max((after.last_open_ms for _, after in pages if after.last_open_ms is not None), default=None)
+    added = (sum(getattr(after, name) - getattr(before, name) for before, after in pages) for name in ADDED)
+    newest = highest(*(after.last_open_ms for _, after in pages))
     return run, last.requests, last.fetched, *added, codec.moment(newest), last.planned, last.left
 
 
@@ -63,7 +61,7 @@ def counted(tally: Tally, answer: Answer, change: Change, counts: tuple[int, int
         updated=tally.updated + counts[1],
         empties=tally.empties + change.emptied,
         dropped=tally.dropped + answer.dropped.size,
-        last_open_ms=max(filter(None, (tally.last_open_ms, newest)), default=None),
+        last_open_ms=highest(tally.last_open_ms, newest),
     )
 
 

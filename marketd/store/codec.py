@@ -15,8 +15,6 @@ from marketd.clock import at, ms_of
 from marketd.model import Cause, Gap, Series
 from marketd.ranges import Ranges
 
-EVERYTHING = "{(,)}"
-
 
 def ranges(value: Sequence["asyncpg.Range[int]"]) -> Ranges:
     """An ``int4multirange`` as Ranges; the server sends it normalised and half-open."""

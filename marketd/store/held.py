@@ -16,6 +16,9 @@ from marketd.store import codec
 from marketd.store.queries import sql
 from marketd.store.session import Connection
 
+EVERYTHING = Ranges.of((-(2**31), 2**31 - 1))
+"""All intervals that a series can have."""
+
 
 class Stretch(NamedTuple):
     """Of a series, the intervals that something is to be decided about, and its first candle where that is known."""
@@ -105,7 +108,7 @@ async def note_vanished(connection: Connection, answer: Answer, before: Held, ch
     if change.vanished:
         series = answer.ask.series
         opens = [codec.opens(series, number) for number in change.vanished.numbers()]
-        heard = codec.moment(min(before.heard_ms, default=None))
+        heard = codec.moment(before.heard_ms)
         await connection.execute(sql("note_vanished"), *series, opens, codec.moment(answer.at_ms), heard)
 
 

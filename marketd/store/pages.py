@@ -5,6 +5,7 @@ at all, and only while this process still holds the exchange. What changes is de
 here it is read and written.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,7 +22,7 @@ from marketd.ranges import NOTHING, Ranges
 from marketd.store import batch, codec, held
 from marketd.store.batch import Entry
 from marketd.store.closing import close, counted, gaps_counted
-from marketd.store.held import Stretch
+from marketd.store.held import EVERYTHING, Stretch
 from marketd.store.offspring import Changed, follow
 from marketd.store.queries import sql
 from marketd.store.session import Connection, Database
@@ -34,7 +35,7 @@ _EDGE_ROWS = 4  # known candles at the edges of a page for a range never asked b
 class Pages:
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._small: dict[str, Together[Entry, Stored]] = {}
+        self._small = defaultdict[str, Together[Entry, Stored]](partial(Together, self._record_all, self._record))
 
     async def record(self, answer: Answer, writing: Writing, *, owe: Ranges, first: int | None) -> Stored:
         """Store ``answer`` and what it proves; see ``ledger.apply`` for ``owe``.
@@ -44,8 +45,7 @@ class Pages:
         entry = Entry(answer, writing, owe, first)
         if len(answer.csv) > _SMALL:
             return await self._record(entry)
-        together = self._small.setdefault(entry.series.exchange, Together(self._record_all, self._record))
-        return await together(entry)
+        return await self._small[entry.series.exchange](entry)
 
     async def _record_all(self, entries: Sequence[Entry]) -> Sequence[Stored | LeftOut]:
         async with self._database.session() as connection, connection.transaction():
@@ -99,9 +99,8 @@ class Pages:
 
     async def narrow(self, series: Series, wanted: Ranges, writing: Writing, *, at_ms: int) -> Stored:
         """Close what open gaps owe outside ``wanted``."""
-        everything = Ranges.of((-(2**31), 2**31 - 1))
         return await self._decide(
-            series, everything, writing, at_ms, lambda held: ledger.narrow(held, wanted, at_ms=at_ms)
+            series, EVERYTHING, writing, at_ms, lambda held: ledger.narrow(held, wanted, at_ms=at_ms)
         )
 
     async def rederive(self, series: Series, span: Ranges, writing: Writing, *, at_ms: int) -> Stored:
@@ -164,11 +163,10 @@ async def _store_rows(connection: Connection, entry: Entry, before: Held) -> tup
     change = decide(replace(before, present=present), answer)
     if unchanged or not answer.rows:
         return change, (0, 0)
-    heard = before.heard_ms or (0,)
     first, last = Stretch(entry.series, answer.rows).opens
     row = await connection.fetchrow(
         sql("merge_page"), *entry.series, codec.step(entry.series), codec.moment(answer.at_ms),
-        codec.moment(heard[0] or None), first, last, heard[-1] > answer.at_ms,
+        codec.moment(before.heard_ms), first, last, before.heard_after(answer.at_ms),
     )  # fmt: skip
     assert row is not None  # noqa: S101  (an aggregate without GROUP BY always has one row)
     return change, (row["inserted"], row["updated"])

@@ -13,7 +13,8 @@ from marketd.model import Gap, Series
 from marketd.planner import Edges
 from marketd.ports import Facts
 from marketd.ranges import Ranges, Span
-from marketd.store import codec
+from marketd.store import codec, held
+from marketd.store.held import EVERYTHING, Stretch
 from marketd.store.queries import sql
 from marketd.store.session import Database
 from marketd.store.together import reads
@@ -80,16 +81,15 @@ class SeriesReader:
 
         Exactly those for which ``planner.backfill`` would leave something to ask for.
         """
-        flat = [(*series, start, end) for series, start, end in wanted]
+        edges = [start for _, start, _ in wanted], [end for _, _, end in wanted]
         async with self._database.session() as connection:
-            rows = await connection.fetch(sql("unfinished_series"), *([row[at] for row in flat] for at in range(5)))
+            rows = await connection.fetch(sql("unfinished_series"), *codec.names(one for one, _, _ in wanted), *edges)
         return frozenset(row["number"] - 1 for row in rows)
 
     async def open_gaps(self, series: Series, span: Span | None = None) -> tuple[Gap, ...]:
-        within = codec.EVERYTHING if span is None else codec.multirange(Ranges.of(span))
+        within = EVERYTHING if span is None else Ranges.of(span)
         async with self._database.session() as connection:
-            rows = await connection.fetch(sql("read_owed"), *codec.names([series]), [within])
-        return tuple(map(codec.gap, rows))
+            return (await held.owed(connection, [Stretch(series, within)]))[0]
 
     async def edges(self, series: Series, span: Span) -> Edges:
         return await self._edges((series, span))

@@ -108,10 +108,7 @@ def cycle(side: str, seed: int, at_ms: int) -> Iterator[tuple[Answer, Ranges]]:
 
 async def stored(desk: Bench, account: Account, one: Answer, owe: Ranges = NOTHING) -> Stored:
     account.in_hand(one)
-    writing = account.writing()
-    done = await desk.runner.pages.record(one, writing, owe=owe, first=None)
-    account.took(writing, done)
-    return done
+    return await account.write(lambda writing: desk.runner.pages.record(one, writing, owe=owe, first=None))
 
 
 async def left_behind(desk: Bench, side: str) -> dict[str, list[tuple[Any, ...]]]:

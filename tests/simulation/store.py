@@ -11,7 +11,7 @@ from typing import Any
 from marketd import ledger, planner
 from marketd.blocks import BLOCK, Change, Held, intervals_of, union
 from marketd.errors import ExchangeHeld, LeaseLost, StoreError
-from marketd.model import Answer, Gap, JobRow, RunStatus, Series, Tally
+from marketd.model import ADDED, Answer, Gap, JobRow, RunStatus, Series, Tally
 from marketd.planner import Edges
 from marketd.ports import Facts, Stored, Writing
 from marketd.ranges import NOTHING, Ranges, Span
@@ -26,7 +26,6 @@ from tests.simulation.watch import Watch
 
 _RECENT_BLOCKS = 3
 _LATEST = 2**31 - 1
-_ADDED = ("inserted", "updated", "empties", "gaps_opened", "gaps_closed")
 
 
 def holds(tables: Tables, epoch: int) -> bool:
@@ -56,7 +55,7 @@ class SimPages:
         table.revisions += len(changed) + change.vanished.size
         self._write(tables, table, held, change, writing.epoch, answer)
         tally = _count(tables, writing, counted(writing.tally, answer, change, counts, 0))
-        self.watch.page(table, answer, change, fresh, changed, writing, older=_older(held, answer))
+        self.watch.page(table, answer, change, fresh, changed, writing, older=held.heard_after(answer.at_ms))
         self.line.end()
         return Stored(change, tally, *counts)
 
@@ -133,15 +132,10 @@ def _rows(
             return change, fresh, {}
     held = replace(held, present=table.rows_within(answer.covered.hull))
     change = ledger.apply(held, answer, settle_ms=writing.settle_ms, owe=owe)
-    older = _older(held, answer)
+    older = held.heard_after(answer.at_ms)
     fresh = {number: line for number, line in lines.items() if number not in table.candles}
     revised = {number: line for number, line in lines.items() if not older and table.candles.get(number, line) != line}
     return change, fresh, revised
-
-
-def _older(held: Held, answer: Answer) -> bool:
-    """By its own time it was given before one that has been heard already: it changes nothing that is known."""
-    return max((block.answered_ms or 0 for block in held.blocks.values()), default=0) > answer.at_ms
 
 
 def _count(tables: Tables, writing: Writing, told: Tally) -> Tally:
@@ -149,7 +143,7 @@ def _count(tables: Tables, writing: Writing, told: Tally) -> Tally:
     run, before = tables.runs.get(writing.run_id), writing.tally
     if run is None or run.status is not RunStatus.RUNNING:
         return told
-    added = {name: getattr(run.tally, name) + getattr(told, name) - getattr(before, name) for name in _ADDED}
+    added = {name: getattr(run.tally, name) + getattr(told, name) - getattr(before, name) for name in ADDED}
     run.tally = replace(told, fetched=max(run.tally.fetched, told.fetched), **added)
     return run.tally
 

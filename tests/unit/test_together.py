@@ -69,12 +69,15 @@ async def test_what_is_left_out_is_done_alone() -> None:
     assert desk.alone == [0, 2]
 
 
-async def test_what_fails_for_several_is_done_for_each_alone() -> None:
+@pytest.mark.parametrize(
+    "error", [StoreError("one of you is wrong", "23505"), DatabaseUnavailable("somebody else's lock", "55P03")]
+)
+async def test_what_fails_for_several_is_done_for_each_alone(error: Exception) -> None:
     desk = Desk()
     tasks = await begun(desk, range(4))
     desk.free.set()
     await asyncio.sleep(0)
-    desk.failures = [StoreError("one of you is wrong", "23505")]
+    desk.failures = [error]
     assert await told(tasks) == [0, 2, 4, 6]
     assert desk.alone == [1, 2, 3]
 
@@ -85,16 +88,6 @@ async def test_what_fails_for_one_is_told_to_that_one(error: Exception) -> None:
     tasks = await begun(desk, range(3))
     desk.free.set()
     assert await told(tasks) == [error, 2, 4]
-
-
-async def test_a_lock_of_somebody_else_stands_in_the_way_of_one() -> None:
-    desk = Desk()
-    tasks = await begun(desk, range(4))
-    desk.free.set()
-    await asyncio.sleep(0)
-    desk.failures = [DatabaseUnavailable("lock not available", "55P03")]
-    assert await told(tasks) == [0, 2, 4, 6]
-    assert desk.alone == [1, 2, 3]
 
 
 async def test_a_database_that_is_away_is_asked_once_for_all_that_wait() -> None:
