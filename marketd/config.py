@@ -91,6 +91,10 @@ class Config:
     def base_url_of(self, exchange: str) -> str:
         return self.exchanges[exchange].base_url or EXCHANGES[exchange].base_url
 
+    def settle_ms_of(self, exchange: str) -> int:
+        """How long after its close a candle may still be on its way."""
+        return int(max(self.engine.settle_s, EXCHANGES[exchange].settle_s) * 1000)
+
     def requests_per_minute_of(self, exchange: str) -> float:
         configured = self.exchanges[exchange].requests_per_minute
         return EXCHANGES[exchange].requests_per_minute if configured is None else configured

@@ -292,7 +292,7 @@ class _Service:
         anew = reopened(before, config)
         for name, working in self.standing.working.items():
             working.lane.budget.set_rate(config.requests_per_minute_of(name))
-            working.scheduler.settle_ms = int(config.engine.settle_s * 1000)
+            working.scheduler.settle_ms = config.settle_ms_of(name)
             working.scheduler.page_allowance = config.engine.page_allowance
             if name in anew:
                 working.scheduler.stop()
@@ -336,7 +336,7 @@ class _Service:
             ) as lane:  # fmt: skip
                 desk = Desk(name, lane.lease.epoch, lane.runner, lane.runs, lane.orders, SeriesReader(self.opened))
                 scheduler = Scheduler(
-                    desk, clock, metrics, int(engine.settle_s * 1000), engine.page_allowance,
+                    desk, clock, metrics, self.config.settle_ms_of(name), engine.page_allowance,
                     turned=lambda: self._turned(name),
                 )  # fmt: skip
                 self.standing.working[name] = Working(lane, scheduler)

@@ -22,6 +22,7 @@ message names the offending value and the cure, never a password.
         └── Refused             1   permanent: the parameters are wrong
             ├── UnknownSymbol   1
             ├── UnknownTimeframe 2
+            ├── OutOfReach      1   older than what the exchange serves: a bound, not a failure
             └── LimitRefused    1   page size too large: ask again with a smaller one
 """
 
@@ -129,6 +130,10 @@ class UnknownSymbol(Refused):
 
 class UnknownTimeframe(Refused):
     exit_code = 2
+
+
+class OutOfReach(Refused):
+    """The ask begins before what the exchange still serves."""
 
 
 class LimitRefused(Refused):

@@ -13,13 +13,13 @@ from datetime import timedelta
 
 import stamina
 
-from marketd import page
+from marketd import page, planner
 from marketd.clock import Clock
-from marketd.errors import BadReply, ExchangeError, LimitRefused, Throttled, Unreachable
-from marketd.exchanges.facts import Exchange, Reply, Request
+from marketd.errors import BadReply, ExchangeError, LimitRefused, OutOfReach, Throttled, Unreachable
+from marketd.exchanges.facts import Exchange, Listing, Paging, Reply, Request
 from marketd.model import Answer, Ask, Claim, Drop, Series
 from marketd.ports import Events, Gate, Transport
-from marketd.ranges import Ranges
+from marketd.ranges import NOTHING, Ranges
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 30.0
 _LONGEST_SILENCE_S = 7 * 86_400  # Binance bans for three days; nothing sane is longer
 _SLOWED_FOR_S = 600.0
+_LONGEST_REST_S = 120.0
 _CLOCKS_DIFFER_MS = 120_000  # the settle time: a larger difference delays what can be proven
 _CIRCUIT_FAILURES = 8
 _CIRCUIT_FIRST_MS = 30_000
@@ -124,9 +125,12 @@ class Fetcher:
     page: int = 0
     time: ExchangeTime = field(default_factory=ExchangeTime)
     circuit: Circuit = field(default_factory=Circuit)
-    _symbols: frozenset[str] = frozenset()
+    _listing: Listing = field(default_factory=dict)
+    _reach: dict[str, int] = field(default_factory=dict)
+    _hands: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
+        self._hands = asyncio.Semaphore(self.exchange.in_flight)
         self.page = min(self.page or self.exchange.page_limits[0], self.exchange.page_limits[0])
 
     def now_ms(self) -> int:
@@ -141,17 +145,32 @@ class Fetcher:
         """All intervals that are closed there, however old."""
         return Ranges.of((-(2**31), self.closed_end(series)))
 
-    async def symbols(self, asking: "Asking") -> frozenset[str]:
+    def served(self, series: Series) -> Ranges:
+        """The closed intervals that the exchange still serves, as far as that is known."""
+        return planner.served(self.closed_end(series), self.reach(series))
+
+    def reach(self, series: Series) -> int | None:
+        """How many of its newest intervals are served; None: all, or it is not known yet."""
+        return self._reach.get(series.timeframe, self.exchange.reach)
+
+    def learn_reach(self, answer: Answer) -> None:
+        """Of an exchange that sends recent pages the first one shows how far back they go."""
+        series = answer.ask.series
+        if self.exchange.paging is Paging.RECENT and self.exchange.reach is None and answer.served_from is not None:
+            self._reach[series.timeframe] = max(series.frame.closed_end(answer.at_ms) - answer.served_from, 1)
+
+    async def symbols(self, asking: "Asking") -> Listing:
         """The exchange's symbols; asked for once, which also teaches its time."""
-        if not self._symbols:
-            reply, _ = await self.send(self.exchange.symbols_request(), asking)
-            self._symbols = self.exchange.read_symbols(reply.body)
-        return self._symbols
+        if not self._listing:
+            replies = [await self.send(request, asking) for request in self.exchange.symbols_requests()]
+            listings = [self.exchange.read_symbols(reply.body) for reply, _ in replies]
+            self._listing = {symbol: status for listing in listings for symbol, status in listing.items()}
+        return self._listing
 
     async def learn(self, asking: "Asking", *, anew: bool = False) -> None:
         """Make sure that the exchange's time is known before anything is planned; ``anew`` asks in any case."""
         if anew:
-            self._symbols = frozenset()
+            self._listing = {}
         if anew or not self.time.known:
             await self.symbols(asking)
 
@@ -170,11 +189,12 @@ class Fetcher:
         raise AssertionError("unreachable: the last attempt raises")
 
     async def _send_once(self, request: Request, asking: "Asking") -> tuple[Reply, int]:
-        began_ms = await self._turn(asking)
+        began_ms = await self._turn(asking, request.weight)
         asking.count()
         decides, outcome = self.circuit.try_begun(), "failed"
         try:
-            reply = await self.transport.get(self.base_url, request, self.proxy)
+            async with self._hands:
+                reply = await self.transport.send(self.base_url, request, self.proxy)
             self._learn(reply)
             failure = self.exchange.failure(reply)
             if failure is not None:
@@ -196,16 +216,18 @@ class Fetcher:
                 self.circuit.try_ended()
             self.events.request_done(self.exchange.name, outcome, (self.clock.now_ms() - began_ms) / 1000)
         self._count_success()
+        if (rest_s := self.exchange.rest_s(reply)) > 0:
+            self.gate.block(min(rest_s, _LONGEST_REST_S))
         return reply, self._time_of(reply)
 
-    async def _turn(self, asking: "Asking") -> int:
+    async def _turn(self, asking: "Asking", weight: int) -> int:
         """When a request may be sent, waited for; a run does not fail because another one is the try."""
         waiting_ms = self.clock.now_ms()
         await self._past_circuit()
-        await self.gate.acquire(asking.claim)
+        await self.gate.acquire(asking.claim, weight)
         while self.circuit.trying:  # the pass is spent: who waited here comes back evenly spaced
             await self._past_circuit()
-            await self.gate.acquire(asking.claim)
+            await self.gate.acquire(asking.claim, weight)
         self._refuse_while_open()  # it may have opened while this one waited
         began_ms = self.clock.now_ms()
         self.events.gate_waited(self.exchange.name, asking.claim, (began_ms - waiting_ms) / 1000)
@@ -309,9 +331,14 @@ class Asking:
                 if not fetcher.smaller_page():
                     raise
                 continue
+            except OutOfReach:
+                return _unserved(ask, exchange.columns, fetcher.now_ms())
             if len(reply.body) < _LONG:
-                return self._checked(ask, reply.body, at_ms)
-            return await asyncio.to_thread(self._checked, ask, reply.body, at_ms)
+                answer = self._checked(ask, reply.body, at_ms)
+            else:
+                answer = await asyncio.to_thread(self._checked, ask, reply.body, at_ms)
+            fetcher.learn_reach(answer)
+            return answer
 
     def _checked(self, ask: Ask, body: bytes, at_ms: int) -> Answer:
         """Changes nothing but counters, so that it may run in a thread."""
@@ -319,23 +346,14 @@ class Asking:
         try:
             rows = exchange.read_candles(body)
             sent = len(rows.open_ms)
-            return page.check(
-                ask, rows, at_ms=at_ms, columns=exchange.columns, grace_s=exchange.grace_s, strays=exchange.strays,
-                sizes=exchange.page_limits,
-            )  # fmt: skip
+            return page.check(ask, rows, exchange, at_ms=at_ms)
         except BadReply as error:
             reason = Drop.CONFLICTING if isinstance(error, page.Conflicting) else Drop.PAGE_REFUSED
             self.fetcher.events.page_refused(exchange.name, reason, sent)
             raise
 
-    async def first_candle(self, series: Series) -> tuple[int | None, int]:
-        """Interval of the oldest candle the exchange has (None: it sent none), and the exchange's time."""
-        exchange = self.fetcher.exchange
-        reply, at_ms = await self.fetcher.send(exchange.first_candle_request(series.symbol, series.timeframe), self)
-        opens = exchange.read_candles(reply.body).open_ms
-        if not opens:
-            return None, at_ms
-        first_ms = min(opens)
-        if not 0 < first_ms <= at_ms:
-            raise BadReply(f"{series}: the first candle is said to open at {first_ms}")
-        return series.frame.number(first_ms), at_ms
+
+def _unserved(ask: Ask, columns: tuple[str, ...], at_ms: int) -> Answer:
+    """What a refusal of an ask that begins too early says: nothing; the older half of it need not be asked again."""
+    served_from = (ask.start + ask.end + 1) // 2
+    return Answer(ask, NOTHING, NOTHING, NOTHING, b"", columns, at_ms, 0, served_from=served_from)

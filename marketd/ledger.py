@@ -20,6 +20,9 @@ LOOKS_MS = (HOUR_MS, DAY_MS, 7 * DAY_MS, 30 * DAY_MS, 90 * DAY_MS)
 RETRIES_MS = (5 * 60_000, 15 * 60_000, HOUR_MS, 4 * HOUR_MS, DAY_MS)
 """When an owed interval is tried again, by attempts; the last one repeats."""
 
+_BELIEVED_LATER = (Cause.SUSPECT, Cause.LATE)
+"""Gaps that an empty answer ends only a day after they were opened."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Proof:
@@ -57,6 +60,7 @@ def apply(held: Held, answer: Answer, *, settle_ms: int, owe: Ranges = NOTHING) 
     gaps = tuple(_gap_after(gap, proof) for gap in held.gaps)
     still_owed = owed(gaps)
     fresh = _fresh_gaps(answer.at_ms, proof.bad - still_owed, (owe - state.answered - covered) - still_owed)
+    fresh += _missing(held, state, answer, proof)
     answered = (state.answered | covered) - still_owed - owed(fresh)
     settled = Ranges.of((covered.start, _settled_end(answer, settle_ms))) if covered else NOTHING
     after = State(
@@ -126,7 +130,7 @@ def _confirmed(held: Held, state: State, answer: Answer, empty: Ranges, settle_m
         )
     )
     doubted = union(
-        gap.missing for gap in held.gaps if gap.cause is Cause.SUSPECT and answer.at_ms - gap.detected_ms < DAY_MS
+        gap.missing for gap in held.gaps if gap.cause in _BELIEVED_LATER and answer.at_ms - gap.detected_ms < DAY_MS
     )
     return again - young - doubted
 
@@ -153,6 +157,8 @@ def _gap_after(gap: Gap, proof: _Proof) -> Gap:
     if tried & proof.bad:
         error = "the candle sent is unusable"
         return replace(gap, next_attempt_ms=proof.at_ms + _retry_ms(gap.attempts), last_error=error)
+    if gap.cause is Cause.LATE:
+        return replace(gap, next_attempt_ms=proof.at_ms + _retry_ms(gap.attempts))
     return replace(gap, next_attempt_ms=proof.at_ms + proof.settle_ms)
 
 
@@ -174,6 +180,22 @@ def _fresh_gaps(at_ms: int, failed: Ranges, not_asked: Ranges) -> tuple[Gap, ...
     if not_asked:
         fresh.append(Gap(Cause.NOT_ASKED, not_asked, at_ms, next_attempt_ms=at_ms))
     return tuple(fresh)
+
+
+def _missing(held: Held, state: State, answer: Answer, proof: _Proof) -> tuple[Gap, ...]:
+    """Gaps for what did not come from an exchange that always sends something: ``late`` within a day, then ``suspect``.
+
+    Like every silence that looks wrong it is believed by an answer a day later, not at once.
+    """
+    if not answer.always or held.first is None:
+        return ()
+    frame, at_ms = answer.ask.series.frame, answer.at_ms
+    settled = Ranges.of((held.first + 1, _settled_end(answer, proof.settle_ms)))
+    heard = proof.once | (state.once & proof.covered)
+    missing = ((heard - proof.filled - proof.bad - proof.confirmed) & settled) - union(gap.missing for gap in held.gaps)
+    recent = missing & Ranges.of((frame.closed_end(at_ms - DAY_MS), settled.end))
+    found = ((Cause.LATE, recent, _retry_ms(1)), (Cause.SUSPECT, missing - recent, DAY_MS))
+    return tuple(Gap(cause, run, at_ms, next_attempt_ms=at_ms + wait_ms) for cause, run, wait_ms in found if run)
 
 
 def _failed(missing: Ranges, at_ms: int, error: str) -> Gap:

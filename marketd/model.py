@@ -115,7 +115,8 @@ class Rows:
     """What an adapter read from a page: one entry a candle in each list, in the order the exchange sent them.
 
     ``lines`` are the candles as CSV text in the exchange's own digits, ``open_ms`` first, the other fields in the order
-    of the adapter's ``columns``; the float lists exist to be compared, never to be stored.
+    of the adapter's ``columns``; the float lists exist to be compared, never to be stored. ``unfinished`` are positions
+    of candles that the exchange itself says are not closed.
     """
 
     open_ms: list[int]
@@ -125,6 +126,7 @@ class Rows:
     close: list[float]
     volume: list[float]
     lines: list[bytes]
+    unfinished: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,9 @@ class Answer:
     ``covered`` is the range that the answer speaks for, ``rows`` the intervals with a usable candle, ``dropped`` those
     whose row was misaligned or implausible. ``csv`` holds the usable candles, ascending, in ``columns`` order.
     ``at_ms`` is the exchange's time of the answer. ``drops`` counts the rows that are not stored, by the reason; with
-    ``rows`` they make up all that was ``fetched``.
+    ``rows`` they make up all that was ``fetched``. Below ``served_from`` the exchange serves nothing (any more), so
+    that nobody knows; None where the answer does not tell. ``always``: the exchange sends a candle for every interval,
+    so that a missing one is a fault.
     """
 
     ask: Ask
@@ -146,6 +150,8 @@ class Answer:
     at_ms: int
     fetched: int
     drops: Mapping[Drop, int] = field(default_factory=dict)
+    served_from: int | None = None
+    always: bool = False
 
 
 @dataclass(frozen=True, slots=True)

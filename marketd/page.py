@@ -4,22 +4,27 @@ Owns the decision what an answer covers and which of its rows may be stored. Ref
 themselves (BadReply); drops single rows that are misaligned or implausible. Knows nothing of the database.
 """
 
+import logging
 from bisect import bisect_left
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice
 from operator import gt, lt
 
 from marketd.errors import BadReply
+from marketd.exchanges.facts import Exchange, NoTrade, Paging
 from marketd.model import Answer, Ask, Drop, Rows
 from marketd.ranges import NOTHING, Ranges
 from marketd.timeframe import Timeframe
+
+log = logging.getLogger(__name__)
 
 _LEAST = 1e-20
 _MOST = 1e20
 _FIGURES = bytes.maketrans(b"0123456789.", b"0" * 11)
 _LONG = b"0" * 16  # floats tell apart whatever has no more than 15 digits
+_REACH_MARGIN = 2  # intervals that may end between the exchange's look and ours
 _DROPPED_SHARE = 0.01  # a page with more dropped rows than this is refused as a whole
 
 
@@ -31,29 +36,26 @@ class TooManyDropped(BadReply):
     """So much of the page is unusable that asking in halves would not help: the series' run fails."""
 
 
-def check(
-    ask: Ask, rows: Rows, *, at_ms: int, columns: tuple[str, ...], grace_s: float, strays: bool = False,
-    sizes: Collection[int] = (),
-) -> Answer:  # fmt: skip
+def check(ask: Ask, rows: Rows, exchange: Exchange, *, at_ms: int) -> Answer:
     """What ``rows``, received at the exchange's time ``at_ms``, say about ``ask``.
-
-    ``strays``: rows outside of what was asked for are usual. ``sizes`` of pages at which a counted answer may have been
-    cut after all.
 
     Raises BadReply when two candles of one interval differ, when more than 1 % of the rows are unusable, or when rows
     were sent and none lies in the ask.
     """
-    frame = ask.series.frame
-    # A candle is closed once the grace of the exchange's cache has passed; an open one ends what the answer speaks for.
-    end = min(ask.end, frame.closed_end(at_ms - int(grace_s * 1000)))
+    frame, recent = ask.series.frame, exchange.paging is Paging.RECENT
+    if exchange.off_grid:
+        rows = _on_grid(rows, frame)
     numbers, aligned = _numbers(rows.open_ms, frame)
+    # A candle is closed once the grace of the exchange's cache has passed; an open one ends what the answer speaks for.
+    end = min(ask.end, frame.closed_end(at_ms - int(exchange.grace_s * 1000)), *(numbers[at] for at in rows.unfinished))
+    served_from = _served_from(ask, numbers, exchange, frame.closed_end(at_ms))
     order = _ordered(numbers)
     low, high, past = (bisect_left(order.numbers, bound) for bound in (ask.start, end, ask.end))
     outside = len(numbers) - (past - low)
-    if numbers and low == past and not strays:
+    if numbers and low == past and not recent and _heedless(ask, numbers, exchange):
         raise BadReply(f"{len(numbers)} candles came and none lies in the range asked for")
     inside = order.positions[low:high]
-    plausible = _plausible(rows, columns)
+    plausible = _plausible(rows, exchange.columns)
     unusable = [at for at in inside if not (aligned[at] and plausible[at])]
     _refuse_too_many_dropped(len(unusable), len(inside))
     stored = _unique(inside, unusable, order, rows)
@@ -62,11 +64,11 @@ def check(
     misaligned = sum(1 for at in unusable if not aligned[at])
     return Answer(
         ask=ask,
-        covered=_covered(ask, end, good | bad, numbers, strays=outside > 0 and not strays, cut=len(numbers) in sizes),
+        covered=_covered(ask, end, good | bad, numbers, exchange) - Ranges.of((ask.start, served_from or ask.start)),
         rows=good,
         dropped=bad - good,
         csv=b"".join(rows.lines[at] + b"\n" for at in stored),
-        columns=columns,
+        columns=exchange.columns,
         at_ms=at_ms,
         fetched=len(numbers),
         drops={
@@ -76,6 +78,53 @@ def check(
             Drop.IMPLAUSIBLE: len(unusable) - misaligned,
             Drop.REPEATED: len(inside) - len(unusable) - len(stored),
         },
+        served_from=served_from,
+        always=_always(exchange, (rows.volume[at] for at in stored)),
+    )
+
+
+def _served_from(ask: Ask, sent: Sequence[int], exchange: Exchange, closed_end: int) -> int | None:
+    """Where in the ask begins what the exchange still serves; None where that is not within it.
+
+    Recent pages tell it by their oldest row. Elsewhere it is known, with a little room for the time between both ends.
+    """
+    if exchange.paging is Paging.RECENT:
+        oldest = min(sent, default=ask.end)
+    elif exchange.reach is not None:
+        oldest = closed_end - exchange.reach + _REACH_MARGIN
+    else:
+        return None
+    return min(oldest, ask.end) if oldest > ask.start else None
+
+
+def _always(exchange: Exchange, volumes: Iterable[float]) -> bool:
+    """Whether a missing candle is a fault: a candle without trades shows that the exchange sends those."""
+    if exchange.no_trade is NoTrade.UNPROVEN:
+        return any(volume == 0 for volume in volumes)
+    return exchange.no_trade is NoTrade.FLAT
+
+
+def _on_grid(rows: Rows, frame: Timeframe) -> Rows:
+    """Candles that open between two intervals, taken for the one they open in; of several the one traded most."""
+    opens = [frame.open_ms(number) for number in _numbers(rows.open_ms, frame)[0]]
+    if opens == rows.open_ms:
+        return rows
+    aligned = {ms for ms, own in zip(opens, rows.open_ms, strict=True) if ms == own}
+    best: dict[int, int] = {}
+    for at, (ms, own) in enumerate(zip(opens, rows.open_ms, strict=True)):
+        if ms != own and ms not in aligned and (ms not in best or rows.volume[at] > rows.volume[best[ms]]):
+            best[ms] = at
+    kept = [at for at, own in enumerate(rows.open_ms) if opens[at] == own or best.get(opens[at]) == at]
+    log.info("candles off the grid", extra={"fields": {"moved": len(best), "left_out": len(opens) - len(kept)}})
+    return Rows(
+        open_ms=[opens[at] for at in kept],
+        open=[rows.open[at] for at in kept],
+        high=[rows.high[at] for at in kept],
+        low=[rows.low[at] for at in kept],
+        close=[rows.close[at] for at in kept],
+        volume=[rows.volume[at] for at in kept],
+        lines=[b"%d,%b" % (opens[at], rows.lines[at].partition(b",")[2]) for at in kept],
+        unfinished=tuple(place for place, at in enumerate(kept) if at in rows.unfinished),
     )
 
 
@@ -157,24 +206,33 @@ def _refuse_too_many_dropped(dropped: int, received: int) -> None:
         raise TooManyDropped(f"{dropped} of {received} candles are misaligned or implausible")
 
 
-def _covered(ask: Ask, end: int, seen: Ranges, sent: Sequence[int], *, strays: bool, cut: bool) -> Ranges:
+def _covered(ask: Ask, end: int, seen: Ranges, sent: Sequence[int], exchange: Exchange) -> Ranges:
     """The range that the answer speaks for (design: what an answer covers).
 
     Empty: the whole ask. Else from the uncut edge to the outermost row on the cut side, which is the whole ask where
     an anchor stands at that edge. From the first to the last row only, where the order contradicts the sort asked
     for, or where rows outside the ask show that its bounds were not heeded. The whole of a counted ask, unless its
     bounds were not heeded, a candle is lacking that is known to be there, or just as many came as a smaller page holds.
+    Recent pages never end before their time.
     """
-    if not sent:
-        return Ranges.of((ask.start, end))
+    whole = Ranges.of((ask.start, end))
+    if not sent or exchange.paging is Paging.RECENT:
+        return whole
+    strays = _heedless(ask, sent, exchange)
     if ask.counted and not strays:
-        whole = Ranges.of((ask.start, end))
-        return seen.hull if (ask.known & whole) - seen or (cut and len(sent) < whole.size) else whole
+        cut = len(sent) in exchange.page_limits and len(sent) < whole.size
+        return seen.hull if (ask.known & whole) - seen or cut else whole
     if not seen:
         return NOTHING
     if strays or _contradicts(sent, newest_first=ask.newest_first):
         return seen.hull
     return Ranges.of((seen.start, end) if ask.newest_first else (ask.start, seen.end))
+
+
+def _heedless(ask: Ask, sent: Sequence[int], exchange: Exchange) -> bool:
+    """Whether rows outside the ask show that its bounds were not heeded; some exchanges begin a little early."""
+    early = exchange.page_limits[0] if exchange.strays else 0
+    return min(sent) < ask.start - early or max(sent) >= ask.end
 
 
 def _contradicts(sent: Sequence[int], *, newest_first: bool) -> bool:

@@ -110,6 +110,8 @@ def after(walk: Walk, answer: Answer) -> Walk:
     """The walk after ``answer``: what it covers is done."""
     span = walk.current
     remaining = walk.remaining - answer.covered
+    if answer.served_from is not None:  # nobody can know any more what was before
+        remaining = remaining & Ranges.of((answer.served_from, 2**31))
     still_here = bool(span and Ranges.of(span) & remaining)
     return replace(walk, remaining=remaining, flipped=still_here and answer.fetched < walk.page)
 
@@ -128,7 +130,14 @@ def edges_after(edges: Edges, answer: Answer, walk: Walk) -> Edges | None:
 
 
 def continuous(
-    *, closed_end: int, answered_end: int | None, unsettled: Ranges, first: int | None, end: int | None, page: int
+    *,
+    closed_end: int,
+    answered_end: int | None,
+    unsettled: Ranges,
+    first: int | None,
+    end: int | None,
+    page: int,
+    served_from: int | None = None,
 ) -> Ranges:
     """What keeps a series fresh: from the oldest unanswered or unsettled recent interval to the last closed one.
 
@@ -139,7 +148,12 @@ def continuous(
         start = closed_end - page
     else:
         start = min(answered_end, unsettled.start) if unsettled else answered_end
-    return Ranges.of((start if first is None else max(start, first), closed_end))
+    return Ranges.of((max(each for each in (start, first, served_from) if each is not None), closed_end))
+
+
+def served(closed_end: int, reach: int | None) -> Ranges:
+    """The intervals that an exchange serves which keeps the newest ``reach`` only (None: all), a little less."""
+    return Ranges.of((-(2**31) if reach is None else closed_end - reach + ANCHORS, closed_end))
 
 
 def backfill(*, wanted: Ranges, answered: Ranges, gaps: Ranges, refetch: bool = False) -> Ranges:
@@ -148,7 +162,12 @@ def backfill(*, wanted: Ranges, answered: Ranges, gaps: Ranges, refetch: bool = 
 
 
 def wanted(
-    *, start: int | None, end: int | None, first: int | None, closed_end: int, retired: int | None = None
+    *,
+    start: int | None,
+    end: int | None,
+    first: int | None,
+    closed_end: int,
+    retired: int | None = None,
 ) -> Ranges:
     """The wanted history: from ``start`` or the first candle, whichever is later, to ``end`` or the last closed one.
 

@@ -56,7 +56,7 @@ class Facts:
 
 
 class Transport(Protocol):
-    async def get(self, base_url: str, request: Request, proxy: str | None = None) -> Reply: ...
+    async def send(self, base_url: str, request: Request, proxy: str | None = None) -> Reply: ...
 
 
 class Gate(Protocol):

@@ -9,13 +9,13 @@ import asyncio
 import difflib
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from marketd import backlog, derive, planner
+from marketd import backlog, beginning, derive, planner
 from marketd.blocks import BLOCK, chunks, union
-from marketd.clock import Clock
+from marketd.clock import Clock, at
 from marketd.errors import (
     DatabaseUnavailable,
     DiskFull,
@@ -200,7 +200,7 @@ class Runner:
     async def _first_candle(self, root: Series, facts: Facts, asking: Asking) -> tuple[int | None, int]:
         """The first candle the exchange has, and its time. UnknownSymbol for what it neither lists nor has sent."""
         try:
-            first, at_ms = await asking.first_candle(root)
+            first, at_ms = await beginning.first_candle(asking, root)
         except UnknownSymbol:
             first, at_ms = None, self.fetcher.now_ms()
         if first is None and facts.answered_end is None:
@@ -241,6 +241,7 @@ class Runner:
             first=facts.first,
             end=_number(series, order.end_ms),
             page=page,
+            served_from=self.fetcher.served(series).start,
         )
         if remaining:
             self._began(series, remaining.size, _requests(remaining, page), walker.account)
@@ -263,7 +264,9 @@ class Runner:
             self.events.answered_until(series, series.frame.open_ms(end))
 
     async def _backfill(self, series: Series, facts: Facts, order: Order, walker: Walker) -> None:
-        remaining = await self.unknown(series, facts, order)
+        unknown = await self.unknown(series, facts, order)
+        remaining = unknown & self.fetcher.served(series)
+        self._tell_unserved(series, unknown - remaining)
         if not remaining:
             return
         page = self.fetcher.page - planner.ANCHORS
@@ -276,6 +279,12 @@ class Runner:
         await walker.walk(walk, owe_from=facts.answered_end if facts.followed else None)
         await self._inspection.doubt(series, (remaining.start, remaining.end), facts.first, walker.account)
         self._tell_freshness(series, facts, walker)
+
+    def _tell_unserved(self, series: Series, unserved: Ranges) -> None:
+        if unserved:
+            before = at(series.frame.open_ms(unserved.end)).isoformat()
+            fields = {"series": str(series), "intervals": unserved.size, "before": before, "once": f"unserved {series}"}
+            log.warning("history not served", extra={"fields": fields})
 
     async def unknown(self, series: Series, facts: Facts, order: Order) -> Ranges:
         """The intervals that a backfill of ``order`` has to ask for."""
@@ -306,9 +315,16 @@ class Runner:
             ]
             for order, until_ms in orders
         ]  # fmt: skip
+        windows = [[one and self._served(one, closed_ms) for one in each] for each in windows]
         asked = [one for each in windows for one in each if one is not None]
         left = {asked[at] for at in await self.reader.unfinished(asked)} if asked else set()
         return [any(one is None or one in left for one in each) for each in windows]
+
+    def _served(self, window: backlog.Window, closed_ms: int) -> backlog.Window:
+        """What of ``window`` can still be asked for."""
+        series, start, end = window
+        served = planner.served(series.frame.closed_end(closed_ms), self.fetcher.reach(series))
+        return series, min(max(start, served.start), end), end
 
     def wanted(self, series: Series, facts: Facts, order: Order) -> Ranges:
         start = None if order.start_ms is None else series.frame.ceiling(order.start_ms)
@@ -329,10 +345,10 @@ class Runner:
             await self._narrow(series, facts, order, account)
         await self._inspection.doubt_recent(series, audited, facts, account)
         page = self.fetcher.page - planner.ANCHORS
-        await self._walk_all(series, facts, await self._gap_walks(series, order, page), walker)
+        await self._walk_all(series, facts, await self._gap_walks(series, order, page, account), walker)
         if not order.by_hand:
             walker.asking.claim = Claim.RECHECK
-            await self._walk_all(series, facts, await self._look_walks(series, page), walker)
+            await self._walk_all(series, facts, await self._look_walks(series, page, account), walker)
 
     async def _narrow(self, series: Series, facts: Facts, order: Order, account: Account) -> None:
         """What the series' jobs no longer want is no longer owed."""
@@ -351,24 +367,35 @@ class Runner:
             walker.ahead -= walk.remaining.size
             await walker.walk(replace(walk, first=facts.first))
 
-    async def _gap_walks(self, series: Series, order: Order, page: int) -> Sequence[Walk]:
+    async def _gap_walks(self, series: Series, order: Order, page: int, account: Account) -> Sequence[Walk]:
         now_ms = self.fetcher.now_ms()
         gaps = planner.due_gaps(
             await self.reader.open_gaps(series), now_ms, by_hand=order.by_hand, most=order.most_gaps
         )
         closed = self.fetcher.closed(series)
-        targets = [Ranges.of(span) for gap in gaps for span in gap.missing & closed]
+        await self._put_off(series, union(gap.missing & closed for gap in gaps), account)
+        targets = [Ranges.of(span) for gap in gaps for span in gap.missing & self.fetcher.served(series)]
         if not targets:
             return ()
         hull = (min(target.start for target in targets), max(target.end for target in targets))
         empties = await self.reader.empties(series, hull)
         return planner.repairs(series, targets, empties, page, counted=self.fetcher.exchange.counted)
 
-    async def _look_walks(self, series: Series, page: int) -> Sequence[Walk]:
+    async def _look_walks(self, series: Series, page: int, account: Account) -> Sequence[Walk]:
         """Looks count intervals, not candles: a look must find what the exchange has restored."""
         spans = await self.reader.due_looks(series, self.fetcher.now_ms())
-        looks = [Ranges.of(span) for span in spans]
+        await self._put_off(series, Ranges.of(*spans), account)
+        served = self.fetcher.served(series)
+        looks = [look for span in spans if (look := Ranges.of(span) & served)]
         return planner.repairs(series, looks, {}, page, counted=self.fetcher.exchange.counted)
+
+    async def _put_off(self, series: Series, due: Ranges, account: Account) -> None:
+        """What is due but older than what the exchange serves is not asked for: only the next try is noted."""
+        unserved = due - self.fetcher.served(series)
+        if unserved:
+            error, at_ms = f"{series.exchange} no longer serves candles that old", self.fetcher.now_ms()
+            noted = partial(self.pages.record_failure, series, unserved, at_ms=at_ms, error=error, owe=NOTHING)
+            await account.write(noted)
 
 
 async def _first_of(hands: Sequence[Coroutine[None, None, MarketdError | None]]) -> MarketdError | None:
@@ -398,7 +425,7 @@ def _status(errors: Sequence[tuple[Series, MarketdError]], done: int, tally: Tal
     return RunStatus.PARTIAL if done or tally.fetched else RunStatus.FAILED
 
 
-def _unknown(series: Series, symbols: frozenset[str]) -> str:
+def _unknown(series: Series, symbols: Collection[str]) -> str:
     close = difflib.get_close_matches(series.symbol, symbols, n=3)
     hint = f"; did you mean {', '.join(close)}?" if close else ""
     return f"{series.exchange} does not list {series.symbol}{hint}"

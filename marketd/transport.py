@@ -41,7 +41,7 @@ _SECONDS = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,9})?", re.ASCII)
 
 
 class Transport:
-    """GET, with the limits above. Use as ``async with Transport(clock) as transport``; one is enough for all."""
+    """Requests, with the limits above. Use as ``async with Transport(clock) as transport``; one is enough for all."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Transport:
     async def __aexit__(self, *_failure: object) -> None:
         await self._stack.aclose()
 
-    async def get(self, base_url: str, request: Request, proxy: str | None = None) -> Reply:
+    async def send(self, base_url: str, request: Request, proxy: str | None = None) -> Reply:
         """The reply to ``request``, whatever its status.
 
         Unreachable: connection, TLS, time limit, a reply that is no HTTP, a redirect, an address that may not be
@@ -91,7 +91,10 @@ class Transport:
         else:
             self._proxy_hosts.add(URL(proxy).host or "")
         try:
-            async with self._session.get(url, proxy=proxy, allow_redirects=False) as response:
+            async with self._session.request(
+                "GET" if request.body is None else "POST", url, data=request.body, headers=_headers(request),
+                proxy=proxy, allow_redirects=False,
+            ) as response:  # fmt: skip
                 return await self._read(host, response)
         except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
             raise Unreachable(clean(f"{host}: {_said(error)}")) from error
@@ -115,7 +118,13 @@ class Transport:
             retry_after_s=retry_after(
                 response.headers.get("Retry-After"), self._clock.now_ms() if date_ms is None else date_ms
             ),
+            headers={name.lower(): value for name, value in response.headers.items()},
         )
+
+
+def _headers(request: Request) -> dict[str, str]:
+    kind = {} if request.body is None else {"Content-Type": "application/json"}
+    return {**kind, **dict(request.headers)}
 
 
 class _Connector(aiohttp.TCPConnector):

@@ -288,7 +288,8 @@ class Walker:
 
 def _claimed(walk: Walk, answer: Answer) -> Ranges:
     """What ``answer`` says it settles of the walk; one that covers nothing claims all that it was asked for."""
-    return walk.remaining & (answer.covered or Ranges.of(answer.ask.span))
+    claimed = walk.remaining & (answer.covered or Ranges.of(answer.ask.span))
+    return claimed if answer.served_from is None else claimed & Ranges.of((answer.served_from, 2**31))
 
 
 def _current(walk: Walk) -> tuple[int, int]:

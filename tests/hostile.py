@@ -169,12 +169,12 @@ async def _measured(base: str, total_s: float) -> Cost:
     timeout = aiohttp.ClientTimeout(total=total_s, connect=TIMEOUT.connect, sock_read=min(total_s, 10))
     held: list[float] = []
     async with Transport(SystemClock(), timeout=timeout) as transport, sending(calm) as other:
-        await transport.get(other, Request("/"))  # what is imported and allocated once is no growth
+        await transport.send(other, Request("/"))  # what is imported and allocated once is no growth
         before_mb, began_s = _resident_mb(), time.monotonic()
         async with asyncio.TaskGroup() as group:
             beat = group.create_task(_beat(held))
             try:
-                ending = f"{(await transport.get(base, Request('/'))).status}"
+                ending = f"{(await transport.send(base, Request('/'))).status}"
             except ExchangeError as error:
                 ending = f"{type(error).__name__}: {error}"
             beat.cancel()

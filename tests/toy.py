@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from marketd import ledger, page
 from marketd.blocks import BLOCK, Block, Change, Held, blocks_of, union
+from marketd.exchanges.bitfinex import EXCHANGE as BITFINEX
 from marketd.model import Answer, Ask, Cause, Gap, Rows, Series
 from marketd.planner import Edges
 from marketd.ranges import NOTHING, Ranges, Span
@@ -42,7 +43,8 @@ def rows(opens: Iterable[int], *, price: float = 5.0, bad: Iterable[int] = (), l
 def answer_of(
     ask: Ask, sent: Rows, at_ms: int, *, grace_s: float = 0, strays: bool = False, sizes: Collection[int] = ()
 ) -> Answer:
-    return page.check(ask, sent, at_ms=at_ms, columns=COLUMNS, grace_s=grace_s, strays=strays, sizes=sizes)
+    speaks = replace(BITFINEX, grace_s=grace_s, strays=strays, page_limits=tuple(sizes) or BITFINEX.page_limits)
+    return page.check(ask, sent, speaks, at_ms=at_ms)
 
 
 def answered(

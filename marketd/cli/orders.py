@@ -186,7 +186,7 @@ class Orders:
             await handed.give(order)
         job = handed.jobs[series]
         begun = await lane.runs.begin(lane.name, [(job, self.clock.now_ms())], lane.lease.epoch)
-        account = Account(begun[job], lane.lease.epoch, int(self.config.engine.settle_s * 1000))
+        account = Account(begun[job], lane.lease.epoch, self.config.settle_ms_of(lane.name))
         stopper.ask = account.stop.set
         outcome, failure = Outcome(RunStatus.INTERRUPTED, account.tally, note="stopped by hand"), None
         try:

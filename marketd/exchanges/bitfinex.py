@@ -22,7 +22,7 @@ from marketd.errors import (
     UnknownTimeframe,
     Unreachable,
 )
-from marketd.exchanges.facts import Exchange, Reply, Request
+from marketd.exchanges.facts import Exchange, Listing, Oldest, Reply, Request, Status
 from marketd.model import Rows
 from marketd.text import clean
 
@@ -63,8 +63,12 @@ def first_candle_request(symbol: str, timeframe: str) -> Request:
     return Request(_path(symbol, timeframe), (("limit", "1"), ("sort", "1")))
 
 
-def symbols_request() -> Request:
-    return Request("/conf/pub:list:pair:exchange")
+def first_open_ms(body: bytes) -> int | None:
+    return min(read_candles(body).open_ms, default=None)
+
+
+def symbols_requests() -> tuple[Request, ...]:
+    return (Request("/conf/pub:list:pair:exchange"),)
 
 
 def _path(symbol: str, timeframe: str) -> str:
@@ -132,17 +136,19 @@ def _has_absurd(lines: list[bytes]) -> bool:
     return (b"e" in text or b"E" in text) and _ABSURD.search(text) is not None
 
 
-def read_symbols(body: bytes) -> frozenset[str]:
-    """``[["BTCUSD", "DOGE:USD", …]]``; paper markets are left out."""
+def read_symbols(body: bytes) -> Listing:
+    """``[["BTCUSD", "DOGE:USD", …]]``; what is listed is traded, paper markets are left out."""
     try:
         listed: Any = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise BadReply(f"symbol list cannot be read: {clean(str(error))}") from error
     if not isinstance(listed, list) or len(listed) != 1 or not isinstance(listed[0], list):
         raise BadReply("symbol list is not [[pair, …]]")
-    return frozenset(
-        name for name in listed[0] if isinstance(name, str) and _SYMBOL.fullmatch(name) and "TEST" not in name
-    )
+    return {
+        name: Status.TRADING
+        for name in listed[0]
+        if isinstance(name, str) and _SYMBOL.fullmatch(name) and "TEST" not in name
+    }
 
 
 def failure(reply: Reply) -> ExchangeError | None:
@@ -200,8 +206,8 @@ EXCHANGE = Exchange(
     fallback={"4h": "1h"},
     check_symbol=check_symbol,
     candles_request=candles_request,
-    first_candle_request=first_candle_request,
-    symbols_request=symbols_request,
+    first=Oldest(first_candle_request, first_open_ms),
+    symbols_requests=symbols_requests,
     read_candles=read_candles,
     read_symbols=read_symbols,
     failure=failure,

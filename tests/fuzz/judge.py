@@ -91,7 +91,7 @@ def _took_s(corpus: Corpus, sent: Page, body: bytes) -> float:
 def _answer(corpus: Corpus, sent: Page, body: bytes) -> Answer:
     exchange = corpus.exchange
     rows = exchange.read_candles(body)
-    return page.check(sent.ask, rows, at_ms=sent.at_ms, columns=exchange.columns, grace_s=exchange.grace_s)
+    return page.check(sent.ask, rows, exchange, at_ms=sent.at_ms)
 
 
 def _read(corpus: Corpus, sent: Page, body: bytes) -> tuple[str, int, float]:
@@ -150,7 +150,7 @@ def _ask_the_rest(corpus: Corpus, chance: Random, body: bytes) -> None:
     try:
         names = corpus.exchange.read_symbols(body)
     except BadReply:
-        names = frozenset()
+        names = {}
     for name in names:
         if corpus.exchange.check_symbol(name) is not None:
             raise Wrong(f"a symbol that is none: {name!r}")

@@ -73,7 +73,7 @@ class Strikes:
         """From now on every call that leaves the process is counted."""
         for name in CALLS:
             setattr(asyncpg.Connection, name, self._counted(getattr(asyncpg.Connection, name), self._lost))
-        setattr(Transport, "get", self._counted(Transport.get, _exchange_error))  # noqa: B010  (not a method to mypy)
+        setattr(Transport, "send", self._counted(Transport.send, _exchange_error))  # noqa: B010  (not a method to mypy)
 
     def _at_turn(self, loop: TurningLoop, number: int) -> None:
         if self.fault is None or not self.fault.kind.at_turns or number != self.fault.at:

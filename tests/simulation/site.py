@@ -133,7 +133,7 @@ class Wire:
     dice: Random
     lane: str = ""
 
-    async def get(self, base_url: str, request: Request, proxy: str | None = None) -> Reply:
+    async def send(self, base_url: str, request: Request, proxy: str | None = None) -> Reply:
         await self.line.thawed.wait()
         site = self.site
         site.watch.sends(self.lane, self.now_ms.now_ms())

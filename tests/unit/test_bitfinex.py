@@ -21,7 +21,7 @@ from marketd.errors import (
     Unreachable,
 )
 from marketd.exchanges.bitfinex import EXCHANGE as BITFINEX
-from marketd.exchanges.facts import Reply
+from marketd.exchanges.facts import Oldest, Reply, Status
 from marketd.model import Rows
 
 SAMPLE = b"""[[1364774820000,93.25,93.3,93.3,93.25,93.3],
@@ -63,11 +63,12 @@ class TestRequests:
         assert BITFINEX.derived[wrong] == "1d"
 
     def test_the_first_candle_is_the_oldest_one_of_an_ascending_page(self) -> None:
-        request = BITFINEX.first_candle_request("BTCUSD", "1m")
+        assert isinstance(BITFINEX.first, Oldest)
+        request = BITFINEX.first.request("BTCUSD", "1m")
         assert request.query == (("limit", "1"), ("sort", "1"))
 
     def test_symbols_come_from_the_configuration(self) -> None:
-        assert BITFINEX.symbols_request().path == "/conf/pub:list:pair:exchange"
+        assert BITFINEX.symbols_requests()[0].path == "/conf/pub:list:pair:exchange"
 
 
 class TestCandles:
@@ -310,7 +311,7 @@ class TestSymbols:
 
     def test_the_list_leaves_paper_markets_out(self) -> None:
         body = b'[["BTCUSD","DOGE:USD","TESTBTC:TESTUSD",7,null,"odd name"]]'
-        assert BITFINEX.read_symbols(body) == {"BTCUSD", "DOGE:USD"}
+        assert BITFINEX.read_symbols(body) == {"BTCUSD": Status.TRADING, "DOGE:USD": Status.TRADING}
 
     @pytest.mark.parametrize("body", [b"", b"[]", b"[[],[]]", b'["BTCUSD"]', b"{}", HTML, b"[[", b"[" * 100_000])
     def test_another_shape_is_a_bad_reply(self, body: bytes) -> None:

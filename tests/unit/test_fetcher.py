@@ -26,7 +26,7 @@ class Says:
     body: bytes
     per_minute: float = 60.0
 
-    async def get(self, base_url: str, request: Request, proxy: str | None = None) -> Reply:
+    async def send(self, base_url: str, request: Request, proxy: str | None = None) -> Reply:
         return Reply(200, self.body, date_ms=NOW_MS)
 
     async def acquire(self, claim: Claim, weight: int = 1) -> None: ...
@@ -211,7 +211,7 @@ class Throttling(Says):
     retry_after_s: float | None = None
     blocked: list[float] = field(default_factory=list)
 
-    async def get(self, base_url: str, request: Request, proxy: str | None = None) -> Reply:
+    async def send(self, base_url: str, request: Request, proxy: str | None = None) -> Reply:
         return Reply(429, self.body, retry_after_s=self.retry_after_s)
 
     def block(self, delay_s: float) -> None:

@@ -49,10 +49,8 @@ SENT = b"1370217660000,5,6,7,4,1"
 def test_the_judge_sees_a_bad_row(row: bytes, complaint: str) -> None:
     corpus = CORPORA["bitfinex"]()
     sent = next(one for one in corpus.pages if one.ask.series.timeframe == "1m" and not one.ask.newest_first)
-    good = page.check(
-        sent.ask, corpus.exchange.read_candles(b"[[" + SENT + b"]]"), at_ms=sent.at_ms,
-        columns=corpus.exchange.columns, grace_s=corpus.exchange.grace_s,
-    )  # fmt: skip
+    rows = corpus.exchange.read_candles(b"[[" + SENT + b"]]")
+    good = page.check(sent.ask, rows, corpus.exchange, at_ms=sent.at_ms)
     judge(corpus, sent, b"[[" + SENT + b"]]", good)
     with pytest.raises(Wrong, match=complaint):
         judge(corpus, sent, b"[[" + row + b"]]", replace(good, csv=row + b"\n"))

@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marketd import page
 from marketd.errors import BadReply
 from marketd.model import Answer, Ask, Drop, Rows, Series
 from marketd.page import Conflicting, TooManyDropped
 from marketd.ranges import NOTHING, Ranges
-from tests.toy import COLUMNS, FRAME, MINUTE_MS, SERIES, Toy, answer_of, closed_at, numbers, rows
+from tests.toy import FRAME, MINUTE_MS, SERIES, Toy, answer_of, closed_at, numbers, rows
 
 LATER = closed_at(1_000)
 
@@ -218,7 +217,7 @@ class TestRows:
         for late_ms, dropped in ((0, []), (-1, [104]), (1, [105]), (5 * 86_400_000, [105])):
             opens = [frame.open_ms(102), frame.open_ms(105) + late_ms]
             sent = Rows(opens, flat, flat, flat, flat, flat, [b"x"] * 2)
-            answer = page.check(weekly, sent, at_ms=frame.open_ms(200), columns=COLUMNS, grace_s=0)
+            answer = answer_of(weekly, sent, frame.open_ms(200))
             assert (answer.dropped, answer.drops[Drop.MISALIGNED]) == (numbers(dropped), len(dropped))
             assert answer.rows == numbers([102] if dropped else [102, 105])
 
@@ -226,14 +225,14 @@ class TestRows:
         monthly = Ask(Series("bitfinex", "BTCUSD", "1M"), 0, 12, newest_first=False)
         sent = Rows([10**20], [5.0], [5.0], [5.0], [5.0], [1.0], [b"x"])
         with pytest.raises(BadReply, match="not a date"):
-            page.check(monthly, sent, at_ms=LATER, columns=COLUMNS, grace_s=0)
+            answer_of(monthly, sent, LATER)
 
     def test_months_are_aligned_by_the_calendar(self) -> None:
         monthly = Ask(Series("bitfinex", "BTCUSD", "1M"), 0, 12, newest_first=False)
         opens = [monthly.series.frame.open_ms(month) for month in range(3)]
         flat = [5.0] * 3
         sent = Rows(opens, flat, flat, flat, flat, flat, [b"x"] * 3)
-        answer = page.check(monthly, sent, at_ms=opens[2], columns=COLUMNS, grace_s=0)
+        answer = answer_of(monthly, sent, opens[2])
         assert (answer.rows, answer.covered) == (Ranges.of((0, 2)), Ranges.of((0, 2)))
 
 

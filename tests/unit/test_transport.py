@@ -93,7 +93,7 @@ def whole(body: bytes, *headers: str, status: str = "200 OK") -> Respond:
 async def failure(transport: Transport, respond: Respond) -> ExchangeError:
     async with serving(respond) as base:
         with pytest.raises(ExchangeError) as caught:
-            await transport.get(base, PAGE)
+            await transport.send(base, PAGE)
     text = str(caught.value)
     assert text.isprintable()
     assert len(text) <= 200
@@ -107,45 +107,45 @@ class TestReply:
             b"[[1]]", "Content-Type: application/json; charset=utf-8", "Date: Thu, 01 Jan 2026 00:00:05 GMT", "Age: 4"
         )
         async with serving(respond) as base:
-            reply = await transport.get(base, PAGE)
+            reply = await transport.send(base, PAGE)
         assert reply == Reply(200, b"[[1]]", "application/json", NOW_MS + 5000, 4.0, None)
 
     async def test_of_any_status_is_handed_on(self, transport: Transport) -> None:
         respond = whole(b'["error",11010,"x"]', "Retry-After: 60", "Content-Type: text/html", status="429 Slow")
         async with serving(respond) as base:
-            reply = await transport.get(base, PAGE)
+            reply = await transport.send(base, PAGE)
         assert (reply.status, reply.retry_after_s, reply.content_type) == (429, 60.0, "text/html")
 
     async def test_is_unpacked(self, transport: Transport) -> None:
         async with serving(whole(gzip.compress(b"[]"), "Content-Encoding: gzip")) as base:
-            assert (await transport.get(base, PAGE)).body == b"[]"
+            assert (await transport.send(base, PAGE)).body == b"[]"
 
     async def test_retry_after_a_date_is_measured_by_the_exchange_s_own_time(self, transport: Transport) -> None:
         respond = whole(
             b"", "Date: Thu, 01 Jan 2015 00:00:00 GMT", "Retry-After: Thu, 01 Jan 2015 00:01:30 GMT", status="418 I"
         )
         async with serving(respond) as base:
-            assert (await transport.get(base, PAGE)).retry_after_s == 90.0
+            assert (await transport.send(base, PAGE)).retry_after_s == 90.0
 
     async def test_retry_after_a_date_without_a_date_is_measured_by_the_host_s(self, transport: Transport) -> None:
         respond = whole(b"", "Retry-After: Thu, 01 Jan 2026 00:01:30 GMT", status="429 Slow")
         async with serving(respond) as base:
-            assert (await transport.get(base, PAGE)).retry_after_s == 90.0
+            assert (await transport.send(base, PAGE)).retry_after_s == 90.0
 
 
 class TestRequest:
     async def test_says_who_asks_and_keeps_colons_and_order(self, transport: Transport) -> None:
         seen: list[bytes] = []
         async with serving(whole(b"[]"), seen) as base:
-            await transport.get(base, PAGE)
+            await transport.send(base, PAGE)
         assert seen[0].startswith(b"GET /v2/candles/trade:1m:tBTCUSD/hist?start=1&end=2 HTTP/1.1\r\n")
         assert f"User-Agent: marketd/{__version__}\r\n".encode() in seen[0]
 
     async def test_sends_no_cookie_back(self, transport: Transport) -> None:
         seen: list[bytes] = []
         async with serving(whole(b"[]", "Set-Cookie: who=me; Path=/"), seen) as base:
-            await transport.get(base, PAGE)
-            await transport.get(base, PAGE)
+            await transport.send(base, PAGE)
+            await transport.send(base, PAGE)
         assert len(seen) == 2
         assert b"cookie" not in seen[1].lower()
 
@@ -154,12 +154,12 @@ class TestRequest:
     ) -> None:
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
         async with serving(whole(b"[]")) as base:
-            assert (await transport.get(base, PAGE)).status == 200
+            assert (await transport.send(base, PAGE)).status == 200
 
     async def test_goes_through_the_proxy_it_is_given(self, transport: Transport) -> None:
         seen: list[bytes] = []
         async with serving(whole(b"[]"), seen) as proxy:
-            await transport.get("http://127.0.0.1:1/v2", PAGE, proxy=proxy.removesuffix("/v2"))
+            await transport.send("http://127.0.0.1:1/v2", PAGE, proxy=proxy.removesuffix("/v2"))
         assert seen[0].startswith(b"GET http://127.0.0.1:1/v2/candles/")
 
     def test_is_percent_encoded_where_it_must_be(self) -> None:
@@ -190,7 +190,7 @@ class TestBody:
 
     async def test_of_exactly_the_cap_passes(self, clock: Clock) -> None:
         async with Transport(clock, timeout=QUICK, max_body=1000) as transport, serving(whole(b"x" * 1000)) as base:
-            assert len((await transport.get(base, PAGE)).body) == 1000
+            assert len((await transport.send(base, PAGE)).body) == 1000
 
     async def test_that_lies_about_its_packing(self, transport: Transport) -> None:
         assert isinstance(await failure(transport, whole(b"not gzip at all", "Content-Encoding: gzip")), Unreachable)
@@ -253,7 +253,7 @@ class TestUnreachable:
         seen: list[bytes] = []
         async with serving(whole(b"", f"Location: {location}", status="302 Found"), seen) as base:
             with pytest.raises(Unreachable, match="redirect"):
-                await transport.get(base, PAGE)
+                await transport.send(base, PAGE)
         assert len(seen) == 1
 
     async def test_by_a_refused_connection(self, transport: Transport) -> None:
@@ -261,13 +261,13 @@ class TestUnreachable:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
         with pytest.raises(Unreachable, match=r"127\.0\.0\.1: cannot connect"):
-            await transport.get(f"http://127.0.0.1:{port}", PAGE)
+            await transport.send(f"http://127.0.0.1:{port}", PAGE)
 
     async def test_by_a_server_that_speaks_no_tls(self, transport: Transport) -> None:
         """fault_34."""
         async with serving(whole(b"[]")) as base:
             with pytest.raises(Unreachable):
-                await transport.get(base.replace("http", "https"), PAGE)
+                await transport.send(base.replace("http", "https"), PAGE)
 
     @pytest.mark.parametrize(
         "error",
@@ -283,7 +283,7 @@ class TestUnreachable:
         with aioresponses() as exchange:
             exchange.get(re.compile(".*"), exception=error)
             with pytest.raises(Unreachable) as caught:
-                await transport.get(BASE, PAGE)
+                await transport.send(BASE, PAGE)
         text = str(caught.value)
         assert text.startswith("api.example.com: ")
         assert text.isprintable()
@@ -293,7 +293,7 @@ class TestUnreachable:
     async def test_a_refusing_proxy_does_not_tell_its_password(self, transport: Transport) -> None:
         async with serving(whole(b"", status="407 Proxy Authentication Required")) as proxy:
             with pytest.raises(Unreachable) as caught:
-                await transport.get(BASE, PAGE, proxy=proxy.replace("//", "//user:S3cr3t-canary@"))
+                await transport.send(BASE, PAGE, proxy=proxy.replace("//", "//user:S3cr3t-canary@"))
         assert "S3cr3t-canary" not in str(caught.value)
 
     async def test_cancelling_is_not_a_failure_of_the_exchange(self, transport: Transport) -> None:
@@ -303,7 +303,7 @@ class TestUnreachable:
         async with serving(stall) as base:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.05):
-                    await transport.get(base, PAGE)
+                    await transport.send(base, PAGE)
 
 
 class TestPrivateAddresses:
@@ -313,19 +313,19 @@ class TestPrivateAddresses:
     async def test_written_out_are_refused(self, transport: Transport, host: str) -> None:
         """fault_34."""
         with pytest.raises(Unreachable, match="private address"):
-            await transport.get(f"https://{host}/v2", PAGE)
+            await transport.send(f"https://{host}/v2", PAGE)
 
     @pytest.mark.parametrize("address", ["10.0.0.1", "127.0.0.1", "169.254.169.254", "::1", "::ffff:192.168.0.1"])
     async def test_behind_a_name_are_refused(self, clock: Clock, address: str) -> None:
         """fault_34."""
         async with Transport(clock, timeout=QUICK, resolver=NoDns("93.184.215.14", address)) as transport:
             with pytest.raises(Unreachable, match="private address"):
-                await transport.get(BASE, PAGE)
+                await transport.send(BASE, PAGE)
 
     async def test_a_number_that_only_dns_understands_is_refused(self, clock: Clock) -> None:
         async with Transport(clock, timeout=QUICK, resolver=NoDns("127.0.0.1")) as transport:
             with pytest.raises(Unreachable, match="private address"):
-                await transport.get("https://0x7f.1/", PAGE)
+                await transport.send("https://0x7f.1/", PAGE)
 
     async def test_localhost_may_lead_to_the_loopback_only(self) -> None:
         """fault_34."""
