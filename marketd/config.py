@@ -9,7 +9,7 @@ path in the file starts at the file's own folder, one in the environment at the 
 """
 
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple, get_args
@@ -87,6 +87,10 @@ class Config:
     def derive(self) -> Mapping[str, Mapping[str, str]]:
         """Exchange to child timeframe to parent: the exchange's own facts and the configuration over them."""
         return ByName(EXCHANGES, lambda name: {**EXCHANGES[name].derived, **self.exchanges[name].derive})
+
+    def in_use(self, exchanges: Collection[str]) -> tuple[str, ...]:
+        """Those of the ``exchanges`` that have jobs, and those that settings are written for."""
+        return tuple(name for name in EXCHANGES if name in exchanges or self.exchanges[name] != ExchangeSettings())
 
     def base_url_of(self, exchange: str) -> str:
         return self.exchanges[exchange].base_url or EXCHANGES[exchange].base_url

@@ -19,7 +19,6 @@ from marketd.changes import reopened
 from marketd.clock import Clock
 from marketd.config import Config
 from marketd.errors import Busy, DatabaseUnavailable, LeaseLost, MarketdError, StoreError, leaf
-from marketd.exchanges import EXCHANGES
 from marketd.gauges import Gauges
 from marketd.jobset import JobSet
 from marketd.jobtable import JobTable, job_file
@@ -87,10 +86,9 @@ class Daemon:
         specs = job_file(
             config, self.clock.now_ms()
         )  # a mistake in it ends the start, as one in the configuration does
-        self.metrics.know(EXCHANGES, {})
         pulse = Pulse(asyncio.get_running_loop().time)
         watchdog_s = self.notifier.watchdog_s or _TURN_S
-        standing = Standing(self.clock, self.clock.now_ms(), config.budgets, pulse, watchdog_s)
+        standing = Standing(self.clock, self.clock.now_ms(), {}, pulse, watchdog_s)
         async with AsyncExitStack() as stack:
             self._heed_signals(stack)
             bulletin = stack.enter_context(Bulletin(folders(self.environ)[0]))
@@ -161,7 +159,8 @@ class _Service:
     verifying: Database
     transport: Transport
     bulletin: Bulletin
-    loaded: asyncio.Event = field(default_factory=asyncio.Event)
+    used: frozenset[str] = frozenset()
+    more_used: asyncio.Event = field(default_factory=asyncio.Event)
     reload_began_ms: int = 0
 
     async def live(self, stopping: asyncio.Event, hurry: asyncio.Event, reload: asyncio.Event) -> None:
@@ -236,8 +235,7 @@ class _Service:
                 self.verifying, self.daemon.clock, self.daemon.metrics, lambda: self.config.verify.schedule
             )
             group.create_task(nightly.watch())
-            for name in EXCHANGES:
-                group.create_task(self._keep_exchange(name))
+            await self._keep_exchanges(group)
 
     def _turned(self, name: str) -> None:
         self.standing.pulse.beat(name)
@@ -273,22 +271,31 @@ class _Service:
         """Work with ``config`` and ``jobs`` from now on."""
         standing, before = self.standing, self.config
         self.config = config
-        if not standing.loaded:
+        first = not standing.loaded
+        if first:
             standing.loaded = True
-            self.loaded.set()
             self.daemon.metrics.config_loaded(self.daemon.clock.now_ms())
         self.daemon.metrics.show_series(config.metrics.series_limit)
         if config is not before:
             self._take_settings(before, config)
-        if jobs != standing.job_set:
+        if first or config is not before or jobs != standing.job_set:
             standing.job_set = jobs
+            self._take_exchanges()
             self._tell_jobs(jobs)
             for working in standing.working.values():
                 working.scheduler.take(jobs)
 
+    def _take_exchanges(self) -> None:
+        """Know those that are in use, and work on them from now on; nobody else's adapter is even read."""
+        in_use = self.config.in_use(self.standing.job_set.exchanges)
+        self.standing.budgets = {name: self.config.requests_per_minute_of(name) for name in in_use}
+        objectives = self.standing.job_set.objectives
+        self.daemon.metrics.know(in_use, {series: objectives.get(series) for series in self.standing.job_set.tracked})
+        self.used = frozenset(in_use)
+        self.more_used.set()
+
     def _take_settings(self, before: Config, config: Config) -> None:
         """What runs goes on with the new settings; a lane that was opened with others is opened anew."""
-        self.standing.budgets = config.budgets
         anew = reopened(before, config)
         for name, working in self.standing.working.items():
             working.lane.budget.set_rate(config.requests_per_minute_of(name))
@@ -303,16 +310,24 @@ class _Service:
             metrics.budget(asked.exchange, asked.budget_per_minute / 60, asked.needed_per_minute / 60)
             if not asked.feasible:
                 log.warning("schedule infeasible", extra={"fields": {"said": str(asked)}})
-        metrics.know(EXCHANGES, {series: jobs.objectives.get(series) for series in jobs.tracked})
         metrics.jobs_counted({"enabled": len(jobs.jobs), "refused": len(jobs.refused)})
         self.daemon.notifier.status(f"{len(jobs.jobs)} jobs, {len(jobs.tracked)} series")
 
-    async def _keep_exchange(self, name: str) -> None:
-        """Work on an exchange whenever nobody else does; stand by otherwise.
+    async def _keep_exchanges(self, group: asyncio.TaskGroup) -> None:
+        """Work on every exchange from the moment on in which it is used.
 
         Not before the jobs are known: a scheduler without them would take what a stop has missed for done.
         """
-        await self.loaded.wait()
+        kept: frozenset[str] = frozenset()
+        while True:
+            await self.more_used.wait()
+            self.more_used.clear()
+            for name in sorted(self.used - kept):
+                group.create_task(self._keep_exchange(name))
+            kept |= self.used
+
+    async def _keep_exchange(self, name: str) -> None:
+        """Work on an exchange whenever nobody else does; stand by otherwise."""
         while not self.standing.draining:
             try:
                 await self._exchange(name)

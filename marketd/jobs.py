@@ -203,17 +203,18 @@ def feasibility(
     """
     crons = Crons() if crons is None else crons
     continuous = [job for job in jobs if job.job_type is JobType.CONTINUOUS and job.schedule is not None]
-    needed = dict.fromkeys(budgets, 0.0)
-    counts = dict.fromkeys(budgets, 0)
+    names = [name for name in budgets if name in {job.exchange for job in jobs}]
+    needed = dict.fromkeys(names, 0.0)
+    counts = dict.fromkeys(names, 0)
     asked: set[Series] = set()
     for job in continuous:
         for series in work[job.id]:
             asked_for = _asked_for(series, derive)
-            if series.exchange in budgets and asked_for not in asked:
+            if series.exchange in needed and asked_for not in asked:
                 asked.add(asked_for)
                 counts[series.exchange] += 1
                 needed[series.exchange] += min(crons[job.schedule or ""].per_minute, 2 * 60 / asked_for.frame.typical_s)
-    return tuple(Feasibility(name, counts[name], needed[name], budgets[name]) for name in budgets)
+    return tuple(Feasibility(name, counts[name], needed[name], budgets[name]) for name in names)
 
 
 def _asked_for(series: Series, derive: Derive) -> Series:

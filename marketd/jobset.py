@@ -34,6 +34,10 @@ class JobSet:
     timeframes: tuple[str, ...] = ()
     workers: Mapping[tuple[Series, JobType], int] = field(default_factory=dict)
 
+    @property
+    def exchanges(self) -> frozenset[str]:
+        return frozenset(job.exchange for job in self.jobs.values())
+
     def scheduled(self) -> list[tuple[int, str]]:
         """(job id, cron expression) of all that the clock fires."""
         return [(job.id, job.schedule) for job in self.jobs.values() if job.schedule is not None]

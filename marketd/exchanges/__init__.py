@@ -12,7 +12,9 @@ from marketd.exchanges.facts import Exchange
 
 Value_co = TypeVar("Value_co", covariant=True)
 
-NAMES = ("bitfinex",)
+NAMES = (
+    "bitfinex", "binance", "bitstamp", "bybit", "coinbase", "gate", "gemini", "hyperliquid", "kraken", "kucoin", "okx",
+)  # fmt: skip
 """Each is a module here, with its value in ``EXCHANGE``."""
 
 

@@ -23,11 +23,6 @@ class Body:
     content_type: str = JSON
 
 
-def page_body(rows: Sequence[bytes]) -> bytes:
-    """The compact JSON array of a page."""
-    return b"[" + b",".join(rows) + b"]"
-
-
 def open_ms_of(row: bytes) -> int:
     return int(row[1 : row.index(b",")])
 
@@ -37,17 +32,22 @@ def holds(rows: Sequence[bytes], candle_ms: int | None) -> bool:
     return candle_ms is None or any(row.startswith(b"[%d," % candle_ms) for row in rows)
 
 
-def damaged(fault: Malformed, rows: Sequence[bytes]) -> Body:
-    """The page as ``fault`` leaves it."""
+def damaged_rows(fault: Malformed, rows: Sequence[bytes]) -> Sequence[bytes]:
+    """The rows as ``fault`` leaves them, before they are written down."""
     if fault.how in _WHOLE:
-        return _WHOLE[fault.how](page_body(rows))
+        return rows
     if fault.how == "shuffled":
-        return Body(page_body([*rows[1::2], *rows[::2]]))
+        return [*rows[1::2], *rows[::2]]
     victims = _victims(fault, rows)
     harmed: list[bytes] = []
     for at, row in enumerate(rows):
         harmed.extend(_ROW[fault.how](row) if at in victims else (row,))
-    return Body(page_body(harmed))
+    return harmed
+
+
+def damaged_body(fault: Malformed, body: bytes) -> Body:
+    """The page as ``fault`` leaves it, once it is written down."""
+    return _WHOLE[fault.how](body) if fault.how in _WHOLE else Body(body)
 
 
 def _victims(fault: Malformed, rows: Sequence[bytes]) -> set[int]:

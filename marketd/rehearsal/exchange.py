@@ -1,37 +1,40 @@
-"""The rehearsal exchange as a web application that speaks Bitfinex's wire format.
+"""The rehearsal exchange as a web application.
 
-Owns the paths, the counting, and its own time in the ``Date`` header. What is said to an ask is decided by ``answers``,
-what becomes of it on its way by ``trouble``.
+Owns the counting, and its own time in the ``Date`` header. What a request asks for is read by the ``dialect``, what is
+said to it decided by ``answers``, and what becomes of it on its way by ``trouble``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from email.utils import formatdate
-from functools import partial
 
 from aiohttp import web
 
 from marketd.clock import Clock
 from marketd.errors import UsageError
-from marketd.rehearsal.answers import Answers, candles_asked
+from marketd.rehearsal.answers import Answers
 from marketd.rehearsal.control import Control
-from marketd.rehearsal.damage import Body
-from marketd.rehearsal.faults import Faults
+from marketd.rehearsal.dialect import Call, Dialect
+from marketd.rehearsal.faults import Faults, RateLimit
 from marketd.rehearsal.market import Market
 from marketd.rehearsal.said import Said
-from marketd.rehearsal.stats import Asked, Stats
+from marketd.rehearsal.stats import Stats
 from marketd.rehearsal.trouble import Trouble
 
 STATS: web.AppKey[Stats] = web.AppKey("stats", Stats)
+_MOST_BODY = 64 * 1024
 
 
 def create_app(
     market: Market,
     clock: Clock,
+    dialect: Dialect,
     faults: Faults | None = None,
     symbols: Sequence[str] | None = None,
     stats: Stats | None = None,
 ) -> web.Application:
-    """The application, at ``/`` and below ``/v2``; ``symbols`` restricts what is listed to some of the market's.
+    """The application, at ``/`` and below the dialect's prefix; ``symbols`` restricts what is listed to some of the
+    market's.
 
     UsageError names symbols that the market does not have.
     """
@@ -40,16 +43,12 @@ def create_app(
         raise UsageError(f"the market has no {' '.join(sorted(missing))}; it has {' '.join(market.symbols)}")
     faults = Faults(clock) if faults is None else faults
     stats = Stats(clock.now_ms()) if stats is None else stats
-    app = web.Application()
+    app = web.Application(client_max_size=_MOST_BODY)
     app[STATS] = stats
-    trouble = Trouble(clock, faults)
-    desk = _Desk(Answers(market, clock, faults, market.symbols if symbols is None else symbols), trouble, stats)
-    for prefix in ("", "/v2"):
-        app.router.add_get(prefix + "/candles/{key}/{section:hist|last}", desk.candles)
-        app.router.add_get(prefix + "/conf/{keys}", desk.conf)
-        app.router.add_get(prefix + "/platform/status", desk.status)
+    trouble = Trouble(clock, faults, dialect)
+    answers = Answers(market, clock, faults, market.symbols if symbols is None else symbols, dialect)
     app.router.add_routes(Control(trouble, stats).routes())
-    app.router.add_route("*", "/{path:.*}", desk.unknown_path)
+    app.router.add_route("*", "/{path:.*}", _Desk(answers, trouble, stats, dialect).answer)
 
     async def date(_: web.Request, response: web.StreamResponse) -> None:
         # aiohttp has put the host's time there already; the exchange has a time of its own
@@ -59,43 +58,43 @@ def create_app(
     return app
 
 
-class _Desk:
-    """The handlers of the exchange's own paths."""
+def enforced(dialect: Dialect) -> RateLimit:
+    """The limit that the exchange documents, as a fault that stands."""
+    allowed = dialect.allowance
+    return RateLimit(per_minute=allowed.weight, window_s=allowed.window_s, block_s=allowed.block_s)
 
-    def __init__(self, answers: Answers, trouble: Trouble, stats: Stats) -> None:
+
+class _Desk:
+    """The handler of all of the exchange's own paths."""
+
+    def __init__(self, answers: Answers, trouble: Trouble, stats: Stats, dialect: Dialect) -> None:
         self._answers = answers
         self._trouble = trouble
         self._clock = trouble.clock
         self._stats = stats
+        self._dialect = dialect
 
-    async def candles(self, request: web.Request) -> web.StreamResponse:
-        asked = candles_asked(request.match_info["key"], tuple(request.query.items()), self._clock.now_ms())
-        last = request.match_info["section"] == "last"
-        return await self._counted(request, asked, partial(self._answers.candles, asked, last=last))
-
-    async def conf(self, request: web.Request) -> web.StreamResponse:
-        asked = Asked(self._clock.now_ms(), "symbols", query=tuple(request.query.items()))
-        return await self._counted(request, asked, partial(self._answers.lists, request.match_info["keys"]))
-
-    async def status(self, request: web.Request) -> web.StreamResponse:
-        asked = Asked(self._clock.now_ms(), "status")
-        return await self._counted(request, asked, partial(self._answers.operative, asked))
-
-    async def unknown_path(self, request: web.Request) -> web.StreamResponse:
-        return await self._counted(request, Asked(self._clock.now_ms(), "other"), _not_found)
-
-    async def _counted(self, request: web.Request, asked: Asked, answer: Callable[[], Said]) -> web.StreamResponse:
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        call = Call(
+            request.path.removeprefix(self._dialect.prefix), tuple(request.query.items()), await request.read(),
+            request.headers.get("User-Agent", ""),
+        )  # fmt: skip
+        asked = self._dialect.asked(call, self._clock.now_ms())
         with self._stats.counting(asked) as outcome:
             response = await self._trouble.instead_of_answer(request, asked)
             if response is None:
-                said = answer()
+                said = self._answers.said(asked)
                 outcome.rows = said.rows
-                response = await self._trouble.delivered(request, asked, said)
+                now_ms = self._clock.now_ms()
+                more = self._dialect.headers(
+                    self._stats.weight_within(self._dialect.allowance.window_s, now_ms), now_ms
+                )
+                response = await self._trouble.delivered(request, asked, replace(said, headers=(*said.headers, *more)))
             whole = request.transport is not None and not request.transport.is_closing()
             outcome.status = response.status if whole else 0
             return response
 
-
-def _not_found() -> Said:
-    # the path is not repeated: what came from outside is never put into a page
-    return Said(Body(b"<pre>Cannot GET /api/v2/</pre>", "text/html"), 404)
+    def _headed(self, said: Said) -> Said:
+        now_ms = self._clock.now_ms()
+        used = self._stats.weight_within(self._dialect.allowance.window_s, now_ms)
+        return replace(said, headers=(*said.headers, *self._dialect.headers(used, now_ms)))

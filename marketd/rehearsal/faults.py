@@ -65,6 +65,8 @@ class _Spanned(Fault):
 class RateLimit(Fault):
     """More than ``per_minute`` requests in a minute of one kind: all of that kind are refused for ``block_s``.
 
+    Another ``window_s`` than a minute may be counted in; a request may weigh more than one.
+
     ``retry_after`` is the header: empty for none, ``seconds``, ``date``, or any other text as it is.
     ``prolongs``: a request during the block starts it again.
     """
@@ -73,6 +75,7 @@ class RateLimit(Fault):
     block_s: float = 60.0
     retry_after: str = ""
     prolongs: bool = False
+    window_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +196,15 @@ class Delisted(Fault):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Halted(Fault):
+    """The named ``symbols`` stay in the list as not traded, where the exchange's list says such a thing."""
+
+    def mistakes(self) -> Iterator[str]:
+        if not self.symbols:
+            yield "symbols must name what is halted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ignores(Fault):
     """Query parameters that the exchange pretends not to see."""
 
@@ -236,7 +248,7 @@ KINDS: dict[str, type[Fault]] = {
     "rate_limit": RateLimit, "latency": Latency, "hang": Hang, "reset": Reset, "redirect": Redirect,
     "server_error": ServerError, "maintenance": Maintenance, "huge": Huge, "lost": Lost, "revised": Revised,
     "late": Late, "page_limit": PageLimit, "limit_refused": LimitRefused, "timeframe_refused": TimeframeRefused,
-    "unknown_symbol": UnknownSymbol, "delisted": Delisted, "ignores": Ignores, "nothing": Nothing,
+    "unknown_symbol": UnknownSymbol, "delisted": Delisted, "halted": Halted, "ignores": Ignores, "nothing": Nothing,
     "truncated": Truncated, "malformed": Malformed,
 }  # fmt: skip
 """What a scenario calls them -> the records."""

@@ -12,17 +12,12 @@ from itertools import groupby
 from pathlib import Path
 
 from marketd.rehearsal.rows import MINUTE_MS, aggregated, more_volume, row_bytes, unfinished
-from marketd.rehearsal.sources import DAY_MS, Chunk, Recorded, Source, Synthetic, chunk
+from marketd.rehearsal.sources import DAY_MS, Chunk, Filled, Recorded, Source, Synthetic, chunk
 from marketd.timeframe import TIMEFRAMES, Timeframe
 
-SPELLINGS = {
-    "1m": "1m", "5m": "5m", "15m": "15m", "30m": "30m", "1h": "1h", "3h": "3h", "4h": "4h", "6h": "6h", "12h": "12h",
-    "1D": "1d", "1W": "1w", "7D": "1w", "14D": "2w", "1M": "1M",
-}  # fmt: skip
-"""The exchange's names of timeframes -> marketd's."""
-
 _PARENT = {
-    "5m": "1m", "15m": "5m", "30m": "15m", "1h": "30m", "3h": "1h", "4h": "1h", "6h": "1h", "12h": "1h", "1d": "1h",
+    "3m": "1m", "5m": "1m", "15m": "5m", "30m": "15m", "1h": "30m", "2h": "1h", "3h": "1h", "4h": "1h", "6h": "1h",
+    "8h": "1h", "12h": "1h", "1d": "1h",
 }  # fmt: skip
 _DAY = TIMEFRAMES["1d"]
 _KEPT_ROWS = 150_000  # a timeframe; about 20 MB
@@ -75,12 +70,16 @@ class Market:
     """Candles of a source in every timeframe; what was aggregated is kept, within a bounded number of rows."""
 
     def __init__(self, source: Source) -> None:
-        self._source = source
+        self.source = source
         self._kept = {name: _Kept(_KEPT_ROWS) for name in ("1m", *_PARENT)}
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        return self._source.symbols
+        return self.source.symbols
+
+    def filled(self) -> "Market":
+        """The same market with a candle for every minute since the first trade."""
+        return self if isinstance(self.source, Filled) else Market(Filled(self.source))
 
     def page(
         self, symbol: str, timeframe: str, window: Window, now_ms: int, overlay: Overlay = UNTOUCHED
@@ -104,7 +103,7 @@ class Market:
             yield self._block(symbol, frame, number, now_ms, overlay).between(start_ms, end_ms)
 
     def _bounds_ms(self, symbol: str, overlay: Overlay) -> tuple[int, int]:
-        first_ms, last_ms = self._source.bounds_ms(symbol)
+        first_ms, last_ms = self.source.bounds_ms(symbol)
         added = [change for change in overlay.changes if change.values is not None]
         return (
             min([first_ms, *(change.start_ms for change in added)]),
@@ -133,7 +132,7 @@ class Market:
         if kept is not None:
             return kept
         if name == "1m":
-            made = _seen_through(local, self._source.day(symbol, day), day)
+            made = _seen_through(local, self.source.day(symbol, day), day)
         else:
             made = _grouped(self._closed_day(symbol, _PARENT[name], day, local), TIMEFRAMES[name])
         self._kept[name].put(key, made)

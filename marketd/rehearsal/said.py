@@ -1,6 +1,6 @@
 """What the exchange says, before it is on its way.
 
-Owns the record of a reply and the exchange's own form of a refusal. Refuses to know connections (see ``trouble``).
+Owns the record of a reply. Refuses to know connections (see ``trouble``) and wire formats (see ``dialect``).
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,3 @@ class Said:
     status: int = 200
     rows: int = 0
     headers: tuple[tuple[str, str], ...] = ()
-
-
-def refusal(status: int, code: int, text: str, *headers: tuple[str, str]) -> Said:
-    """The exchange's error array."""
-    return Said(Body(f'["error",{code},"{text}"]'.encode()), status, headers=headers)

@@ -14,6 +14,8 @@ from aiohttp import web
 
 from marketd.clock import Clock
 from marketd.errors import UsageError
+from marketd.rehearsal.dialect import Dialect
+from marketd.rehearsal.dialects import spoken
 from marketd.rehearsal.exchange import create_app
 from marketd.rehearsal.faults import Faults
 from marketd.rehearsal.market import Market
@@ -34,6 +36,7 @@ class RehearsalServer:
         *,
         host: str = "127.0.0.1",
         symbols: Sequence[str] | None = None,
+        dialect: str | Dialect = "bitfinex",
     ) -> None:
         if not _loopback(host):
             raise UsageError(f"the rehearsal exchange listens on loopback only, not on {host!r}")
@@ -41,13 +44,14 @@ class RehearsalServer:
         self.stats = Stats(clock.now_ms())
         self._host = host
         self._port = port
-        app = create_app(market, clock, self.faults, symbols, self.stats)
+        self._dialect = spoken(dialect) if isinstance(dialect, str) else dialect
+        app = create_app(market, clock, self._dialect, self.faults, symbols, self.stats)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
 
     @property
     def base_url(self) -> str:
-        """The address for ``[exchanges.bitfinex] base_url``, ending in ``/v2``."""
-        return f"{self.root_url}/v2"
+        """The address for ``[exchanges.NAME] base_url``, ending as the exchange's own does."""
+        return f"{self.root_url}{self._dialect.prefix}"
 
     @property
     def root_url(self) -> str:

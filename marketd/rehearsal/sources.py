@@ -101,6 +101,49 @@ def read_years(paths: Sequence[Path]) -> Chunk:
     return Chunk(opens, rows)
 
 
+class Filled:
+    """Another source as an exchange sees it that has a candle for every minute: without trades it is flat."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._last: dict[tuple[str, int], bytes | None] = {}
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        return self._source.symbols
+
+    def bounds_ms(self, symbol: str) -> tuple[int, int]:
+        return self._source.bounds_ms(symbol)
+
+    def day(self, symbol: str, day: int) -> Chunk:
+        traded = self._source.day(symbol, day)
+        rows = dict(zip(traded.opens, traded.rows, strict=True))
+        last = self._close_before(symbol, day)
+        end_ms = min((day + 1) * DAY_MS, self.bounds_ms(symbol)[1])
+        for open_ms in range(day * DAY_MS, end_ms, MINUTE_MS):
+            if open_ms in rows:
+                last = _close_of(rows[open_ms])
+            elif last is not None:
+                rows[open_ms] = b"[%d,%b,%b,%b,%b,0]" % (open_ms, last, last, last, last)
+        opens = sorted(rows)
+        return chunk(opens, [rows[ms] for ms in opens])
+
+    def _close_before(self, symbol: str, day: int) -> bytes | None:
+        """The last price before the day, None before the first trade."""
+        key = symbol, day
+        if key not in self._last:
+            first_day, before = self.bounds_ms(symbol)[0] // DAY_MS, day - 1
+            while before >= first_day and not self._source.day(symbol, before).rows:
+                before -= 1
+            rows = self._source.day(symbol, before).rows if before >= first_day else ()
+            self._last[key] = _close_of(rows[-1]) if rows else None
+        return self._last[key]
+
+
+def _close_of(row: bytes) -> bytes:
+    return row.split(b",", 3)[2]
+
+
 @dataclass(frozen=True, slots=True)
 class _Pair:
     """How one synthetic pair is drawn: its price level in ticks, ``unit`` ticks being 1, and the texts of fractions."""

@@ -18,13 +18,16 @@ WINDOW_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request as it came; ``first`` is a candle ask for the oldest row only. Symbols as listed."""
+    """One request as it came; ``first`` is a candle ask for the oldest row only. Symbols as listed; ``weight`` as the
+    exchange counts.
+    """
 
     at_ms: int
     kind: AskKind
     symbol: str = ""
     timeframe: str = ""
     query: tuple[tuple[str, str], ...] = ()
+    weight: int = 1
 
     @property
     def series(self) -> str:
@@ -51,6 +54,7 @@ class Stats:
     busiest_minute: int = 0
     last: deque[tuple[Asked, Outcome]] = field(default_factory=lambda: deque(maxlen=LAST_ASKS))
     _minute: deque[int] = field(default_factory=deque)
+    _weights: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=20_000))
 
     @property
     def requests(self) -> int:
@@ -70,6 +74,7 @@ class Stats:
             self.series[asked.series] += 1
         self.last.append((asked, outcome))
         self._note_time(asked.at_ms)
+        self._weights.append((asked.at_ms, asked.weight))
         try:
             yield outcome
         finally:
@@ -78,8 +83,22 @@ class Stats:
 
     def reset(self, now_ms: int) -> None:
         fresh = Stats(now_ms)
-        for name in ("began_ms", "kinds", "series", "statuses", "rows", "busiest_minute", "last", "_minute"):
+        for name in (
+            "began_ms",
+            "kinds",
+            "series",
+            "statuses",
+            "rows",
+            "busiest_minute",
+            "last",
+            "_minute",
+            "_weights",
+        ):
             setattr(self, name, getattr(fresh, name))
+
+    def weight_within(self, seconds: float, now_ms: int) -> int:
+        """What was asked of late, as the exchange counts it."""
+        return sum(weight for at_ms, weight in self._weights if at_ms > now_ms - seconds * 1000)
 
     def as_dict(self, last: int = 100) -> dict[str, object]:
         """The JSON of ``GET /rehearsal/stats``, with the newest ``last`` asks."""

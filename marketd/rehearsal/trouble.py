@@ -8,12 +8,14 @@ import math
 import socket
 import struct
 from collections import deque
+from dataclasses import replace
 from email.utils import formatdate
 
 from aiohttp import web
 
 from marketd.clock import Clock
 from marketd.rehearsal.damage import HTML_PAGE, JSON, Body
+from marketd.rehearsal.dialect import Dialect
 from marketd.rehearsal.faults import (
     Fault,
     Faults,
@@ -27,8 +29,8 @@ from marketd.rehearsal.faults import (
     ServerError,
     Truncated,
 )
-from marketd.rehearsal.said import Said, refusal
-from marketd.rehearsal.stats import WINDOW_MS, Asked
+from marketd.rehearsal.said import Said
+from marketd.rehearsal.stats import Asked
 
 MEGABYTE = 1_000_000
 
@@ -36,9 +38,10 @@ MEGABYTE = 1_000_000
 class Trouble:
     """Applies the wire faults to an ask; keeps what rate limits must remember."""
 
-    def __init__(self, clock: Clock, faults: Faults) -> None:
+    def __init__(self, clock: Clock, faults: Faults, dialect: Dialect) -> None:
         self.clock = clock
         self.faults = faults
+        self._dialect = dialect
         self._limits: dict[tuple[Fault, str], _Limit] = {}
 
     def forget(self) -> None:
@@ -91,9 +94,9 @@ class Trouble:
         if error is not None:
             if error.body == "html":
                 return Said(Body(HTML_PAGE, "text/html"), error.status)
-            return refusal(error.status, error.code, error.text)
+            return self._dialect.troubled(error.status, error.code, error.text)
         if asked.kind != "status" and self.faults.take(Maintenance, asked) is not None:
-            return refusal(503, 20060, "maintenance")
+            return self._dialect.maintenance()
         return None
 
     def throttled(self, asked: Asked) -> Said | None:
@@ -102,10 +105,12 @@ class Trouble:
         for fault in self.faults.standing(RateLimit):
             if not fault.concerns(asked):
                 continue
-            wait_s = self._limits.setdefault((fault, group), _Limit(fault)).wait_s(self.clock.now_ms())
+            now_ms = self.clock.now_ms()
+            wait_s = self._limits.setdefault((fault, group), _Limit(fault)).wait_s(now_ms, asked.weight)
             if wait_s > 0:
-                wait = ("Retry-After", _retry_after(fault, wait_s, self.clock.now_ms()))
-                return refusal(429, 11010, "ratelimit: error", *([wait] if fault.retry_after else []))
+                said = self._dialect.throttled(wait_s, now_ms)
+                wait = ("Retry-After", _retry_after(fault, wait_s, now_ms))
+                return replace(said, headers=(*said.headers, wait)) if fault.retry_after else said
         return None
 
 
@@ -121,16 +126,16 @@ class _Limit:
 
     def __init__(self, fault: RateLimit) -> None:
         self._fault = fault
-        self._times: deque[int] = deque()
+        self._times: deque[tuple[int, int]] = deque()
         self._blocked_until_ms = 0
 
-    def wait_s(self, now_ms: int) -> float:
+    def wait_s(self, now_ms: int, weight: int = 1) -> float:
         """Counts a request; seconds until the block ends, 0 when it may pass."""
         if now_ms >= self._blocked_until_ms:
-            self._times.append(now_ms)
-            while self._times[0] <= now_ms - WINDOW_MS:
+            self._times.append((now_ms, weight))
+            while self._times[0][0] <= now_ms - self._fault.window_s * 1000:
                 self._times.popleft()
-            if len(self._times) <= self._fault.per_minute:
+            if sum(each for _, each in self._times) <= self._fault.per_minute:
                 return 0
             self._times.clear()
             self._blocked_until_ms = now_ms + int(self._fault.block_s * 1000)

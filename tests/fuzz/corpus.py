@@ -1,25 +1,27 @@
 """What an adapter is fed: replies as the exchange sends them, before anything is done to them.
 
-Owns one ``Corpus`` for each adapter, made from recorded candles. Refuses an adapter without one: who adds an exchange
-adds its corpus here.
+Owns one ``Corpus`` for each adapter, made from recorded candles as the rehearsal exchange writes them down. Refuses an
+adapter without a specification (``tests/conformance/spec.py``) or a dialect.
 """
 
 import gzip
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from marketd.exchanges import EXCHANGES
+from marketd.exchanges import EXCHANGES, NAMES
 from marketd.exchanges.facts import Exchange
 from marketd.model import Ask, Series
+from marketd.rehearsal.dialect import Call, Candle
+from marketd.rehearsal.dialects import spoken
 from marketd.timeframe import TIMEFRAMES, Timeframe
+from tests.conformance.spec import SPECS
 
 RECORDED = Path(__file__).parents[1] / "data" / "bitfinex" / "BTCUSD-1m-2013.csv.gz"
 FIRST_MS = 1_370_217_600_000  # 2013-06-03
 SIZES = (1, 1, 2, 2, 3, 4, 5, 6, 8, 12, 12, 24, 120)
-FRAMES = ("1m", "1h", "1d", "1w", "1M")
-"""Of the last two some exchange asks natively, and months are reckoned apart."""
+FRAMES = ("1m", "1h", "1d")
 
 
 @dataclass(frozen=True)
@@ -46,34 +48,40 @@ def recorded() -> list[list[str]]:
     return [line.split(",") for line in gzip.decompress(RECORDED.read_bytes()).decode().splitlines()]
 
 
-def bitfinex() -> Corpus:
-    candles = recorded()
+def corpus(name: str) -> Corpus:
+    """Recorded candles as the exchange would send them, and what its specification has besides."""
+    exchange, spec, candles = EXCHANGES[name], SPECS[name], recorded()
+    frames = [frame for frame in FRAMES if frame in exchange.timeframes]
     pages = []
-    for at, size in enumerate(SIZES * len(FRAMES) * 4):
-        frame = TIMEFRAMES[FRAMES[at % len(FRAMES)]]
-        pages.append(_bitfinex_page(candles[at * 7 : at * 7 + size], frame, newest_first=at % 2 == 1))
-    others = (
-        b"[]", b"[[]]", b'["error",10020,"symbol: invalid"]', b'["error",11010,"ratelimit: error"]',
-        b'{"error":"ERR_RATE_LIMIT"}', b'{"code":503,"error":"temporarily_unavailable"}', b'[["BTCUSD","DOGE:USD"]]',
-        b"<html><head><title>502 Bad Gateway</title></head></html>", b'["error",20060,"maintenance"]',
-    )  # fmt: skip
-    return Corpus(EXCHANGES["bitfinex"], pages, others, _bitfinex_said)
+    for at, size in enumerate(SIZES * len(frames) * 4):
+        frame = TIMEFRAMES[frames[at % len(frames)]]
+        pages.append(_page(exchange, candles[at * 7 : at * 7 + size], frame, newest_first=at % 2 == 1))
+    others = (*spec.others, b"<html><head><title>502 Bad Gateway</title></head></html>")
+    places = [("open_ms", "open", "high", "low", "close", "volume").index(column) for column in exchange.columns]
+
+    def said(body: bytes) -> frozenset[bytes]:
+        return frozenset(",".join(row[place] for place in places).encode() for row in spec.said(body))
+
+    return Corpus(exchange, pages, others, said)
 
 
-def _bitfinex_page(candles: Sequence[Sequence[str]], frame: Timeframe, *, newest_first: bool) -> Page:
-    first = frame.number(FIRST_MS)
+def _page(exchange: Exchange, candles: Sequence[Sequence[str]], frame: Timeframe, *, newest_first: bool) -> Page:
+    first, symbol, dialect = frame.number(FIRST_MS), SPECS[exchange.name].symbol, spoken(exchange.name)
     start, end = first, first + len(candles) + 2
-    rows = [f"[{frame.open_ms(first + 1 + at)},{','.join(candle[1:])}]" for at, candle in enumerate(candles)]
-    if newest_first:
-        rows.reverse()
-    ask = Ask(Series("bitfinex", "BTCUSD", frame.name), start, end, newest_first=newest_first)
-    grace_ms = int(EXCHANGES["bitfinex"].grace_s * 1000)
-    return Page(ask, frame.open_ms(end - 1) + grace_ms + 1, f"[{','.join(rows)}]".encode())
+    newest_first = newest_first and not exchange.counted
+    grace_ms = int(exchange.grace_s * 1000)
+    at_ms = frame.open_ms(end - 1) + grace_ms + 1
+    request = exchange.candles_request(
+        symbol, frame.name, frame.open_ms(start), frame.open_ms(end), newest_first, exchange.page_limits[0]
+    )
+    asked = dialect.asked(Call(request.path, request.query, request.body or b"", "fuzz"), at_ms)
+    rows = [
+        Candle(frame.open_ms(first + 1 + at), opened, high, low, close, volume)
+        for at, (_, opened, close, high, low, volume) in enumerate(candles)
+    ]
+    series = Series(exchange.name, symbol, frame.name)
+    ask = Ask(series, start, end, newest_first=newest_first, counted=exchange.counted)
+    return Page(ask, at_ms, dialect.page(asked, rows[::-1] if newest_first else rows))
 
 
-def _bitfinex_said(body: bytes) -> frozenset[bytes]:
-    rows = json.loads(body, parse_float=str, parse_int=str)
-    return frozenset(",".join(row[:6]).encode() for row in rows if len(row) >= 6)
-
-
-CORPORA: dict[str, Callable[[], Corpus]] = {"bitfinex": bitfinex}
+CORPORA: dict[str, Callable[[], Corpus]] = {name: partial(corpus, name) for name in NAMES}

@@ -16,6 +16,7 @@ from marketd import page
 from marketd.errors import BadReply
 from marketd.exchanges.facts import Reply
 from marketd.model import Answer
+from marketd.timeframe import Timeframe
 from tests.fuzz.corpus import CORPORA, Corpus, Page
 from tests.fuzz.mutations import mutated
 
@@ -113,7 +114,7 @@ def judge(corpus: Corpus, sent: Page, body: bytes, answer: Answer) -> None:
     """Wrong where ``answer`` says something that ``body`` does not, or something that may not be stored."""
     ask, frame = sent.ask, sent.ask.series.frame
     closed = frame.closed_end(sent.at_ms - int(corpus.exchange.grace_s * 1000))
-    numbers, said = [], corpus.said(body) if answer.csv else frozenset()
+    numbers, said = [], _said(corpus, body, frame) if answer.csv else frozenset()
     for line in answer.csv.splitlines():
         if line not in said:
             raise Wrong(f"a row that was not sent: {line[:80]!r}")
@@ -134,6 +135,15 @@ def judge(corpus: Corpus, sent: Page, body: bytes, answer: Answer) -> None:
         raise Wrong("more is covered than was asked for and has closed")
     if sum(answer.drops.values()) + answer.rows.size != answer.fetched:
         raise Wrong("rows that are not accounted for")
+
+
+def _said(corpus: Corpus, body: bytes, frame: Timeframe) -> frozenset[bytes]:
+    """What may be stored of ``body``; where candles open off the grid also what they are taken for."""
+    said = corpus.said(body)
+    if not corpus.exchange.off_grid:
+        return said
+    moved = (line.partition(b",") for line in said)
+    return said | {b"%d,%b" % (frame.open_ms(frame.number(int(ms))), rest) for ms, _, rest in moved}
 
 
 def _judge_prices(row: dict[str, Decimal]) -> None:

@@ -1,13 +1,16 @@
 """What is done to a reply: by bytes, by rows, by values, by encoding.
 
 Owns the ways in which a reply can be wrong, each a function (chance, body) -> body. Everything comes from the chance
-given, so that a seed names an input. Refuses to know any exchange: a page is rows of values between brackets.
+given, so that a seed names an input. Refuses to know any exchange: a page is rows of values between brackets,
+or of keys and values between braces, with something around them.
 """
 
 import gzip
 import random
+import re
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 Mutation = Callable[[random.Random, bytes], bytes]
@@ -25,12 +28,44 @@ NUMBERS: Final = (
 _DEEP: Final = b"[" * 100_000
 
 
-def _rows(body: bytes) -> list[list[str]]:
-    return [line.split(",") for line in body.decode("latin-1").strip("[]").split("],[")]
+_FRAME: Final = re.compile(r"(?P<head>.*?\[)(?P<rows>[\[{].*[\]}])(?P<tail>\].*)", re.DOTALL)
 
 
-def _page(rows: list[list[str]]) -> bytes:
-    return ("[" + ",".join(f"[{','.join(row)}]" for row in rows) + "]").encode("utf-8")
+@dataclass(frozen=True)
+class _Table:
+    """A page taken apart: ``rows`` of values without their quotes; ``keys`` where a row is an object."""
+
+    head: str
+    tail: str
+    keys: list[str]
+    quoted: list[bool]
+    rows: list[list[str]]
+
+    def page(self, rows: list[list[str]]) -> bytes:
+        return f"{self.head}{','.join(map(self._row, rows))}{self.tail}".encode()
+
+    def _row(self, row: list[str]) -> str:
+        values = [f'"{value}"' if quoted else value for value, quoted in zip(row, self._quotes(row), strict=True)]
+        if not self.keys:
+            return f"[{','.join(values)}]"
+        keys = [*self.keys, *(f'"x{at}"' for at in range(len(row)))]
+        return "{" + ",".join(f"{key}:{value}" for key, value in zip(keys, values, strict=False)) + "}"
+
+    def _quotes(self, row: list[str]) -> list[bool]:
+        return [at < len(self.quoted) and self.quoted[at] and value[:1] != '"' for at, value in enumerate(row)]
+
+
+def _table(body: bytes) -> _Table:
+    text = body.decode("latin-1")
+    found = _FRAME.fullmatch(text)
+    if found is None:
+        return _Table("[", "]", [], [], [text.strip("[]").split(",")])
+    is_object = found["rows"].startswith("{")
+    lines = [line.split(",") for line in found["rows"][1:-1].split("},{" if is_object else "],[")]
+    keys = [item.partition(":")[0] for item in lines[0]] if is_object else []
+    rows = [[item.partition(":")[2] for item in line] for line in lines] if is_object else lines
+    quoted = [value[:1] == '"' for value in rows[0]]
+    return _Table(found["head"], found["tail"], keys, quoted, [[value.strip('"') for value in row] for row in rows])
 
 
 def nothing(_: random.Random, body: bytes) -> bytes:
@@ -68,84 +103,94 @@ def repeat_part(chance: random.Random, body: bytes) -> bytes:
 
 
 def value(chance: random.Random, body: bytes) -> bytes:
-    rows = _rows(body)
+    table = _table(body)
+    rows = table.rows
     for _ in range(chance.choice((1, 1, 1, 3))):
         row = chance.choice(rows)
         row[chance.randrange(len(row))] = chance.choice(NUMBERS)
-    return _page(rows)
+    return table.page(rows)
 
 
 def digits(chance: random.Random, body: bytes) -> bytes:
     """More digits than a float holds, behind a value's own."""
-    rows = _rows(body)
+    table = _table(body)
+    rows = table.rows
     row = chance.choice(rows)
     at = chance.randrange(len(row))
     more = "".join(chance.choices("0123456789", k=chance.randint(1, 30)))
     if chance.random() < 0.5:
         more = "0" * 18 + more  # the value itself as far as a float can tell
     row[at] += more if "." in row[at] else f".{more}"
-    return _page(rows)
+    return table.page(rows)
 
 
 def exponent(chance: random.Random, body: bytes) -> bytes:
-    rows = _rows(body)
+    table = _table(body)
+    rows = table.rows
     row = chance.choice(rows)
     row[chance.randrange(len(row))] += f"{chance.choice('eE')}{chance.choice(('', '+', '-'))}{chance.randint(0, 120)}"
-    return _page(rows)
+    return table.page(rows)
 
 
 def swap_values(chance: random.Random, body: bytes) -> bytes:
-    rows = _rows(body)
+    table = _table(body)
+    rows = table.rows
     row = chance.choice(rows)
     one, other = chance.randrange(len(row)), chance.randrange(len(row))
     row[one], row[other] = row[other], row[one]
-    return _page(rows)
+    return table.page(rows)
 
 
 def fewer_values(chance: random.Random, body: bytes) -> bytes:
-    rows = _rows(body)
+    table = _table(body)
+    rows = table.rows
     row = chance.choice(rows)
     del row[chance.randrange(len(row)) :]
-    return _page(rows)
+    return table.page(rows)
 
 
 def more_values(chance: random.Random, body: bytes) -> bytes:
-    rows = _rows(body)
+    table = _table(body)
+    rows = table.rows
     for row in rows if chance.random() < 0.5 else [chance.choice(rows)]:
         row.append(chance.choice(NUMBERS))
-    return _page(rows)
+    return table.page(rows)
 
 
 def shift_time(chance: random.Random, body: bytes) -> bytes:
-    rows = _rows(body)
+    table = _table(body)
+    rows = table.rows
     by = chance.choice((1, -1, 999, 1000, 30_000, 60_000, 3_600_000, 86_400_000, 10**15, -(10**15)))
     for row in rows if chance.random() < 0.3 else [chance.choice(rows)]:
         if row[0].lstrip("-").isdecimal() and len(row[0]) < 100:
             row[0] = str(int(row[0]) + by)
-    return _page(rows)
+    return table.page(rows)
 
 
 def repeat_row(chance: random.Random, body: bytes) -> bytes:
-    rows = _rows(body)
+    table = _table(body)
+    rows = table.rows
     row = list(chance.choice(rows))
     if chance.random() < 0.5:
         row[-1] = chance.choice(NUMBERS)
     rows.insert(chance.randint(0, len(rows)), row)
-    return _page(rows)
+    return table.page(rows)
 
 
 def order(chance: random.Random, body: bytes) -> bytes:
-    rows = _rows(body)
+    table = _table(body)
+    rows = table.rows
     if chance.random() < 0.5:
         rows.reverse()
     else:
         chance.shuffle(rows)
-    return _page(rows)
+    return table.page(rows)
 
 
 def fewer_rows(chance: random.Random, body: bytes) -> bytes:
-    rows = _rows(body)
-    return _page(chance.sample(rows, chance.randint(0, len(rows)))) if rows else body
+    table = _table(body)
+    rows = table.rows
+    return table.page(chance.sample(rows, chance.randint(0, len(rows)))) if rows else body
 
 
 def blanks(chance: random.Random, body: bytes) -> bytes:

@@ -136,7 +136,7 @@ async def test_wrong_parameters_are_refused_with_500_and_10020(drill: Drill, que
 
 
 async def test_unknown_symbols_timeframes_and_paths(drill: Drill) -> None:
-    for path in ("/candles/trade:1m:tNOPE/hist", "/candles/trade:1m:BTCUSD/hist", "/candles/x/last"):
+    for path in ("/candles/trade:1m:tNOPE/hist", "/candles/trade:1m:BTCUSD/hist"):
         assert (await drill.get(path)).rows == ["error", 10020, "symbol: invalid"]
     assert (await drill.get("/candles/trade:1d:tBTCUSD/hist")).rows == ["error", 10020, "timeframe: invalid"]
     said = await drill.struck_at("/candles/trade:1m:tNOPE/hist", UnknownSymbol())
@@ -152,9 +152,7 @@ async def test_colons_may_be_escaped_and_v2_may_be_left_out(drill: Drill) -> Non
     assert (await drill.get_below(drill.server.root_url, "/candles/trade:1m:tDOGE:USD/hist")).body == plain.body
 
 
-async def test_last_is_one_row_and_lists_and_status_look_like_the_real_ones(drill: Drill) -> None:
-    last = (await drill.get("/candles/trade:1m:tBTCUSD/last")).rows
-    assert last == (await drill.get(HIST, limit=1)).rows[0]
+async def test_lists_and_status_look_like_the_real_ones(drill: Drill) -> None:
     assert (await drill.get("/conf/pub:list:pair:exchange")).body == b'[["BTCUSD","DOGE:USD"]]'
     assert (await drill.get("/platform/status")).body == b"[1]"
 

@@ -13,7 +13,9 @@ from marketd.errors import Unreachable
 from marketd.exchanges.bitfinex import EXCHANGE as BITFINEX
 from marketd.exchanges.facts import Reply, Request
 from marketd.ranges import NOTHING, Ranges
-from marketd.rehearsal.answers import Answers, candles_asked
+from marketd.rehearsal.answers import Answers
+from marketd.rehearsal.dialect import Call
+from marketd.rehearsal.dialects.bitfinex import Bitfinex
 from marketd.rehearsal.faults import (
     Faults,
     Hang,
@@ -57,23 +59,25 @@ class Site:
     faults: Faults = field(init=False)
     trouble: Trouble = field(init=False)
     answers: Answers = field(init=False)
+    dialect: Bitfinex = field(init=False)
 
     def __post_init__(self) -> None:
         self.faults = Faults(self.clock)
-        self.trouble = Trouble(self.clock, self.faults)
+        self.dialect = Bitfinex()
+        self.trouble = Trouble(self.clock, self.faults, self.dialect)
         self.open()
 
     def open(self) -> None:
         """Trade as the lives of the markets are now."""
-        self.answers = Answers(Market(self.lives), self.clock, self.faults, self.lives.symbols)
+        self.answers = Answers(Market(self.lives), self.clock, self.faults, self.lives.symbols, self.dialect)
 
     def instead(self, asked: Asked) -> Content | None:
         return self.trouble.throttled(asked) or self.trouble.refused(asked)
 
-    def answer(self, path: str, asked: Asked) -> Content:
+    def answer(self, asked: Asked) -> Content:
         """The reply, and a note of what it says for those who judge it."""
         if asked.kind == "symbols":
-            return self.answers.lists(path.rpartition("/")[2])
+            return self.answers.said(asked)
         content = self.answers.candles(self._accepted(asked) if self.lenient else asked)
         if asked.kind == "candles" and content.status == 200:
             self._note(asked, content)
@@ -157,7 +161,7 @@ class Wire:
         content = site.trouble.throttled(asked)
         if content is None:
             await self._broken(asked)
-            content = site.trouble.refused(asked) or site.answer(unquote(request.path), asked)
+            content = site.trouble.refused(asked) or site.answer(asked)
         date_ms, now_ms = site.date.now_ms() // 1000 * 1000, site.clock.now_ms() // 1000 * 1000
         body = await self._delivered(asked, content)
         await asyncio.sleep(self.dice.uniform(0.02, 0.2))
@@ -171,10 +175,7 @@ class Wire:
         )  # fmt: skip
 
     def _asked(self, request: Request) -> Asked:
-        parts, now_ms = request.path.split("/"), self.site.clock.now_ms()
-        if parts[1] == "candles":
-            return candles_asked(parts[2], request.query, now_ms)
-        return Asked(now_ms, "symbols", query=request.query)
+        return self.site.dialect.asked(Call(unquote(request.path), request.query), self.site.clock.now_ms())
 
     async def _broken(self, asked: Asked) -> None:
         if self.site.faults.take(Hang, asked, lambda fault: fault.where == "headers") is not None:

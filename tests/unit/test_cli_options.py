@@ -57,7 +57,7 @@ def test_series_that_are_built_come_after_those_that_are_asked_for(config: Confi
 @pytest.mark.parametrize(
     ("exchange", "symbols", "timeframes", "said"),
     [
-        ("kraken", ["BTCUSD"], ["1h"], "unknown exchange 'kraken'; known are bitfinex"),
+        ("krakn", ["BTCUSD"], ["1h"], "unknown exchange 'krakn'; known are bitfinex"),
         ("bitfinex", ["btcusd"], ["1h"], "'btcusd' is not a Bitfinex pair: write BTCUSD"),
         ("bitfinex", ["BTCUSD"], ["7h"], "unknown timeframe '7h'; bitfinex offers 1m 5m"),
         ("bitfinex", ["BTCUSD", "BTCUSD"], ["1h"], "--symbol BTCUSD is given 2 times"),
@@ -79,7 +79,7 @@ def test_an_end_that_is_not_after_the_start_is_refused(config: Config) -> None:
 @pytest.mark.parametrize(
     ("which", "said"),
     [
-        (("kraken", None, None), "unknown exchange"),
+        (("krakn", None, None), "unknown exchange"),
         (("bitfinex", "btcusd", None), "not a Bitfinex pair"),
         ((None, None, "7h"), "unknown timeframe"),
     ],

@@ -288,7 +288,7 @@ class TestRefused:
             "http.listen: 'nowhere': accepted is host:port",
             "exchanges.bitfinex.page_limit: 1.5: accepted is a whole number",
             "exchanges.bitfinex.requests_per_minute: -3: accepted is greater than 0",
-            "exchanges.krakn: unknown exchange; known are bitfinex",
+            "exchanges.krakn: unknown exchange; known are binance bitfinex",
             "metrics.series_limit: -1: accepted is greater than or equal to 0",
             "log.level: 'loud': accepted is 'debug'",
             "engine.settle_s: nan: accepted is a number",

@@ -12,7 +12,7 @@ from tests.fuzz.corpus import CORPORA
 from tests.fuzz.judge import Wrong, fuzz, judge
 from tests.fuzz.mutations import MUTATIONS, mutated
 
-INPUTS = 12_000
+INPUTS = 4_000
 AT_MOST_S = 8.0
 GENEROUS_S = 0.05  # the promise is 5 ms; other processes are at work
 
