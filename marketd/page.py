@@ -24,6 +24,7 @@ _LEAST = 1e-20
 _MOST = 1e20
 _FIGURES = bytes.maketrans(b"0123456789.", b"0" * 11)
 _LONG = b"0" * 16  # floats tell apart whatever has no more than 15 digits
+_ROUND = 100  # what exchanges choose as the size of a page is a multiple of it
 _REACH_MARGIN = 2  # intervals that may end between the exchange's look and ours
 _DROPPED_SHARE = 0.01  # a page with more dropped rows than this is refused as a whole
 
@@ -89,7 +90,7 @@ def _served_from(ask: Ask, sent: Sequence[int], exchange: Exchange, closed_end: 
     Recent pages tell it by their oldest row. Elsewhere it is known, with a little room for the time between both ends.
     """
     if exchange.paging is Paging.RECENT:
-        oldest = min(sent, default=ask.end)
+        oldest = min(sent, default=ask.start)
     elif exchange.reach is not None:
         oldest = closed_end - exchange.reach + _REACH_MARGIN
     else:
@@ -212,15 +213,17 @@ def _covered(ask: Ask, end: int, seen: Ranges, sent: Sequence[int], exchange: Ex
     Empty: the whole ask. Else from the uncut edge to the outermost row on the cut side, which is the whole ask where
     an anchor stands at that edge. From the first to the last row only, where the order contradicts the sort asked
     for, or where rows outside the ask show that its bounds were not heeded. The whole of a counted ask, unless its
-    bounds were not heeded, a candle is lacking that is known to be there, or just as many came as a smaller page holds.
-    Recent pages never end before their time.
+    bounds were not heeded, a candle is lacking that is known to be there, or just as many came as a smaller page may
+    hold. Recent pages never end before their time, and are never empty.
     """
     whole = Ranges.of((ask.start, end))
-    if not sent or exchange.paging is Paging.RECENT:
+    if exchange.paging is Paging.RECENT:
+        return whole if sent else NOTHING
+    if not sent:
         return whole
     strays = _heedless(ask, sent, exchange)
     if ask.counted and not strays:
-        cut = len(sent) in exchange.page_limits and len(sent) < whole.size
+        cut = len(sent) < whole.size and (len(sent) in exchange.page_limits or len(sent) % _ROUND == 0)
         return seen.hull if (ask.known & whole) - seen or cut else whole
     if not seen:
         return NOTHING

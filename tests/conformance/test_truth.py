@@ -1,0 +1,151 @@
+"""Whatever the exchange, the answers together are the truth: nothing is lost at an edge, asked twice, or made up."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from marketd import planner
+from marketd.blocks import BLOCK
+from marketd.errors import ExchangeError
+from marketd.exchanges import EXCHANGES, NAMES
+from marketd.exchanges.facts import Paging
+from marketd.model import Answer, Series
+from marketd.planner import Walk
+from marketd.ranges import NOTHING, Ranges
+from marketd.rehearsal.faults import Ignores, Lost, Malformed, Nothing, PageLimit
+from marketd.rehearsal.rows import row_values
+from tests.conformance.direct import MINUTE_MS, Stall, stall
+from tests.toy import Book
+
+BASE = 28_000_000 // BLOCK * BLOCK  # a minute of 2023, at the beginning of a day
+SPAN = 900
+
+minutes = st.sets(st.integers(0, SPAN - 1), max_size=SPAN)
+dense = st.builds(lambda holes: set(range(SPAN)) - holes, st.sets(st.integers(0, SPAN - 1), max_size=60))
+
+
+def lines(rows: Mapping[int, bytes], columns: tuple[str, ...]) -> dict[int, bytes]:
+    """Rows as they are to be stored, by interval."""
+    names = ("open", "close", "high", "low", "volume")
+    said = {}
+    for open_ms, row in rows.items():
+        fields = dict(zip(names, row_values(row), strict=True)) | {"open_ms": str(open_ms)}
+        said[open_ms // MINUTE_MS] = ",".join(fields[name] for name in columns).encode()
+    return said
+
+
+class Reader:
+    """Asks a stall for a range as a run would, and keeps what it hears."""
+
+    def __init__(self, at: Stall, *, page: int) -> None:
+        self.at = at
+        self.page = page
+        self.book = Book()
+        self.stored: dict[int, bytes] = {}
+        self.asked: list[Ranges] = []
+        self.unserved = NOTHING
+        self.refused: ExchangeError | None = None
+
+    async def read(self, wanted: Ranges, *, newest_first: bool) -> None:
+        series = Series(self.at.exchange.name, self.at.symbol, "1m")
+        walk = Walk(series, wanted, self.page, newest_first=newest_first, counted=self.at.exchange.counted)
+        stalled = 0
+        while walk.current is not None and stalled < 3:
+            ask = planner.next_ask(walk, self.book.edges(walk.current))
+            assert ask is not None
+            try:
+                answer = await self.at.asking.answer(ask)
+            except ExchangeError as error:
+                self.refused = error
+                return
+            self._keep(answer)
+            after = planner.after(walk, answer)
+            part = Ranges.of(ask.span) & walk.remaining
+            if after.remaining == walk.remaining:
+                stalled += 1
+            else:
+                self.asked.append(part & answer.covered)
+            if answer.served_from is not None:
+                self.unserved = self.unserved | (walk.remaining - after.remaining - answer.covered)
+            walk = after
+
+    def _keep(self, answer: Answer) -> None:
+        assert answer.ask.end - answer.ask.start <= self.page + planner.ANCHORS or not answer.ask.counted
+        for number, line in zip(answer.rows.numbers(), answer.csv.splitlines(), strict=True):
+            assert self.stored.get(number, line) == line, "two answers differ"
+            self.stored[number] = line
+        self.book.record(answer)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=25)
+@given(
+    traded=minutes | dense, start=st.integers(0, SPAN - 1), length=st.integers(1, SPAN), page=st.integers(3, 60),
+    newest_first=st.booleans(), now=st.integers(0, 120_000), lost=st.tuples(st.integers(0, SPAN), st.integers(1, 50)),
+)  # fmt: skip
+async def test_the_answers_together_are_the_truth(
+    name: str, traded: set[int], start: int, length: int, page: int, newest_first: bool, now: int,
+    lost: tuple[int, int],
+) -> None:  # fmt: skip
+    """For any range, page, direction, pattern of holes and clock: no interval is asked for twice, and none skipped."""
+    end = min(start + length, SPAN)
+    now_ms = (BASE + end) * MINUTE_MS + now
+    exchange = EXCHANGES[name]
+    most = exchange.page_limits[0]
+    if exchange.paging is Paging.RECENT:  # nothing smaller can be asked for
+        page = most - planner.ANCHORS
+    at = stall(name, {BASE + minute for minute in traded}, now_ms, page=min(page + planner.ANCHORS, most))
+    if at.dialect.flat:  # where every minute has a candle, holes are faults
+        at.faults.add(Lost(start_ms=(BASE + lost[0]) * MINUTE_MS, end_ms=(BASE + lost[0] + lost[1]) * MINUTE_MS))
+    reader = Reader(at, page=page)
+    wanted = Ranges.of((BASE + start, BASE + end)) & at.fetcher.served(Series(name, at.symbol, "1m"))
+    await reader.read(wanted, newest_first=newest_first)
+    assert reader.refused is None
+    if not wanted or (exchange.paging is Paging.RECENT and not at.counter.rows):
+        return  # of recent candles there are always some: without any, nothing is told
+    truth = lines(at.truth(wanted.start * MINUTE_MS, wanted.end * MINUTE_MS), exchange.columns)
+    assert {number: line for number, line in reader.stored.items() if number in wanted} == truth
+    told = wanted - reader.unserved
+    assert (reader.book.answered | reader.book.owed) & wanted == told
+    assert sum(part.size for part in reader.asked) == told.size, "asked for twice, or skipped"
+    if exchange.paging is Paging.COUNTED:
+        assert len(at.counter.candle_asks()) == -(-wanted.size // page)
+    assert (reader.book.once | reader.book.confirmed) & Ranges.from_numbers(sorted(truth)) == NOTHING
+
+
+HARMS: list[Any] = [
+    PageLimit(rows=100), PageLimit(rows=200),
+    Malformed(how="duplicate", rows=3), Malformed(how="conflict"), Malformed(how="misaligned", rows=2),
+    Malformed(how="shuffled"), Malformed(how="outside"), Malformed(how="implausible"), Malformed(how="cut"),
+    Malformed(how="nan"), Malformed(how="html"), Malformed(how="blank"), Malformed(how="infinity"),
+    Malformed(how="negative"), Malformed(how="overflow"), Malformed(how="null"),
+    Nothing(), Nothing(share=0.5), Ignores(parameters=("start",)), Ignores(parameters=("end",)),
+    Ignores(parameters=("start", "end")), Ignores(parameters=("limit",)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=60)
+@given(
+    harm=st.sampled_from(HARMS), traded=minutes | dense, page=st.sampled_from((20, 60, 250)),
+    newest_first=st.booleans(), share=st.sampled_from((1.0, 0.4)),
+)  # fmt: skip
+async def test_whatever_is_wrong_with_a_reply_no_wrong_row_is_stored_and_nothing_loops(
+    name: str, harm: Any, traded: set[int], page: int, newest_first: bool, share: float
+) -> None:
+    exchange, now_ms = EXCHANGES[name], (BASE + SPAN) * MINUTE_MS + 90_000
+    at = stall(name, {BASE + minute for minute in traded}, now_ms, page=min(page + 2, exchange.page_limits[0]))
+    at.faults.add(type(harm)(**{**_fields(harm), "share": harm.share if isinstance(harm, Nothing) else share}))
+    reader = Reader(at, page=min(page, exchange.page_limits[0] - 2))
+    wanted = Ranges.of((BASE, BASE + SPAN)) & at.fetcher.served(Series(name, at.symbol, "1m"))
+    await reader.read(wanted, newest_first=newest_first)
+    truth = lines(at.truth(BASE * MINUTE_MS, (BASE + SPAN) * MINUTE_MS), exchange.columns)
+    assert {number: line for number, line in reader.stored.items() if truth.get(number) != line} == {}
+    assert len(at.counter.asked) < 4 * SPAN // reader.page + 20
+
+
+def _fields(harm: Any) -> dict[str, Any]:
+    return {name: getattr(harm, name) for name in harm.__dataclass_fields__}
