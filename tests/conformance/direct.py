@@ -141,7 +141,7 @@ def stall(
     exchange, clock = EXCHANGES[name], StandingClock(now_ms)
     dialect = spoken(name) if dialect is None else dialect
     if bounds is None and dialect.flat and minutes:  # without trades there are still candles
-        bounds = min(minutes), max(max(minutes), now_ms // MINUTE_MS) + 1
+        bounds = min(minutes), max(*minutes, now_ms // MINUTE_MS) + 1
     market = Market(Minutes(SPECS[name].symbol, minutes, bounds))
     market = market.filled() if dialect.flat else market
     faults = Faults(clock)

@@ -81,7 +81,7 @@ class Reader:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(
     traded=minutes | dense, start=st.integers(0, SPAN - 1), length=st.integers(1, SPAN), page=st.integers(3, 60),
     newest_first=st.booleans(), now=st.integers(0, 120_000), lost=st.tuples(st.integers(0, SPAN), st.integers(1, 50)),
@@ -128,7 +128,7 @@ HARMS: list[Any] = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     harm=st.sampled_from(HARMS), traded=minutes | dense, page=st.sampled_from((20, 60, 250)),
     newest_first=st.booleans(), share=st.sampled_from((1.0, 0.4)),

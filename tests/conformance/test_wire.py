@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marketd.errors import (
@@ -56,6 +56,7 @@ def test_the_specification_reads_the_sample_alike() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None)
 @given(
     timeframe_at=st.integers(0, 20), number=st.integers(100, 5_000), count=st.integers(1, 300),
     newest_first=st.booleans(),
@@ -78,6 +79,7 @@ def test_an_ask_is_heard_as_it_is_meant(
     if exchange.paging is not Paging.RECENT:
         assert (heard_start, heard_end) == (number - early, number + count)
         assert window.limit >= count
+        assert exchange.counted or window.newest_first == newest_first
     elif window.start_ms is not None:
         assert heard_start == number
 
@@ -247,9 +249,7 @@ class TestWords:
     def test_the_first_trade_at_kraken_names_the_first_candle(self) -> None:
         first = EXCHANGES["kraken"].first
         assert isinstance(first, Oldest)
-        body = (
-            b'{"error":[],"result":{"XXBTZUSD":[["122.0","0.1",1381095255.8123,"s","l","",1]],"last":"1"}}'
-        )
+        body = b'{"error":[],"result":{"XXBTZUSD":[["122.0","0.1",1381095255.8123,"s","l","",1]],"last":"1"}}'
         assert first.open_ms(body) == 1_381_095_255_812
         assert first.open_ms(b'{"error":[],"result":{"XXBTZUSD":[],"last":"0"}}') is None
 
@@ -271,7 +271,9 @@ class TestWords:
     def test_a_large_ask_of_hyperliquid_weighs_more(self) -> None:
         request = EXCHANGES["hyperliquid"].candles_request
         assert request("BTC", "1m", 0, 60_000 * 10, False, 1).weight == 2
-        assert request("BTC", "1m", 0, 60_000 * 4_500, False, 1).weight == 5
+        assert request("BTC", "1m", 60_000 * 5_000, 60_000 * 9_500, False, 1).weight == 5
+        assert request("BTC", "1h", 0, 3_600_000 * 1_140, False, 1).weight == 2
+        assert b'"startTime":0,' in (request("BTC", "1m", -60_000, 60_000, False, 1).body or b"")
 
     def test_days_of_okx_are_asked_for_by_their_utc_names(self) -> None:
         for name in ("6h", "12h", "1d"):
@@ -279,6 +281,10 @@ class TestWords:
         assert not EXCHANGES["okx"].timeframes["4h"].endswith("utc")
 
     def test_bybit_is_asked_for_spot(self) -> None:
+        asks = EXCHANGES["bybit"].candles_request
+        assert [dict(asks("BTCUSDT", "1m", 0, 60_000, False, most).query)["limit"] for most in (200, 999, 1000)] == [
+            "201", "1000", "1000",
+        ]  # fmt: skip
         for request in (EXCHANGES["bybit"].candles_request("BTCUSDT", "1m", 0, 60_000, False, 1),
                         *EXCHANGES["bybit"].symbols_requests()):  # fmt: skip
             assert ("category", "spot") in request.query

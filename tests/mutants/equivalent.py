@@ -7,6 +7,10 @@ _STRICT = "columns of one page have one length, and only a mistake in the progra
 _START = "every question to the iterator names its start, so where it stands is never read"
 _ABSENT = "a lost interval has no row, so none is found inside of one"
 
+_WITHIN = "no candle opens within the time by which the bound moves"
+_ROUNDED = "a text of so many digits comes out the same either way"
+_MESSAGE = "only the length of a message"
+
 EQUIVALENT: dict[str, dict[str, str]] = {
     "blocks": {"module: CHUNK = 50 -> CHUNK = 51": _SPEED},
     "ranges": {
@@ -70,4 +74,21 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "_stretches: following >= span[0] -> following > span[0]": _ABSENT,
         "_stretches: span[0] -> span[1]": _ABSENT,
     },
+    "exchanges.binance": {"candles_request: end_ms - 1 -> end_ms - 2": _WITHIN},
+    "exchanges.bitfinex": {
+        "candles_request: end_ms - 1 -> end_ms - 2": _WITHIN,
+        "read_candles: :80 -> :81": _MESSAGE,
+    },
+    "exchanges.bybit": {
+        "candles_request: TIMEFRAMES[timeframe].step_s * 1000 -> TIMEFRAMES[timeframe].step_s": _WITHIN,
+    },
+    "exchanges.coinbase": {
+        "candles_request: int(step) * 1000 -> int(step)": _WITHIN,
+        "_plain: len(digits) <= _EXACT.prec -> len(digits) < _EXACT.prec": _ROUNDED,
+        "_plain: _EXACT.prec < len(value.as_tuple().digits) <= _FLOAT_DIGITS -> _EXACT.prec <= len(value.as_tuple().digits) <= _FLOAT_DIGITS": _ROUNDED,  # noqa: E501
+    },
+    "exchanges.hyperliquid": {"candles_request: end_ms - 1 -> end_ms - 2": _WITHIN},
+    "exchanges.kraken": {"candles_request: start_ms // 1000 - 1 -> start_ms // 1000 - 2": _WITHIN},
+    "exchanges.kucoin": {"candles_request: last_s + 1 -> last_s + 2": _WITHIN},
+    "exchanges.okx": {"candles_request: start_ms - 1 -> start_ms - 2": _WITHIN},
 }

@@ -25,6 +25,7 @@ _MEMORY = 2 << 30
 _PYTEST = (
     "-x", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "--noconftest", "--assert=plain",
     "--hypothesis-seed=0", "-W", "ignore::pytest.PytestAssertRewriteWarning",
+    "-W", "ignore::pytest.PytestUnraisableExceptionWarning",
 )  # fmt: skip
 
 settings.register_profile(
@@ -75,7 +76,8 @@ def _run(module: str, code: CodeType, tests: Sequence[str], most_s: int) -> None
         os.dup2(silent, 2)
         settings.load_profile("mutants")
         assert not any(name.startswith("marketd.") for name in sys.modules)
-        sys.meta_path.insert(0, _Instead(f"marketd.{module}", ROOT / "marketd" / f"{module}.py", code))
+        path = ROOT / "marketd" / f"{module.replace('.', '/')}.py"
+        sys.meta_path.insert(0, _Instead(f"marketd.{module}", path, code))
         failed = int(pytest.main([*_PYTEST, *tests]))
     finally:
         os._exit(failed)
