@@ -189,11 +189,11 @@ def _missing(held: Held, state: State, answer: Answer, proof: _Proof) -> tuple[G
     """
     if not answer.always or held.first is None:
         return ()
-    frame, at_ms = answer.ask.series.frame, answer.at_ms
-    settled = Ranges.of((held.first + 1, _settled_end(answer, proof.settle_ms)))
+    frame, at_ms, settled_end = answer.ask.series.frame, answer.at_ms, _settled_end(answer, proof.settle_ms)
+    settled = Ranges.of((held.first + 1, settled_end))
     heard = proof.once | (state.once & proof.covered)
     missing = ((heard - proof.filled - proof.bad - proof.confirmed) & settled) - union(gap.missing for gap in held.gaps)
-    recent = missing & Ranges.of((frame.closed_end(at_ms - DAY_MS), settled.end))
+    recent = missing & Ranges.of((frame.closed_end(at_ms - DAY_MS), settled_end))
     found = ((Cause.LATE, recent, _retry_ms(1)), (Cause.SUSPECT, missing - recent, DAY_MS))
     return tuple(Gap(cause, run, at_ms, next_attempt_ms=at_ms + wait_ms) for cause, run, wait_ms in found if run)
 

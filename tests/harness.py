@@ -48,7 +48,7 @@ class Bench:
         """An order that is recorded as running and waits to be run."""
         claim = {JobType.CONTINUOUS: Claim.CONTINUOUS, JobType.BACKFILL: Claim.BACKFILL}.get(job_type, Claim.GAP_REPAIR)
         job = await self.given(series[0], job_type)
-        begun = await self.runs.begin("bitfinex", [(job, 1_000)], self.lease.epoch)
+        begun = await self.runs.begin(series[0].exchange, [(job, 1_000)], self.lease.epoch)
         account = Account(begun[job], self.lease.epoch, self.settle_ms)
         self.accounts.append(account)
         return Order(job_type, tuple(series), claim, **more), account
@@ -107,15 +107,16 @@ class Bench:
 @asynccontextmanager
 async def bench(
     dsn: str, market: Market, clock: Clock, *, faults: Faults | None = None, settle_s: float = 120, page: int = 0,
-    derived: dict[str, str] | None = None,
+    derived: dict[str, str] | None = None, name: str = "bitfinex",
 ) -> AsyncIterator[Bench]:  # fmt: skip
-    facts = exchange("bitfinex")
+    """An engine for exchange ``name``, which is rehearsed in its own wire format."""
+    facts = exchange(name)
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(RehearsalServer(market, clock, faults))
+        server = await stack.enter_async_context(RehearsalServer(market, clock, faults, dialect=name))
         database = await stack.enter_async_context(Database(dsn, prepare=sql("page_table")))
         transport = await stack.enter_async_context(Transport(clock))
         leases = Leases(database, "test", "command")
-        lease = await leases.take("bitfinex")
+        lease = await leases.take(name)
         stack.push_async_callback(leases.release, lease)
         fetcher = Fetcher(
             facts, server.base_url, transport, Budget(FAST), clock, Events(), lambda seconds: None, page=page
