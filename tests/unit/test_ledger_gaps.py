@@ -1,10 +1,11 @@
 """The ledger, one example a promise: what is owed, doubted and lost, and how that ends."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
 
-from marketd.blocks import BLOCK
+from marketd.blocks import BLOCK, Change
 from marketd.ledger import DAY_MS, HOUR_MS, RETRIES_MS
 from marketd.model import Cause, Gap, Resolution
 from marketd.ranges import NOTHING, Ranges
@@ -12,6 +13,7 @@ from tests.toy import (
     MINUTE_MS,
     OLD,
     SETTLE_MS,
+    Book,
     answered,
     book,
     closed_at,
@@ -446,3 +448,82 @@ class TestRebuild:
         held = book(0, 10, (2, 9), at_ms=closed_at(10))
         held.rebuild(self.EVERYTHING, closed_at(10))
         assert held.unsettled == numbers([9])
+
+
+class TestMissing:
+    """Of an exchange that always sends a candle a missing one is a fault; it is believed a day later, not at once."""
+
+    NOW = closed_at(100)
+
+    def heard(self, held: Book, start: int, end: int, opens: Iterable[int], at_ms: int) -> Change:
+        return held.record(replace(answered(start, end, opens, at_ms=at_ms), always=True))
+
+    def late(self) -> Book:
+        held = Book(first=10)
+        self.heard(held, 50, 90, [n for n in range(50, 90) if n not in (60, 61)], self.NOW)
+        return held
+
+    def test_what_is_missing_lately_is_late_and_not_answered(self) -> None:
+        held = self.late()
+        (gap,) = held.open_gaps
+        assert (gap.cause, gap.missing) == (Cause.LATE, numbers([60, 61]))
+        assert gap.next_attempt_ms == self.NOW + RETRIES_MS[0]
+        assert not held.answered & numbers([60, 61])
+        assert held.once == numbers([60, 61])
+
+    def test_what_was_missing_long_ago_is_suspect_and_answered(self) -> None:
+        held, at_ms = Book(first=10), closed_at(2_000)
+        self.heard(held, 50, 90, [n for n in range(50, 90) if n != 60], at_ms)
+        (gap,) = held.open_gaps
+        assert (gap.cause, gap.missing, gap.next_attempt_ms) == (Cause.SUSPECT, numbers([60]), at_ms + DAY_MS)
+        assert 60 in held.answered
+
+    def test_the_border_between_late_and_suspect_is_a_day(self) -> None:
+        held, at_ms = Book(first=10), closed_at(1_440 + 60)
+        self.heard(held, 50, 90, [n for n in range(50, 90) if n not in (59, 60)], at_ms)
+        assert {gap.cause: gap.missing for gap in held.open_gaps} == {
+            Cause.SUSPECT: numbers([59]), Cause.LATE: numbers([60]),
+        }  # fmt: skip
+
+    def test_a_candle_that_may_still_come_is_not_late(self) -> None:
+        held = Book(first=10)
+        self.heard(held, 50, 100, range(50, 97), closed_at(100))
+        assert {gap.cause: gap.missing for gap in held.open_gaps} == {Cause.LATE: numbers([97])}
+        assert held.once == numbers([97, 98, 99])
+
+    def test_nothing_is_missing_up_to_the_first_candle_or_while_it_is_unknown(self) -> None:
+        for first in (None, 89):
+            held = Book(first=first)
+            self.heard(held, 50, 90, [89], self.NOW)
+            assert held.open_gaps == []
+            assert held.once == numbers(range(50, 89))
+
+    def test_elsewhere_it_is_no_trade(self) -> None:
+        held = Book(first=10)
+        held.record(answered(50, 90, [50, 89], at_ms=self.NOW))
+        assert held.open_gaps == []
+
+    def test_it_is_asked_for_again_and_again_and_believed_a_day_later(self) -> None:
+        held = self.late()
+        others = [n for n in range(50, 90) if n not in (60, 61)]
+        at_ms = self.NOW
+        for attempt in (1, 2, 3):
+            at_ms += RETRIES_MS[attempt]
+            self.heard(held, 50, 90, others, at_ms)
+            (gap,) = held.open_gaps
+            assert (gap.attempts, gap.missing) == (attempt, numbers([60, 61]))
+            assert gap.next_attempt_ms == at_ms + RETRIES_MS[attempt - 1]
+        self.heard(held, 50, 90, others, self.NOW + DAY_MS)
+        (closed,) = held.gaps.values()
+        assert (closed.resolution, closed.emptied) == (Resolution.EMPTY, 2)
+        assert held.confirmed == numbers([60, 61])
+        assert held.answered.covers(numbers(range(50, 90)))
+        self.heard(held, 50, 90, others, self.NOW + 2 * DAY_MS)
+        assert held.open_gaps == [], "what was believed is not doubted again"
+
+    def test_it_closes_when_the_candles_come(self) -> None:
+        held = self.late()
+        self.heard(held, 50, 90, range(50, 90), self.NOW + 600_000)
+        (closed,) = held.gaps.values()
+        assert (closed.resolution, closed.filled) == (Resolution.STORED, 2)
+        assert held.once == NOTHING
