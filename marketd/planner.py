@@ -247,9 +247,16 @@ BYTES_A_CANDLE = 165
 """Measured: row and its one index, with its share of the ledger."""
 
 
-def estimate(series: Series, remaining: Ranges, *, page: int, per_minute: float) -> Estimate:
-    """An upper bound: a market with holes needs fewer requests and less disk."""
-    requests = sum(-(-(end - start) // page) for start, end in remaining) + (1 if remaining else 0)
+def estimate(
+    series: Series, remaining: Ranges, *, page: int, per_minute: float, lookups: int = 0, weight: int = 1
+) -> Estimate:
+    """An upper bound: a market with holes needs fewer requests and less disk; exact where pages are counted.
+
+    ``lookups`` are requests besides those for pages, each of which takes ``weight`` passes of the budget.
+    """
+    pages = sum(-(-(end - start) // page) for start, end in remaining)
+    passes = pages * weight + lookups if pages else 0
     return Estimate(
-        series, remaining.size, requests, max(0, requests - 1) * 60 / per_minute, remaining.size * BYTES_A_CANDLE
-    )
+        series, remaining.size, pages + lookups if pages else 0, max(0, passes - 1) * 60 / per_minute,
+        remaining.size * BYTES_A_CANDLE,
+    )  # fmt: skip

@@ -14,8 +14,10 @@ from marketd.cli.options import Selection, range_options, selected, series_optio
 from marketd.cli.output import say, show_json, talk
 from marketd.cli.start import configured, log_warnings, on_loop, reading
 from marketd.cli.tables import show_table
+from marketd.clock import at
 from marketd.config import Config
 from marketd.exchanges import exchange as exchange_called
+from marketd.exchanges.facts import Exchange, Oldest, Paging
 from marketd.fetcher import Asking
 from marketd.model import Claim, Series
 from marketd.planner import BYTES_A_CANDLE, Estimate
@@ -24,6 +26,8 @@ from marketd.ranges import NOTHING, Ranges
 from marketd.store.series import SeriesReader
 from marketd.transport import Transport
 
+_DAY_MS = 86_400_000
+_FINER_STEPS = 2  # an hour within the day, and what is meant within the hour
 _COLUMNS = ("series", "unknown", "requests at most", "candles at most", "disk at most", "time", "note")
 
 
@@ -114,10 +118,34 @@ class _Desk:
             return Planned(series, None, "first candle unknown: give --start, or --ask looks it up")
         if facts.first is None:
             note = "first candle unknown: from --start"
-        remaining = await self._unknown(series, facts)
-        page = self.config.page_limits_of(series.exchange)[0] - planner.ANCHORS
-        per_minute = self.config.requests_per_minute_of(series.exchange)
-        return Planned(series, planner.estimate(series, remaining, page=page, per_minute=per_minute), note)
+        unknown = await self._unknown(series, facts)
+        remaining = unknown & self._served(series)
+        exchange = exchange_called(series.exchange)
+        if remaining and exchange.paging is Paging.RECENT and exchange.reach is None:
+            note = "; ".join(filter(None, (note, "how far back it is served shows with the first page")))
+        if unserved := unknown - remaining:
+            before = at(series.frame.open_ms(unserved.end)).strftime("%Y-%m-%d %H:%M")
+            said = f"{words.plural(unserved.size, 'interval')} before {before} are not served"
+            note = "; ".join(filter(None, (note, said)))
+        return Planned(series, self._estimate(series, facts, remaining), note)
+
+    def _served(self, series: Series) -> Ranges:
+        exchange = exchange_called(series.exchange)
+        return planner.served(series.frame.closed_end(self.now_ms - int(exchange.grace_s * 1000)), exchange.reach)
+
+    def _estimate(self, series: Series, facts: Facts, remaining: Ranges) -> Estimate:
+        exchange, page = exchange_called(series.exchange), self.config.page_limits_of(series.exchange)[0]
+        frame = series.frame
+        asked = exchange.candles_request(
+            series.symbol, series.timeframe, frame.open_ms(0), frame.open_ms(page - planner.ANCHORS), False, page
+        )
+        lookups = 0 if exchange.counted else 1  # where pages are filled, one more says that there are no more
+        if facts.first is None:
+            lookups += _lookups(exchange, page, self.now_ms)
+        return planner.estimate(
+            series, remaining, page=page - planner.ANCHORS, lookups=lookups, weight=asked.weight,
+            per_minute=self.config.requests_per_minute_of(series.exchange),
+        )  # fmt: skip
 
     async def _unknown(self, series: Series, facts: Facts) -> Ranges:
         wanted = _wanted(series, facts, self.chosen, self.now_ms)
@@ -142,6 +170,14 @@ class _Desk:
         span = (wanted.start, wanted.end)
         left = (wanted - (await self.reader.answered(series, span) if facts.answered_end else NOTHING)).size
         return Planned(series, Estimate(series, left, 0, 0, left * BYTES_A_CANDLE), note)
+
+
+def _lookups(exchange: Exchange, page: int, now_ms: int) -> int:
+    """Requests, at most, that find the first candle of a series."""
+    if isinstance(exchange.first, Oldest):
+        return 1
+    days = -(-(now_ms - exchange.first.since_ms) // _DAY_MS)
+    return -(-days // page) * (2 if exchange.first.twice else 1) + _FINER_STEPS
 
 
 def _wanted(series: Series, facts: Facts, chosen: Selection, now_ms: int) -> Ranges:
@@ -180,13 +216,14 @@ async def _asked(app: App, config: Config, chosen: Selection, *, wait: bool) -> 
 
 def _sums(config: Config, chosen: Selection, planned: Sequence[Planned]) -> Mapping[str, float]:
     known = [each.estimate for each in planned if each.estimate is not None]
-    requests = sum(each.requests for each in known)
-    requests += 1 if requests else 0  # the list of symbols, which tells the exchange's time
+    requests, per_minute = sum(each.requests for each in known), config.requests_per_minute_of(chosen.exchange)
+    if requests:  # the list of symbols, which tells the exchange's time
+        requests += len(exchange_called(chosen.exchange).symbols_requests())
     return {
         "requests_at_most": requests,
         "candles_at_most": sum(each.intervals for each in known),
         "disk_bytes_at_most": sum(each.disk_bytes for each in known),
-        "seconds": max(0, requests - 1) * 60 / config.requests_per_minute_of(chosen.exchange),
+        "seconds": sum(each.seconds for each in known) + 60 * len(known) / per_minute if requests else 0,
     }
 
 

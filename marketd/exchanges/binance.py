@@ -87,7 +87,7 @@ def failure(reply: Reply) -> ExchangeError | None:
         return Throttled("Binance's firewall refuses this address", reply.retry_after_s or _WALL_S)
     if code in _BUSY:
         return Unreachable(f"Binance answered HTTP {reply.status}: {said.shown(reply.body)}")
-    if code == -1121:
+    if code in (-1121, -1108):
         return UnknownSymbol("Binance does not know this symbol")
     if code == -1120:
         return UnknownTimeframe("Binance does not have this timeframe")

@@ -86,8 +86,8 @@ def read_symbols(body: bytes) -> Listing:
 def failure(reply: Reply) -> ExchangeError | None:
     told = said.parsed(reply.body) if not reply.body.startswith(b'{"retCode":0') else {}
     code, message = told.get("retCode", 0), str(told.get("retMsg", "")).lower()
-    if reply.status == 403:
-        return Throttled("Bybit refuses this address or place (HTTP 403)", reply.retry_after_s or _BANNED_S)
+    if reply.status == 403 or code == 10009:
+        return Throttled(f"Bybit refuses this address or place (HTTP {reply.status})", reply.retry_after_s or _BANNED_S)
     if reply.status == 429 or code in (10006, 10018, 10429):
         return Throttled("Bybit asks to slow down", reply.retry_after_s or _until_reset_s(reply))
     if code in (10000, 10016):

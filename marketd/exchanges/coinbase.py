@@ -9,7 +9,7 @@ from decimal import Context, Decimal
 
 import msgspec
 
-from marketd.errors import ExchangeError, LimitRefused, Refused, UnknownSymbol, UnknownTimeframe
+from marketd.errors import ExchangeError, LimitRefused, Refused, UnknownSymbol, UnknownTimeframe, Unreachable
 from marketd.exchanges import said, spelling
 from marketd.exchanges.facts import Exchange, Listing, Paging, Reply, Request, Search, Status
 from marketd.exchanges.layout import COLUMNS, Layout, decoded
@@ -85,6 +85,8 @@ def failure(reply: Reply) -> ExchangeError | None:
         return LimitRefused("Coinbase refuses this page size")
     if reply.status == 400 and "granularity" in message:
         return UnknownTimeframe("Coinbase does not have this timeframe")
+    if "maintenance" in message.lower():
+        return Unreachable(f"Coinbase is under maintenance (HTTP {reply.status})")
     if message and 400 <= reply.status < 500 and reply.status not in (403, 429):
         return Refused(f"Coinbase refuses the request: {said.shown(reply.body)}")
     return said.outer("Coinbase", reply)

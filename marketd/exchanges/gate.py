@@ -77,7 +77,7 @@ def read_symbols(body: bytes) -> Listing:
 def failure(reply: Reply) -> ExchangeError | None:
     told = said.parsed(reply.body) if reply.status != 200 else {}
     label, message = str(told.get("label", "")), str(told.get("message", "")).lower()
-    if reply.status == 429 or label == "TOO_MANY_REQUESTS":
+    if reply.status == 429 or label in ("TOO_MANY_REQUESTS", "TOO_FAST"):
         return Throttled("Gate asks to slow down", reply.retry_after_s or _until_reset_s(reply))
     if label in ("INVALID_CURRENCY_PAIR", "INVALID_CURRENCY"):
         return UnknownSymbol("Gate does not know this pair")
@@ -87,7 +87,7 @@ def failure(reply: Reply) -> ExchangeError | None:
         return LimitRefused("Gate refuses this page size")
     if label == "INVALID_PARAM_VALUE" and "interval" in message:
         return UnknownTimeframe("Gate does not have this timeframe")
-    if label in ("SERVER_ERROR", "INTERNAL"):
+    if label in ("SERVER_ERROR", "INTERNAL", "TOO_BUSY") or reply.status >= 500:
         return Unreachable(f"Gate answered HTTP {reply.status}: {said.shown(reply.body)}")
     if label:
         return Refused(f"Gate refuses the request: {said.shown(reply.body)}")

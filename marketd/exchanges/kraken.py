@@ -92,7 +92,7 @@ def failure(reply: Reply) -> ExchangeError | None:
     told = said.parsed(reply.body).get("error") if b'"error":[]' not in reply.body[:40] else None
     errors = [str(each) for each in told if str(each).startswith("E")] if isinstance(told, list) else []
     text = said.shown(" ".join(errors).encode())
-    if "Unknown asset pair" in text:
+    if "Unknown asset pair" in text or "Invalid asset pair" in text:
         return UnknownSymbol("Kraken does not know this pair")
     if "lockout" in text:
         return Throttled("Kraken has locked this address out for a while", _LOCKED_OUT_S)

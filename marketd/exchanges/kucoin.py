@@ -78,9 +78,9 @@ def read_symbols(body: bytes) -> Listing:
 def failure(reply: Reply) -> ExchangeError | None:
     told = said.parsed(reply.body) if not reply.body.startswith(_OK) else {}
     code, message = str(told.get("code", "200000")), str(told.get("msg", "")).lower()
-    if reply.status == 429 or code == "429000":
+    if reply.status == 429 or code in ("429000", "429"):
         return Throttled("KuCoin asks to slow down", reply.retry_after_s or _reset_s(reply))
-    if code == "900001" or (code == "400100" and "symbol" in message):
+    if code == "900001" or (code == "400100" and ("symbol" in message or "trading pair" in message)):
         return UnknownSymbol("KuCoin does not know this symbol")
     if code == "400100" and "type" in message:
         return UnknownTimeframe("KuCoin does not have this timeframe")

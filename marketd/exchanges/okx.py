@@ -19,7 +19,7 @@ _TIMEFRAMES = {
     "6h": "6Hutc", "12h": "12Hutc", "1d": "1Dutc",
 }  # fmt: skip
 _SINCE_MS = 1_506_816_000_000  # 2017-10-01, before its first pair
-_BUSY = ("50001", "50004", "50013", "50026")
+_BUSY = ("50001", "50004", "50005", "50013", "50026")
 _THROTTLED = ("50011", "50061")
 
 
@@ -85,7 +85,7 @@ def failure(reply: Reply) -> ExchangeError | None:
     code, message = str(told.get("code", "0")), str(told.get("msg", ""))
     if reply.status == 429 or code in _THROTTLED:
         return Throttled("OKX asks to slow down", reply.retry_after_s)
-    if code == "51001":
+    if code in ("51001", "51015"):
         return UnknownSymbol("OKX does not know this instrument")
     if code == "51000" and "bar" in message:
         return UnknownTimeframe("OKX does not have this timeframe")

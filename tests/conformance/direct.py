@@ -16,7 +16,7 @@ from marketd.rehearsal.dialect import Call, Dialect
 from marketd.rehearsal.dialects import spoken
 from marketd.rehearsal.faults import Faults
 from marketd.rehearsal.market import Market, Window
-from marketd.rehearsal.sources import DAY_MS, Chunk, chunk
+from marketd.rehearsal.sources import DAY_MS, Chunk, Source, chunk
 from marketd.rehearsal.stats import Asked
 from marketd.rehearsal.trouble import Trouble
 from marketd.transport import retry_after
@@ -119,6 +119,12 @@ class Stall:
     counter: Counter
     fetcher: Fetcher
     asking: Asking
+    gate: Free
+
+    @property
+    def passed(self) -> int:
+        """Passes of the budget that were used."""
+        return self.gate.passed
 
     @property
     def symbol(self) -> str:
@@ -135,18 +141,22 @@ class Stall:
 
 def stall(
     name: str, minutes: Collection[int], now_ms: int, *, page: int = 0, dialect: Dialect | None = None,
-    bounds: tuple[int, int] | None = None,
+    bounds: tuple[int, int] | None = None, source: Source | None = None,
 ) -> Stall:  # fmt: skip
-    """Exchange ``name`` in which these ``minutes`` were traded, at the time ``now_ms``; asked for pages of ``page``."""
+    """Exchange ``name`` in which these ``minutes`` were traded, at the time ``now_ms``; asked for pages of ``page``.
+
+    Another ``source`` may be its market.
+    """
     exchange, clock = EXCHANGES[name], StandingClock(now_ms)
     dialect = spoken(name) if dialect is None else dialect
     if bounds is None and dialect.flat and minutes:  # without trades there are still candles
         bounds = min(minutes), max(*minutes, now_ms // MINUTE_MS) + 1
-    market = Market(Minutes(SPECS[name].symbol, minutes, bounds))
+    market = Market(source or Minutes(SPECS[name].symbol, minutes, bounds))
     market = market.filled() if dialect.flat else market
     faults = Faults(clock)
     trouble = Trouble(clock, faults, dialect)
     counter = Counter(dialect, clock, Answers(market, clock, faults, market.symbols, dialect), trouble)
-    fetcher = Fetcher(exchange, exchange.base_url, counter, Free(), clock, Events(), lambda _: None, page=page)
+    gate = Free()
+    fetcher = Fetcher(exchange, exchange.base_url, counter, gate, clock, Events(), lambda _: None, page=page)
     fetcher.time.learn(now_ms, now_ms // 1000 * 1000)
-    return Stall(exchange, dialect, market, faults, clock, counter, fetcher, Asking(fetcher, Claim.BACKFILL))
+    return Stall(exchange, dialect, market, faults, clock, counter, fetcher, Asking(fetcher, Claim.BACKFILL), gate)

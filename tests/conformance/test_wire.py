@@ -185,6 +185,37 @@ class TestFailures:
 
 
 @pytest.mark.parametrize(
+    ("name", "status", "body", "meant"),
+    [
+        ("gate", 503, b'{"label":"TOO_BUSY","message":"x"}', Unreachable),
+        ("gate", 500, b'{"label":"NEVER_HEARD_OF","message":"x"}', Unreachable),
+        ("gate", 400, b'{"label":"TOO_FAST","message":"x"}', Throttled),
+        ("gate", 400, b'{"label":"NEVER_HEARD_OF","message":"x"}', Refused),
+        ("okx", 200, b'{"code":"50005","msg":"API is offline or unavailable","data":[]}', Unreachable),
+        ("okx", 200, b'{"code":"51015","msg":"x","data":[]}', UnknownSymbol),
+        ("kucoin", 400, b'{"code":"400100","msg":"Unsupported trading pair."}', UnknownSymbol),
+        ("kucoin", 200, b'{"code":"429","msg":"x"}', Throttled),
+        ("bybit", 200, b'{"retCode":10009,"retMsg":"IP has been banned"}', Throttled),
+        ("bybit", 403, b"<html>blocked</html>", Throttled),
+        ("kraken", 200, b'{"error":["EQuery:Invalid asset pair"]}', UnknownSymbol),
+        ("kraken", 200, b'{"error":["EGeneral:Temporary lockout"]}', Throttled),
+        ("kraken", 200, b'{"error":["EService:Busy"]}', Unreachable),
+        ("coinbase", 400, b'{"message":"We are under maintenance"}', Unreachable),
+        ("binance", 451, b'{"code":0,"msg":"Service unavailable from a restricted location"}', Refused),
+        ("binance", 403, b"<html>", Throttled),
+        ("hyperliquid", 500, b"null", UnknownSymbol),
+        ("hyperliquid", 500, b"upstream error", Unreachable),
+        ("bitstamp", 404, b"<html>not found</html>", UnknownSymbol),
+        ("gemini", 503, b'{"result":"error","reason":"Maintenance","message":"x"}', Unreachable),
+    ],
+)
+def test_words_of_single_exchanges(name: str, status: int, body: bytes, meant: type[Exception]) -> None:
+    found = EXCHANGES[name].failure(Reply(status, body))
+    assert isinstance(found, meant), found
+    assert type(found) is meant or meant is Refused
+
+
+@pytest.mark.parametrize(
     "spoil",
     [
         lambda body: body.replace(b"1", b"NaN", 1),

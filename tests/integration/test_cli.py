@@ -420,7 +420,7 @@ def test_check_and_the_daemon_warn_of_a_password_that_everybody_may_read(desk: D
 
 def test_check_names_all_mistakes_of_file_and_rows(desk: Desk, database: str, background: BackgroundLoop) -> None:
     jobs = desk.config.parent / "jobs.toml"
-    jobs.write_text('[[jobs]]\nexchange = "kraken"\njob_type = "continuous"\nschedule = "every day"\n')
+    jobs.write_text('[[jobs]]\nexchange = "krakn"\njob_type = "continuous"\nschedule = "every day"\n')
     desk.config.write_text('jobs_file = "jobs.toml"\n' + desk.config.read_text())
     insert = (
         "INSERT INTO market_data_jobs (exchange, symbol, timeframe, job_type) VALUES ('bitfinex', $1, '1h', 'backfill')"
@@ -430,7 +430,7 @@ def test_check_names_all_mistakes_of_file_and_rows(desk: Desk, database: str, ba
     said = desk("check")
     assert said.code == 78
     for mistake in (
-        "unknown exchange 'kraken'",
+        "unknown exchange 'krakn'",
         "schedule",
         "job 1 is not usable: symbol: 'nope' is not a Bitfinex pair",
     ):

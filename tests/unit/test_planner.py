@@ -335,9 +335,14 @@ def test_halves_are_the_ask(start: int, length: int, known: set[int], newest_fir
     [(NOTHING, 0, 0), (Ranges.of((0, 100)), 2, 2.5), (Ranges.of((0, 101), (200, 201)), 4, 7.5)],
 )
 def test_an_estimate_is_an_upper_bound(remaining: Ranges, requests: int, seconds: float) -> None:
-    estimate = planner.estimate(SERIES, remaining, page=100, per_minute=24)
+    estimate = planner.estimate(SERIES, remaining, page=100, per_minute=24, lookups=1)
     assert (estimate.intervals, estimate.requests, estimate.seconds) == (remaining.size, requests, seconds)
     assert estimate.disk_bytes == remaining.size * planner.BYTES_A_CANDLE
+
+
+def test_an_estimate_counts_passes_of_the_budget_for_time_and_requests_for_requests() -> None:
+    estimate = planner.estimate(SERIES, Ranges.of((0, 250)), page=100, per_minute=60, lookups=2, weight=5)
+    assert (estimate.requests, estimate.seconds) == (5, 16)
 
 
 # A walk to its end, as the engine makes it.
