@@ -10,7 +10,7 @@ SQUAWK := --pg-version 15.0 --assume-in-transaction \
 SCRIPTS := .ci/run $(wildcard packaging/*/*.sh tests/system/*.sh) packaging/deb/postinst packaging/deb/prerm packaging/deb/postrm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-alerts test-monitoring test-system fuzz deb sbom audit lint format check bench bench-large profile lock clean prove prove-long simulate soak coverage mutants
+.PHONY: help demo test test-alerts test-monitoring test-system fuzz deb sbom audit lint format check bench bench-large profile lock clean prove prove-long simulate soak coverage mutants second-opinion
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,17 @@ soak: .venv/.installed ## a daemon at ten times the ordinary rate for MINUTES (6
 
 fuzz: .venv/.installed ## a million spoilt replies for each exchange's reader, in some minutes (ARGS="--inputs N --seed S")
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+# ccxt wants an older uvloop than marketd does, so it gets an environment of its own; the tests read what it said.
+CCXT := 4.5.90
+build/ccxt/.installed-$(CCXT):
+	@echo "installing into build/ccxt"
+	@rm -rf build/ccxt && $(PYTHON) -m venv build/ccxt
+	@build/ccxt/bin/python -m pip --disable-pip-version-check --no-input --quiet install ccxt==$(CCXT)
+	@touch $@
+
+second-opinion: build/ccxt/.installed-$(CCXT) ## what ccxt reads in the recorded replies, kept for the tests in tests/conformance/opinions
+	@build/ccxt/bin/python -m tests.conformance.ccxt
 
 deb: .venv/.installed ## a package for this Debian, in build/deb
 	@packaging/deb/build.sh
