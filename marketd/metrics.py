@@ -41,6 +41,7 @@ INVARIANTS: Final = (
     "i21_owed_not_answered",
 )  # fmt: skip
 """The promises of ``sql/verify`` whose breach is a violation."""
+RESTS: Final = ("unlisted", "halted", "delisted")
 RELOAD_OUTCOMES: Final = ("accepted", "refused")
 POOLS: Final = ("pages", "port")
 POOL_STATES: Final = ("used", "idle")
@@ -120,6 +121,9 @@ class Metrics(Events):
 
     def _define_jobs(self) -> None:
         self._jobs = self._gauge("jobs", "Rows of the job table by state.", "state")
+        self._resting = self._gauge(
+            "symbols_resting", "Tracked symbols that the exchange does not trade, by its list.", "exchange", "reason"
+        )
         self._failing = self._gauge(
             "jobs_failing", "Jobs whose last run failed or was partial.", "exchange", "job_type"
         )
@@ -222,7 +226,7 @@ class Metrics(Events):
             (self._stored, ("inserted", "updated")), (self._requests, REQUEST_OUTCOMES), (self._pages, PAGE_OUTCOMES),
             (self._wait_s, CLAIMS.values()), (self._dropped, Drop), (self._tracked, SERIES_STATES),
             (self._intervals, INTERVAL_STATES), (self._open_gaps, Cause), (self._missing, Cause),
-            (self._failing, JobType),
+            (self._failing, JobType), (self._resting, RESTS),
         )  # fmt: skip
 
     def show_series(self, most: int) -> None:
@@ -359,6 +363,10 @@ class Metrics(Events):
 
     def circuit(self, exchange: str, is_open: bool) -> None:
         self._circuit.labels(exchange).set(is_open)
+
+    def markets_rest(self, exchange: str, counts: Mapping[str, int]) -> None:
+        for rest in RESTS:
+            self._resting.labels(exchange, rest).set(counts.get(rest, 0))
 
     def lease(self, exchange: str, held: bool) -> None:
         self._lease.labels(exchange).set(held)

@@ -6,10 +6,9 @@ cron, and who gave the order.
 """
 
 import asyncio
-import difflib
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -29,6 +28,7 @@ from marketd.errors import (
 )
 from marketd.fetcher import Asking, Fetcher
 from marketd.inspection import Inspection
+from marketd.markets import unlisted
 from marketd.model import Claim, JobType, RunStatus, Series, Tally
 from marketd.planner import Walk
 from marketd.ports import Events, Facts, Pages, Progress, SeriesReader
@@ -206,7 +206,7 @@ class Runner:
         if first is None and facts.answered_end is None:
             symbols = await self.fetcher.symbols(asking)
             if root.symbol not in symbols:
-                raise UnknownSymbol(_unknown(root, symbols))
+                raise UnknownSymbol(unlisted(root.exchange, root.symbol, symbols))
         return first, at_ms
 
     async def _wants_building(self, series: Series, order: Order) -> bool:
@@ -423,9 +423,3 @@ def _status(errors: Sequence[tuple[Series, MarketdError]], done: int, tally: Tal
     if all(isinstance(error, Stopped) for _, error in errors):
         return RunStatus.INTERRUPTED
     return RunStatus.PARTIAL if done or tally.fetched else RunStatus.FAILED
-
-
-def _unknown(series: Series, symbols: Collection[str]) -> str:
-    close = difflib.get_close_matches(series.symbol, symbols, n=3)
-    hint = f"; did you mean {', '.join(close)}?" if close else ""
-    return f"{series.exchange} does not list {series.symbol}{hint}"

@@ -8,6 +8,7 @@ from; it is handed a new job set whole.
 import asyncio
 import logging
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -17,10 +18,12 @@ from typing import Any, Protocol
 
 from marketd.clock import Clock
 from marketd.cron import CronTable
-from marketd.errors import ConfigError, DatabaseUnavailable, ExchangeError, LeaseLost, MarketdError, StoreError
+from marketd.errors import ConfigError, DatabaseUnavailable, LeaseLost, MarketdError, StoreError, UnknownSymbol
+from marketd.exchanges.facts import Listing
 from marketd.fetcher import Asking
 from marketd.jobs import job_from_row
 from marketd.jobset import JobSet
+from marketd.markets import LOOK_AGAIN_MS, LOOK_MS, Markets, Rest, reason, resting
 from marketd.model import Claim, Job, JobType, RunStatus, Series
 from marketd.ports import Events
 from marketd.runner import Order, Outcome, Runner
@@ -35,7 +38,8 @@ SHORTEST_PAUSE_S = 0.001
 
 _OWN_WORK_MS = 10_000  # how often work that falls due by itself is looked for
 _BACKOFF_MS = (60_000, 300_000, 900_000, 3_600_000)
-_LEARN_AGAIN_S = 30.0
+_LEARN_AGAIN_MS = 30_000
+_UNKNOWN_AGAIN_MS = 60_000  # a symbol that the exchange does not know any more shows in its list, too
 ORDERS_EVERY_S = 1.0
 _LEAVE_STEP_S = 0.05
 _LATE_MS = 60_000  # a firing seen later than this was missed: the host slept, or its clock was set forward
@@ -166,6 +170,14 @@ class Scheduler:
     """A clock that was ahead may have recorded firings of times up to here, which come once more."""
 
     _behind: bool = True
+    _resting: Mapping[str, Rest] = field(default_factory=dict)
+    _listed: Listing = field(default_factory=dict)
+    _idle: dict[int, str] = field(default_factory=dict)
+    """Jobs in whose rows it says why they have nothing to do."""
+
+    _looked_ms: int = 0
+    _look: asyncio.Event = field(default_factory=asyncio.Event)
+
     _queues: Queues = field(default_factory=_queues)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -202,7 +214,7 @@ class Scheduler:
         While the database is away nothing is fired; what was due meanwhile is caught up as after a stop.
         """
         async with asyncio.TaskGroup() as group:
-            learning = group.create_task(self._learn())
+            watching = group.create_task(self._watch_markets())
             heeding = group.create_task(self._heed_orders())
             workers = [
                 group.create_task(self._work_off(queue)) for queue in self._queues.values() for _ in range(_AT_ONCE)
@@ -210,6 +222,7 @@ class Scheduler:
             while not self._stop.is_set():
                 self.turned()
                 self.events.tick(self.desk.exchange, self.clock.now_ms())
+                self._heed_markets()
                 try:
                     if self._behind:
                         await self._catch_up()
@@ -222,7 +235,7 @@ class Scheduler:
                 except StoreError as error:
                     self._say_away(error)
                 await self.clock.sleep(LONGEST_PAUSE_S if self._behind else self._pause_s())
-            learning.cancel()
+            watching.cancel()
             await heeding
             while self._running:  # a run may wait long for its turn at the budget: that is no hang
                 self.turned()
@@ -262,18 +275,64 @@ class Scheduler:
         self.events.store_failed(error.kind)
         log.warning("database away", extra={"fields": {"error": str(error), "once": "database"}})
 
-    async def _learn(self) -> None:
-        """Learn the exchange's time before the first gap can be due."""
-        fetcher = self.desk.runner.fetcher
-        while not fetcher.time.known:
-            try:
-                await fetcher.learn(Asking(fetcher, Claim.CONTINUOUS))
-            except ExchangeError as error:
-                log.warning(
-                    "exchange away",
-                    extra={"fields": {"exchange": self.desk.exchange, "error": str(error), "once": "exchange"}},
-                )
-                await self.clock.sleep(_LEARN_AGAIN_S)
+    async def _watch_markets(self) -> None:
+        """Learn the exchange's time before the first gap can be due, and from then on which markets rest."""
+        markets = Markets(Asking(self.desk.runner.fetcher, Claim.CONTINUOUS))
+        while True:
+            if await markets.look():
+                symbols = {series.symbol for series in self.jobs.tracked if series.exchange == self.desk.exchange}
+                self._rest(markets.listing, resting(symbols, markets.listing))
+            self._looked_ms = self.clock.now_ms()
+            self._look.clear()
+            await self._look.wait()
+
+    def _heed_markets(self, within_ms: int = LOOK_MS) -> None:
+        """Look again after a while; sooner where a market rests, and soon where the exchange's time is not known."""
+        wait_ms = min(within_ms, LOOK_AGAIN_MS if self._resting else LOOK_MS)
+        if not self.desk.runner.fetcher.time.known:
+            wait_ms = _LEARN_AGAIN_MS
+        if not 0 <= self.clock.now_ms() - self._looked_ms < wait_ms:
+            self._look.set()
+
+    def _rest(self, listing: Listing, found: Mapping[str, Rest]) -> None:
+        """Let the markets ``found`` rest, and the others work; what runs for one that rests stops at a page border."""
+        for symbol in found.keys() - self._resting.keys():
+            said = reason(self.desk.exchange, symbol, found[symbol], listing)
+            log.warning("market rests", extra={"fields": {"exchange": self.desk.exchange, "reason": said}})
+        for symbol in self._resting.keys() - found.keys():
+            log.info("market is back", extra={"fields": {"exchange": self.desk.exchange, "symbol": symbol}})
+        self._resting = found
+        self._listed = listing
+        self.events.markets_rest(self.desk.exchange, Counter(found.values()))
+        for number, account in self._running.items():
+            if number not in self._orders and self._why_idle(number) is not None:
+                account.stop.set()
+
+    def _rests(self, series: Series, job_type: JobType) -> bool:
+        rest = self._resting.get(series.symbol)
+        return rest is Rest.UNLISTED if job_type is JobType.BACKFILL else rest is not None
+
+    def _why_idle(self, number: int) -> str | None:
+        """Why a job has nothing to do: all its markets rest. None where it has."""
+        job, work = self.jobs.jobs.get(number), self.jobs.work.get(number)
+        if job is None or not work or not all(self._rests(series, job.job_type) for series in work):
+            return None
+        symbols = dict.fromkeys(series.symbol for series in work)
+        return "; ".join(
+            reason(self.desk.exchange, symbol, self._resting[symbol], self._listed) for symbol in symbols
+        )
+
+    async def _note_idle(self) -> None:
+        """Write into the rows of jobs why nothing happens, and take it back when it does again."""
+        idle = {number: why for number in self.jobs.jobs if (why := self._why_idle(number)) is not None}
+        for number, why in idle.items():
+            if self._idle.get(number) != why and number not in self._running:
+                await self.desk.runs.note_job(number, "idle", why)
+                self._idle[number] = why
+        for number in self._idle.keys() - idle.keys():
+            if number in self.jobs.jobs:
+                await self.desk.runs.note_job(number, "resumed", None)
+            del self._idle[number]
 
     async def _work_off(self, queue: "asyncio.Queue[Task]") -> None:
         while True:
@@ -332,6 +391,7 @@ class Scheduler:
         await self._fire(self._due(self._table, now_ms))
         if now_ms - self._own_work_ms >= _OWN_WORK_MS or now_ms < self._own_work_ms:
             self._own_work_ms = now_ms
+            await self._note_idle()
             await self._fire(await self._due_by_itself(now_ms))
 
     def _due(self, table: CronTable, now_ms: int) -> list[tuple[int, int]]:
@@ -359,7 +419,9 @@ class Scheduler:
 
     def _awake(self, job: int, now_ms: int) -> bool:
         known = self.jobs.jobs.get(job)
-        return known is not None and (known.paused_until_ms is None or known.paused_until_ms <= now_ms)
+        if known is None or self._why_idle(job) is not None:
+            return False
+        return known.paused_until_ms is None or known.paused_until_ms <= now_ms
 
     async def _missed(self) -> list[tuple[int, int]]:
         """What a stop has missed: one firing a job, for those whose policy wants it."""
@@ -402,7 +464,7 @@ class Scheduler:
         if not asked:
             return []
         left = await self.desk.runner.unfinished(
-            [(self._order(job, jobs.work[job.id], jobs), job.created_ms) for job in asked]
+            [(self._order(job, self._working(job, jobs), jobs), job.created_ms) for job in asked]
         )
         if jobs is self.jobs and self.desk.runner.fetcher.time.known:
             self._finished |= {job.id: job for job, unfinished in zip(asked, left, strict=True) if not unfinished}
@@ -468,13 +530,15 @@ class Scheduler:
 
     async def _run(self, task: Task) -> None:
         job, began_ms = task.job, self.clock.now_ms()
-        order = task.order or self._order(job, task.jobs.work[job.id], task.jobs)
+        order = task.order or self._order(job, self._working(job, task.jobs), task.jobs)
         try:
             outcome = await self._outcome(job, order, task.account)
             await self._finish(job, task.account, outcome)
         finally:
             del self._running[job.id]
             self._orders.discard(job.id)
+        if any(isinstance(error, UnknownSymbol) for _, error in outcome.errors):
+            self._heed_markets(within_ms=_UNKNOWN_AGAIN_MS)
         if not task.by_hand and not outcome.cut_off:
             retry = self._retries.setdefault(job.id, _Retry())
             retry.ended(self.clock.now_ms(), well=outcome.status is RunStatus.SUCCESS)
@@ -494,6 +558,10 @@ class Scheduler:
         except Exception as error:  # the one handler for what nobody expected: the run fails, the daemon lives
             log.exception("run failed unexpectedly", extra={"fields": {"job": job.id}})
             return Outcome(RunStatus.FAILED, account.tally, note=f"unexpected {type(error).__name__}: {error}")
+
+    def _working(self, job: Job, jobs: JobSet) -> tuple[Series, ...]:
+        """The series of a job whose markets do not rest."""
+        return tuple(series for series in jobs.work[job.id] if not self._rests(series, job.job_type))
 
     def _order(self, job: Job, series: tuple[Series, ...], jobs: JobSet) -> Order:
         return Order(

@@ -53,7 +53,9 @@ class ListedJob:
             return "disabled"
         if self.refused is not None:
             return "refused"
-        return paused(self.until_ms) if self.paused else "enabled"
+        if self.paused:
+            return paused(self.until_ms)
+        return "idle" if self.row["status"] == "idle" else "enabled"
 
     def _state_of_order(self) -> str:
         if not self.row["enabled"]:

@@ -48,6 +48,7 @@ COMMANDS: Final = {
     "jobs": Lazy("marketd.cli.jobs:jobs", "Add, list, pause and remove jobs; what they have done."),
     "prune": Lazy("marketd.cli.prune:prune", "Take old runs, closed gaps and revisions away."),
     "partition": Lazy("marketd.cli.partition:partition", "Give candles a table for each year."),
+    "symbols": Lazy("marketd.cli.symbols:symbols", "What an exchange lists, and what of it is traded."),
     "series": Lazy("marketd.cli.series:series", "Take a mistaken series away."),
     "rehearse": Lazy("marketd.cli.rehearse:rehearse", "Serve a local exchange for drills and tests."),
     "demo": Lazy("marketd.cli.demo:demo", "See it work: private database, local exchange, damage, repair."),

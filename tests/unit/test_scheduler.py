@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 
-from marketd.errors import DatabaseUnavailable, LeaseLost, StoreError, Unreachable, leaf
+from marketd.errors import DatabaseUnavailable, LeaseLost, StoreError, UnknownSymbol, Unreachable, leaf
+from marketd.exchanges.facts import Status
 from marketd.jobset import JobSet
 from marketd.model import Claim, Job, JobType, RunStatus, Series, Tally
 from marketd.ports import Events
@@ -117,12 +118,26 @@ class Works:
     derived: dict[str, str] = field(default_factory=dict)
 
     class fetcher:
+        listing: ClassVar[dict[str, Status]] = {}
+        looks = 0
+
+        class exchange:
+            name = "bitfinex"
+
         class time:
             known = True
 
         @staticmethod
         def now_ms() -> int:
             return NOON
+
+        @classmethod
+        async def learn(cls, asking: object, *, anew: bool = False) -> None:
+            cls.looks += 1
+
+        @classmethod
+        async def symbols(cls, asking: object) -> dict[str, Status]:
+            return dict(cls.listing)
 
     async def run(self, order: Order, account: Account) -> Outcome:
         self.began += 1
@@ -212,6 +227,7 @@ def jobs(*some: Job) -> JobSet:
 @pytest.fixture
 async def stage() -> Any:
     clock, rows, works = Leap(), Rows(), Works()
+    works.fetcher.listing, works.fetcher.looks = {"BTCUSD": Status.TRADING}, 0
     desk = Desk("bitfinex", 1, cast(Runner, works), rows, rows, rows)
     heard = Heard()
     scheduler = Scheduler(desk, clock, heard, 120_000, 10)
@@ -556,3 +572,73 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110  (orders are looked for every second of real time)
             await asyncio.sleep(0.01)
+
+
+class TestMarketsThatRest:
+    """By the exchange's own list, which is looked at every hour, and every ten minutes while one rests."""
+
+    async def test_a_job_whose_market_rests_is_idle_says_why_and_goes_on_when_it_is_back(self, stage: Stage) -> None:
+        stage.works.gate.set()
+        await stage.pass_minutes(6)
+        stage.works.fetcher.listing = {"BTCUSD": Status.HALTED}
+        await stage.pass_minutes(60)
+        began = stage.works.began
+        assert stage.rows.noted[-1] == (1, "idle", "bitfinex has halted BTCUSD")
+        await stage.pass_minutes(30)
+        assert stage.works.began == began
+        stage.works.fetcher.listing = {"BTCUSD": Status.TRADING}
+        await stage.pass_minutes(16)
+        assert list(stage.rows.noted[-1]) == [1, "resumed", None]
+        assert stage.works.began > began
+
+    async def test_it_is_looked_at_every_hour_and_more_often_while_one_rests(self, stage: Stage) -> None:
+        stage.works.gate.set()
+        await stage.pass_minutes(130)
+        assert stage.works.fetcher.looks == 3
+        stage.works.fetcher.listing = {"ETHUSD": Status.TRADING}
+        await stage.pass_minutes(60)
+        looks = stage.works.fetcher.looks
+        await stage.pass_minutes(40)
+        assert stage.works.fetcher.looks == looks + 4
+
+    async def test_a_market_that_is_halted_keeps_its_backfill_and_one_that_is_not_listed_does_not(
+        self, stage: Stage
+    ) -> None:
+        stage.works.gate.set()
+        backfill = Job(2, "bitfinex", "BTCUSD", "1m", JobType.BACKFILL, "*/5 * * * *", created_ms=NOON)
+        stage.works.fetcher.listing = {"BTCUSD": Status.DELISTED, "ETHUSD": Status.TRADING}
+        stage.scheduler.take(jobs(job(), backfill))
+        await stage.pass_minutes(70)
+        assert {number for number, _, _ in stage.rows.noted} == {1}
+        began = len(stage.rows.begun)
+        await stage.pass_minutes(20)
+        assert {number for number, _ in stage.rows.begun[began:]} == {2}
+        stage.works.fetcher.listing = {"BTCUSDT": Status.TRADING, "ETHUSD": Status.TRADING}
+        await stage.pass_minutes(11)
+        assert (2, "idle", "bitfinex does not list BTCUSD; did you mean BTCUSDT, ETHUSD?") in stage.rows.noted
+
+    async def test_a_run_that_is_under_way_stops_at_a_page_border(self, stage: Stage) -> None:
+        await stage.pass_minutes(6)
+        assert stage.works.began == 1
+        stage.works.fetcher.listing = {"BTCUSD": Status.HALTED}
+        await stage.pass_minutes(60)
+        assert stage.rows.finished[-1][1] is RunStatus.INTERRUPTED
+
+    async def test_of_several_series_the_others_are_worked_on(self, stage: Stage) -> None:
+        stage.works.gate.set()
+        both = Job(3, "bitfinex", None, "1m", JobType.GAP_REPAIR, "*/5 * * * *", created_ms=NOON)
+        eth = BTC._replace(symbol="ETHUSD")
+        stage.works.fetcher.listing = {"BTCUSD": Status.HALTED, "ETHUSD": Status.TRADING}
+        stage.scheduler.take(JobSet(jobs={3: both}, work={3: (BTC, eth)}, tracked=frozenset({BTC, eth})))
+        await stage.pass_minutes(70)
+        assert stage.works.orders[-1].series == (eth,)
+        assert stage.rows.noted == []
+
+    async def test_a_run_that_fails_for_an_unknown_symbol_makes_it_look_at_once(self, stage: Stage) -> None:
+        stage.works.gate.set()
+        errors = ((BTC, UnknownSymbol("Bitfinex does not know this symbol")),)
+        stage.works.outcome = Outcome(RunStatus.FAILED, Tally(), errors)
+        stage.works.fetcher.listing = {"ETHUSD": Status.TRADING}
+        await stage.pass_minutes(12)
+        assert stage.works.began == 1
+        assert stage.rows.noted == [(1, "idle", "bitfinex does not list BTCUSD; did you mean ETHUSD?")]

@@ -1,0 +1,86 @@
+"""Which markets rest: those that their exchange does not trade, by its own list.
+
+Owns what the list means for the symbols that somebody tracks, and how often it is asked for. Refuses to stop anything
+(see ``scheduler``), and to believe a list that has lost most of what it had.
+"""
+
+import difflib
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from marketd.errors import ExchangeError
+from marketd.exchanges.facts import Listing, Status
+from marketd.fetcher import Asking
+
+log = logging.getLogger(__name__)
+
+LOOK_MS = 3_600_000
+LOOK_AGAIN_MS = 600_000
+"""While a market rests."""
+
+
+class Rest(StrEnum):
+    """Why a market rests. A backfill goes on where the symbol is still listed: what was traded is served."""
+
+    UNLISTED = "unlisted"
+    HALTED = "halted"
+    DELISTED = "delisted"
+
+
+_RESTS = {Status.HALTED: Rest.HALTED, Status.DELISTED: Rest.DELISTED}
+_WORDS = {Rest.HALTED: "has halted", Rest.DELISTED: "has delisted"}
+
+
+def resting(symbols: Collection[str], listing: Listing) -> Mapping[str, Rest]:
+    """Those of ``symbols`` that are not traded by ``listing``."""
+    found: dict[str, Rest] = {}
+    for symbol in symbols:
+        status = listing.get(symbol)
+        if status is not Status.TRADING:
+            found[symbol] = Rest.UNLISTED if status is None else _RESTS[status]
+    return found
+
+
+def reason(exchange: str, symbol: str, rest: Rest, listing: Collection[str]) -> str:
+    """Why nothing is asked for, in words; of a symbol that is not listed with those that look like it."""
+    return unlisted(exchange, symbol, listing) if rest is Rest.UNLISTED else f"{exchange} {_WORDS[rest]} {symbol}"
+
+
+def unlisted(exchange: str, symbol: str, listing: Collection[str]) -> str:
+    close = difflib.get_close_matches(symbol, listing, n=3)
+    hint = f"; did you mean {', '.join(close)}?" if close else ""
+    return f"{exchange} does not list {symbol}{hint}"
+
+
+def is_believable(listing: Listing, before: Listing) -> bool:
+    """A list that is empty, or has lost half of its symbols at once, is taken for a fault of the exchange."""
+    return len(listing) * 2 > len(before)
+
+
+@dataclass(slots=True)
+class Markets:
+    """The list of one exchange, looked at now and then."""
+
+    asking: Asking
+    listing: Listing = field(default_factory=dict)
+
+    async def look(self) -> bool:
+        """Ask for the list; False where there is none to be believed."""
+        fetcher = self.asking.fetcher
+        try:
+            await fetcher.learn(self.asking, anew=bool(self.listing))
+            found = await fetcher.symbols(self.asking)
+        except ExchangeError as error:
+            self._tell("exchange away", str(error))
+            return False
+        if not is_believable(found, self.listing):
+            self._tell("symbol list not believed", f"{len(found)} symbols instead of {len(self.listing)}")
+            return False
+        self.listing = found
+        return True
+
+    def _tell(self, what: str, error: str) -> None:
+        fields = {"exchange": self.asking.fetcher.exchange.name, "error": error, "once": what}
+        log.warning(what, extra={"fields": fields})
