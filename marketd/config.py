@@ -4,8 +4,9 @@ Owns where the file is looked for, what wins over what, and where each value cam
 to show a secret. ``build`` is pure; ``load`` reads the few files that it names.
 
 Order, strongest first: ``MARKETD_<SECTION>__<KEY>``, the names that others use (``DATABASE_URL``, ``TIMEFRAMES``,
-``BITFINEX_API_KEY``, ``BITFINEX_API_SECRET``), the file, the defaults. An empty variable counts as not set. A relative
-path in the file starts at the file's own folder, one in the environment at the current directory.
+``BITFINEX_API_KEY``, ``BITFINEX_API_SECRET`` and likewise of every exchange), the file, the defaults. An empty variable
+counts as not set. A relative path in the file starts at the file's own folder, one in the environment at the current
+directory.
 """
 
 import tomllib
@@ -18,9 +19,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from marketd.errors import ConfigError
-from marketd.exchanges import EXCHANGES, ByName
+from marketd.exchanges import EXCHANGES, NAMES, ByName
 from marketd.secret import MASK, Secret, masked_dsn
 from marketd.settings import (
+    ACCOUNT_KEYS,
     PATHS,
     SECRET_KEYS,
     Database,
@@ -45,8 +47,7 @@ SYSTEM: Final = Path("/etc/marketd/marketd.toml")
 NOT_SETTINGS: Final = ("MARKETD_CONFIG", "MARKETD_RUN_DIR", "MARKETD_RECORDED_DATA", "MARKETD_TEST_PG")
 BORROWED: Final = {
     "TIMEFRAMES": ("timeframes",),
-    "BITFINEX_API_KEY": ("exchanges", "bitfinex", "api_key"),
-    "BITFINEX_API_SECRET": ("exchanges", "bitfinex", "api_secret"),
+    **{f"{name.upper()}_{key.upper()}": ("exchanges", name, key) for name in NAMES for key in ACCOUNT_KEYS},
 }
 URL: Final = ("database", "url")
 LARGEST_FILE: Final = 4 * 1024 * 1024
@@ -89,8 +90,12 @@ class Config:
         return ByName(EXCHANGES, lambda name: {**EXCHANGES[name].derived, **self.exchanges[name].derive})
 
     def in_use(self, exchanges: Collection[str]) -> tuple[str, ...]:
-        """Those of the ``exchanges`` that have jobs, and those that settings are written for."""
-        return tuple(name for name in EXCHANGES if name in exchanges or self.exchanges[name] != ExchangeSettings())
+        """Those of the ``exchanges`` that have jobs, and those that settings are written for: a key alone is none."""
+        return tuple(
+            name
+            for name in EXCHANGES
+            if name in exchanges or self.exchanges[name].without_account != ExchangeSettings()
+        )
 
     def base_url_of(self, exchange: str) -> str:
         return self.exchanges[exchange].base_url or EXCHANGES[exchange].base_url

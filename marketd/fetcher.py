@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Final
 
 import stamina
 
@@ -23,13 +24,15 @@ from marketd.ranges import NOTHING, Ranges
 
 log = logging.getLogger(__name__)
 
+CLOCKS_DIFFER_MS: Final = 120_000
+"""The settle time: a larger difference delays what can be proven."""
+
 _TRIES = 5
 _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 30.0
 _LONGEST_SILENCE_S = 7 * 86_400  # Binance bans for three days; nothing sane is longer
 _SLOWED_FOR_S = 600.0
 _LONGEST_REST_S = 120.0
-_CLOCKS_DIFFER_MS = 120_000  # the settle time: a larger difference delays what can be proven
 _CIRCUIT_FAILURES = 8
 _CIRCUIT_FIRST_MS = 30_000
 _CIRCUIT_LONGEST_MS = 600_000
@@ -254,7 +257,7 @@ class Fetcher:
         self._tell_difference(date_ms - host_ms)
 
     def _tell_difference(self, offset_ms: int) -> None:
-        if abs(offset_ms) > _CLOCKS_DIFFER_MS:
+        if abs(offset_ms) > CLOCKS_DIFFER_MS:
             fields = {"exchange": self.exchange.name, "seconds": offset_ms // 1000, "once": "clocks"}
             log.warning("clocks differ", extra={"fields": fields})
 

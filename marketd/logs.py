@@ -58,7 +58,7 @@ class Redactor:
     def learn(self, secrets: Iterable[Secret]) -> None:
         """Replace these too from now on."""
         values = {secret.reveal() for secret in secrets}
-        values |= {quote(value, safe="") for value in values}
+        values |= {quote(value, safe="", errors="surrogateescape") for value in values}
         known = {*self._values, *(value for value in values if len(value) >= _SHORTEST_SECRET)}
         # The longest first: a secret may contain another one.
         self._values = sorted(known, key=len, reverse=True)

@@ -23,7 +23,8 @@ from marketd.timeframe import TIMEFRAMES, Timeframe
 
 DEFAULT_TIMEFRAMES: Final = ("1m", "5m", "15m", "1h", "4h", "1d")
 _LISTEN: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})", re.ASCII)
-SECRET_KEYS: Final = frozenset({"url", "proxy", "api_key", "api_secret"})
+ACCOUNT_KEYS: Final = ("api_key", "api_secret")
+SECRET_KEYS: Final = frozenset({"url", "proxy", *ACCOUNT_KEYS})
 
 
 def _secret(value: object) -> object:
@@ -183,7 +184,8 @@ class Metrics(Section):
 
 
 class ExchangeSettings(Section):
-    """One exchange; None means what its adapter knows. The keys of an account are not needed for public candles.
+    """One exchange; None means what its adapter knows. The key of an account is not needed for public candles: what it
+    may do is asked by ``marketd check --exchange``, at ``auth_url``.
 
     ``share``: other programs ask it from the same address, and take turns with marketd by ``marketd_reserve()``; while
     the database cannot be asked for a turn, this part of ``requests_per_minute`` is used.
@@ -197,6 +199,11 @@ class ExchangeSettings(Section):
     derive: Annotated[dict[str, str], AfterValidator(_derive)] = Field(default_factory=dict)
     api_key: SecretText | None = None
     api_secret: SecretText | None = None
+    auth_url: Annotated[str, AfterValidator(_base_url)] | None = None
+
+    @property
+    def without_account(self) -> Self:
+        return self.model_copy(update=dict.fromkeys(ACCOUNT_KEYS))
 
 
 class Log(Section):

@@ -18,6 +18,7 @@ import stamina
 from marketd.cli import main
 from marketd.cli.root import COMMANDS, root
 from marketd.clock import ScaledClock
+from marketd.config import BORROWED
 from marketd.rehearsal import Faults, RehearsalServer, synthetic
 from tests.canary import unseen
 from tests.conftest import BackgroundLoop
@@ -81,7 +82,7 @@ def server_at(clock: ScaledClock) -> RehearsalServer:
 @contextmanager
 def clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Settings of the environment away; the log and the retries as they were, afterwards."""
-    for name in [name for name in os.environ if name.startswith("MARKETD_") or name in ("DATABASE_URL", "TIMEFRAMES")]:
+    for name in [name for name in os.environ if name.startswith("MARKETD_") or name in ("DATABASE_URL", *BORROWED)]:
         if name not in ("MARKETD_TEST_PG", "MARKETD_RECORDED_DATA"):
             monkeypatch.delenv(name)
     root = logging.getLogger()

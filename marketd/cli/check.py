@@ -1,4 +1,4 @@
-"""``marketd check``: what is wrong with configuration, job file and job rows."""
+"""``marketd check``: what is wrong with configuration, job file and job rows; of one exchange, what it says."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,13 +7,17 @@ from typing import Any
 import click
 
 from marketd.cli import words
+from marketd.cli.answered import Answered
 from marketd.cli.app import App, command, json_option, pass_app
+from marketd.cli.contact import contact
 from marketd.cli.output import say, show_json, talk
 from marketd.cli.start import configured, exposed, log_warnings, on_loop, reading
 from marketd.config import Config, describe
 from marketd.cron import Crons
 from marketd.embedded import running_dsn
 from marketd.errors import ConfigError, DatabaseUnavailable, SchemaError
+from marketd.exchanges.facts import Exchange
+from marketd.jobfields import facts_of
 from marketd.jobs import Feasibility, duplicates, feasibility, job_from_row, work_of
 from marketd.jobtable import read_specs
 from marketd.model import Job, JobRow
@@ -32,23 +36,32 @@ class Verdict:
 
 @command("check")
 @click.option("--print", "print_it", is_flag=True, help="Every setting, its value and its origin; secrets masked.")
+@click.option(
+    "--exchange", metavar="NAME",
+    help="Ask this exchange instead: is it in reach, what time is it there, what may the key do?",
+)  # fmt: skip
 @json_option
 @pass_app
-def check(app: App, print_it: bool, as_json: bool) -> int:
+def check(app: App, print_it: bool, exchange: str | None, as_json: bool) -> int:
     """Say what is wrong with configuration, job file and, where the database is in reach, job rows.
 
-    Names every mistake at once, and says whether the budget of each exchange can carry its jobs. Changes nothing and
-    asks no exchange.
+    Names every mistake at once, and says whether the budget of each exchange can carry its jobs. Changes nothing, and
+    asks no exchange unless one is named: that one is asked instead, and whether its credentials are valid and cannot
+    write, where NAME_API_KEY and NAME_API_SECRET are set.
 
     \b
     Examples:
       marketd check
       marketd --config /etc/marketd/marketd.toml check --print
+      marketd check --exchange bitfinex
 
-    Exit codes: 0 nothing is wrong, 78 something is.
+    Exit codes: 0 nothing is wrong, 1 an exchange whose answer cannot be read, 69 one that is out of reach, 78 something
+    is wrong, with the credentials too.
     """
-    config = configured(app)
+    config = configured(app, need_database=exchange is None)
     log_warnings(config)
+    if exchange is not None:
+        return _ask(app, config, facts_of(exchange), print_it=print_it, as_json=as_json)
     verdict = Verdict()
     verdict.notes.extend(exposed(config))
     specs = _job_file(config, verdict, app.clock.now_ms())
@@ -60,6 +73,21 @@ def check(app: App, print_it: bool, as_json: bool) -> int:
         _show(config, verdict, print_it=print_it)
     if verdict.mistakes:
         raise ConfigError("\n".join([f"{words.plural(len(verdict.mistakes), 'mistake')}:", *verdict.mistakes]))
+    return 0
+
+
+def _ask(app: App, config: Config, facts: Exchange, *, print_it: bool, as_json: bool) -> int:
+    """Ask the exchange and show what it says; a failure of the credentials is raised when all is shown."""
+    heard = on_loop(contact(config, facts, app.clock))
+    shown = Answered(facts, config, heard)
+    if as_json:
+        show_json({**shown.shape(), **(_settings(config) if print_it else {})})
+    else:
+        if print_it:
+            _show_settings(config)
+        shown.show()
+    if heard.standing.failure is not None:
+        raise heard.standing.failure
     return 0
 
 
@@ -122,10 +150,7 @@ def _weigh(config: Config, verdict: Verdict, specs: Sequence[JobRow]) -> None:
 
 def _show(config: Config, verdict: Verdict, *, print_it: bool) -> None:
     if print_it:
-        rows = describe(config)
-        widths = [max(len(row[place]) for row in rows) for place in (0, 1)]
-        for row in rows:
-            say(f"{row.key:<{widths[0]}}  {row.value:<{widths[1]}}  {row.origin}")
+        _show_settings(config)
     say(f"configuration: {config.file or 'no file, environment and defaults only'}")
     say(f"jobs: {len(verdict.jobs)} from {config.jobs_file or 'no file'} and the table")
     for asked in verdict.budgets:
@@ -137,7 +162,7 @@ def _show(config: Config, verdict: Verdict, *, print_it: bool) -> None:
 
 
 def _shape(config: Config, verdict: Verdict, *, print_it: bool) -> dict[str, Any]:
-    shape: dict[str, Any] = {
+    return {
         "file": None if config.file is None else str(config.file),
         "mistakes": verdict.mistakes, "notes": verdict.notes, "jobs": len(verdict.jobs),
         "budgets": [
@@ -145,7 +170,16 @@ def _shape(config: Config, verdict: Verdict, *, print_it: bool) -> dict[str, Any
              "allowed_per_minute": each.budget_per_minute, "feasible": each.feasible}
             for each in verdict.budgets
         ],
+        **(_settings(config) if print_it else {}),
     }  # fmt: skip
-    if print_it:
-        shape["settings"] = [row._asdict() for row in describe(config)]
-    return shape
+
+
+def _show_settings(config: Config) -> None:
+    rows = describe(config)
+    widths = [max(len(row[place]) for row in rows) for place in (0, 1)]
+    for row in rows:
+        say(f"{row.key:<{widths[0]}}  {row.value:<{widths[1]}}  {row.origin}")
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    return {"settings": [row._asdict() for row in describe(config)]}

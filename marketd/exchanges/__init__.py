@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TypeVar
 
 from marketd.errors import UsageError
-from marketd.exchanges.facts import Exchange
+from marketd.exchanges.facts import Credentials, Exchange
 
 Value_co = TypeVar("Value_co", covariant=True)
 
@@ -50,6 +50,16 @@ def _imported(name: str) -> Exchange:
 
 
 EXCHANGES: Mapping[str, Exchange] = ByName(NAMES, _imported)
+
+
+def _imported_keys(name: str) -> Credentials:
+    found = import_module(f"{__name__}.{name}_keys").CREDENTIALS
+    assert isinstance(found, Credentials)  # noqa: S101  (a module of ours)
+    return found
+
+
+CREDENTIALS: Mapping[str, Credentials] = ByName(("bitfinex",), _imported_keys)
+"""Of the exchanges that can be asked what a key may do: each has a module ``NAME_keys`` here."""
 
 
 def exchange(name: str) -> Exchange:

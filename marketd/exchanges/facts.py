@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from marketd.errors import ExchangeError
 from marketd.model import Rows
+from marketd.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +19,13 @@ class Request:
     """What is sent below the exchange's base URL: a GET, or a POST of the JSON in ``body`` where there is one.
 
     ``path`` begins with a slash, ``query`` keeps its order. ``weight`` is how many passes of the budget it takes.
+    ``headers`` may hold a key and are not shown.
     """
 
     path: str
     query: tuple[tuple[str, str], ...] = ()
     body: bytes | None = None
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     weight: int = 1
 
 
@@ -155,3 +157,30 @@ class Exchange:
     def counted(self) -> bool:
         """No ask may span more intervals than a page holds."""
         return self.paging is not Paging.FILLED
+
+
+@dataclass(frozen=True, slots=True)
+class Powers:
+    """What an exchange says of an account's key, in our words: a reply may hold the key, and is not repeated.
+
+    ``rejected`` is why the credentials are refused; ``outrun`` that the nonce was not larger than the key's last one.
+    ``writes`` are the scopes in which the key can change something, ``withdraws`` says that money can leave by one.
+    """
+
+    rejected: str | None = None
+    outrun: bool = False
+    writes: tuple[str, ...] = ()
+    withdraws: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """How one exchange is asked what the key of an account may do."""
+
+    base_url: str
+    nonces: Callable[[int], tuple[int, ...]]
+    """By the exchange's time, ``_ms``: those to try, the next one only where the key has outrun the one before."""
+    request: Callable[[Secret, Secret, int], Request]
+    """(key, secret, nonce) -> signed request; both are printable ASCII."""
+    read: Callable[[Reply], Powers]
+    """Throttled, Unreachable or BadReply where the reply says nothing of the key."""

@@ -6,7 +6,7 @@ lists and refusals are written down. Times are ms since the epoch. Refuses to kn
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, NamedTuple
 
 from marketd.rehearsal.damage import Body
@@ -24,12 +24,15 @@ Traded = Literal["trading", "halted", "delisted"]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request as it came: ``path`` below the exchange's own prefix, unquoted; ``body`` empty for a GET."""
+    """A request as it came: ``path`` below the exchange's own prefix, unquoted; ``body`` empty for a GET; ``headers``
+    by their names in lower case.
+    """
 
     path: str
     query: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     agent: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

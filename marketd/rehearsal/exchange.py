@@ -77,7 +77,7 @@ class _Desk:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         call = Call(
             request.path.removeprefix(self._dialect.prefix), tuple(request.query.items()), await request.read(),
-            request.headers.get("User-Agent", ""),
+            request.headers.get("User-Agent", ""), {name.lower(): value for name, value in request.headers.items()},
         )  # fmt: skip
         asked = self._dialect.asked(call, self._clock.now_ms())
         with self._stats.counting(asked) as outcome:

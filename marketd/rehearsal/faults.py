@@ -28,7 +28,7 @@ class Fault:
     for_s: float | None = None
     symbols: tuple[str, ...] = ()
     timeframes: tuple[str, ...] = ()
-    asks: tuple[Literal["candles", "first", "symbols", "status"], ...] = ()
+    asks: tuple[Literal["candles", "first", "symbols", "status", "account"], ...] = ()
     count: int | None = None
     share: float = 1.0
 

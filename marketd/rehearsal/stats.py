@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-AskKind = Literal["candles", "first", "symbols", "status", "other"]
-ASK_KINDS: tuple[AskKind, ...] = ("candles", "first", "symbols", "status", "other")
+from marketd.rehearsal.accounts import Signed
+
+AskKind = Literal["candles", "first", "symbols", "status", "account", "other"]
+ASK_KINDS: tuple[AskKind, ...] = ("candles", "first", "symbols", "status", "account", "other")
 LAST_ASKS = 1000
 WINDOW_MS = 60_000
 
@@ -19,7 +21,7 @@ WINDOW_MS = 60_000
 @dataclass(frozen=True, slots=True)
 class Asked:
     """One request as it came; ``first`` is a candle ask for the oldest row only. Symbols as listed; ``weight`` as the
-    exchange counts.
+    exchange counts; ``signed`` is by whom it was asked for an ``account``.
     """
 
     at_ms: int
@@ -28,6 +30,7 @@ class Asked:
     timeframe: str = ""
     query: tuple[tuple[str, str], ...] = ()
     weight: int = 1
+    signed: Signed | None = None
 
     @property
     def series(self) -> str:

@@ -72,7 +72,7 @@ class TestDefaults:
 
     def test_every_key_stands_in_the_file_that_ships(self) -> None:
         shipped = (ROOT / "config" / "marketd.toml").read_text()
-        account = {"api_key", "api_secret"}  # not needed for public candles, so not asked for
+        account = {"api_key", "api_secret"}  # they belong into the environment
         keys = {each.key.rpartition(".")[2] for each in describe(config())} - account
         assert {key for key in keys if f"{key} = " not in shipped} == set()
 

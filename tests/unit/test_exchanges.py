@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from marketd.errors import UsageError
-from marketd.exchanges import EXCHANGES, NAMES, exchange
+from marketd.exchanges import CREDENTIALS, EXCHANGES, NAMES, exchange
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -27,14 +27,29 @@ def test_an_unknown_one_is_refused_with_the_names_that_there_are() -> None:
 
 def test_what_nobody_uses_is_not_imported() -> None:
     """Neither by the commands nor by the configuration, however many exchanges there are."""
-    said = subprocess.run([sys.executable, "-c", _LOADED], capture_output=True, text=True, check=True).stdout.split()
-    assert said == ["marketd.exchanges.facts"]
+    assert loaded_by(_DAEMON) == ["marketd.exchanges.facts"]
 
 
-_LOADED = """
-import sys
+def test_how_a_key_is_asked_about_is_not_imported_with_the_adapter() -> None:
+    keys = "marketd.exchanges.bitfinex_keys"
+    assert keys not in loaded_by('from marketd.exchanges import EXCHANGES; EXCHANGES["bitfinex"]')
+    assert keys in loaded_by('from marketd.exchanges import CREDENTIALS; CREDENTIALS["bitfinex"]')
+    assert set(CREDENTIALS) <= set(NAMES)
+
+
+def loaded_by(work: str) -> list[str]:
+    """Which modules of exchanges a fresh process has read after ``work``."""
+    said = subprocess.run([sys.executable, "-c", work + _SAY], capture_output=True, text=True, check=True)
+    return said.stdout.split()
+
+
+_DAEMON = """
 import marketd.cli.app, marketd.daemon
 from marketd.config import build
 build("", {}, None, lambda path: None, need_database=False)
+"""
+
+_SAY = """
+import sys
 print(*sorted(name for name in sys.modules if name.startswith("marketd.exchanges.")))
 """

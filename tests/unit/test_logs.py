@@ -120,6 +120,11 @@ def test_a_secret_within_a_secret() -> None:
     assert Redactor([Secret("hunter"), Secret("hunter2")])("hunter2 hunter") == "*** ***"
 
 
+def test_a_secret_that_is_no_text_is_hidden_too() -> None:
+    """As a variable of the environment may be: bytes that are not UTF-8 come as lone surrogates."""
+    assert Redactor([Secret("hunter\udcff")])("hunter\udcff hunter%FF") == "*** ***"
+
+
 def test_repeated_warnings_are_said_once_a_minute() -> None:
     stream = written(LogFormat.JOURNAL)
     for second in (0, 1, 59, 60, 61, 200):

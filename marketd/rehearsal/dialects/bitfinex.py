@@ -1,7 +1,9 @@
 """Bitfinex's wire format."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 
+from marketd.rehearsal.accounts import REHEARSED, Account, Accounts, Signed
 from marketd.rehearsal.damage import Body
 from marketd.rehearsal.dialect import Allowance, Bounds, Call, Candle, Dialect, RefusalError, Traded, Word
 from marketd.rehearsal.market import Window
@@ -12,8 +14,13 @@ from marketd.timeframe import Timeframe
 DEFAULT_LIMIT = 100
 MOST_ROWS = 10_000
 PAIR_LIST = "pub:list:pair:exchange"
+SCOPES = (
+    "account", "history", "orders", "positions", "funding", "settings", "wallets", "withdraw", "ui_withdraw", "bfxpay",
+)  # fmt: skip
 _WORDS = {"window": "time_interval", "old": "time_interval"}
-
+_UNSIGNED = {
+    "key": (10100, "apikey: invalid"), "signature": (10100, "apikey: digest invalid"), "nonce": (10114, "nonce: small"),
+}  # fmt: skip
 
 _SPELLINGS = {
     "1m": "1m", "5m": "5m", "15m": "15m", "30m": "30m", "1h": "1h", "3h": "3h", "4h": "4h", "6h": "6h", "12h": "12h",
@@ -27,6 +34,9 @@ class Bitfinex(Dialect):
     spellings = _SPELLINGS
     allowance = Allowance(30)
 
+    def __init__(self, accounts: Iterable[Account] = REHEARSED) -> None:
+        self._accounts = Accounts(accounts)
+
     def asked(self, call: Call, at_ms: int) -> Asked:
         parts = call.path.strip("/").split("/")
         match parts:
@@ -36,6 +46,8 @@ class Bitfinex(Dialect):
                 return Asked(at_ms, "symbols", query=(*call.query, ("keys", keys)))
             case ["platform", "status"]:
                 return Asked(at_ms, "status")
+            case ["auth", "r", "permissions"]:
+                return Asked(at_ms, "account", signed=_signed(call))
         return Asked(at_ms, "other")
 
     def bounds(self, asked: Asked) -> Bounds:
@@ -70,7 +82,16 @@ class Bitfinex(Dialect):
     def other(self, asked: Asked, symbols: Mapping[str, Traded], operative: bool) -> Said:
         if asked.kind == "status":
             return Said(Body(b"[1]" if operative else b"[0]"))
+        if asked.signed is not None:
+            return self._permissions(asked.signed)
         return self.refused("path")
+
+    def _permissions(self, signed: Signed) -> Said:
+        found = self._accounts.judged(signed)
+        if not isinstance(found, Account):
+            return self.troubled(500, *_UNSIGNED[found])
+        scopes = [[scope, 1, int(scope in found.writes)] for scope in SCOPES]
+        return Said(Body(json.dumps(scopes).encode()))
 
     def refused(self, word: Word) -> Said:
         if word == "path":
@@ -91,6 +112,12 @@ def candles_asked(key: str, query: Sequence[tuple[str, str]], at_ms: int) -> Ask
     given = dict(query)
     first = given.get("limit") == "1" and given.get("sort") == "1" and "end" not in given
     return Asked(at_ms, "first" if first else "candles", symbol, timeframe, tuple(query))
+
+
+def _signed(call: Call) -> Signed:
+    """What is signed has a prefix that the address lacks."""
+    key, nonce, signature = (call.headers.get(f"bfx-{name}", "") for name in ("apikey", "nonce", "signature"))
+    return Signed(key, nonce, signature, (f"/api/v2{call.path}", call.body.decode("utf-8", "replace")))
 
 
 def _split_key(key: str) -> tuple[str, str]:
