@@ -88,7 +88,10 @@ class Daemon:
         )  # a mistake in it ends the start, as one in the configuration does
         pulse = Pulse(asyncio.get_running_loop().time)
         watchdog_s = self.notifier.watchdog_s or _TURN_S
-        standing = Standing(self.clock, self.clock.now_ms(), {}, pulse, watchdog_s)
+        in_use = config.in_use({spec.exchange for spec in specs or ()})
+        self.metrics.know(in_use, {})
+        budgets = {name: config.requests_per_minute_of(name) for name in in_use}
+        standing = Standing(self.clock, self.clock.now_ms(), budgets, pulse, watchdog_s)
         async with AsyncExitStack() as stack:
             self._heed_signals(stack)
             bulletin = stack.enter_context(Bulletin(folders(self.environ)[0]))

@@ -56,7 +56,7 @@ def unlisted(exchange: str, symbol: str, listing: Collection[str]) -> str:
 
 def is_believable(listing: Listing, before: Listing) -> bool:
     """A list that is empty, or has lost more than half of its symbols at once, is taken for a fault of the exchange."""
-    return 0 < len(listing) and len(listing) * 2 >= len(before)
+    return len(listing) > 0 and len(listing) * 2 >= len(before)
 
 
 @dataclass(slots=True)

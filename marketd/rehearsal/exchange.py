@@ -85,11 +85,7 @@ class _Desk:
             if response is None:
                 said = self._answers.said(asked)
                 outcome.rows = said.rows
-                now_ms = self._clock.now_ms()
-                more = self._dialect.headers(
-                    self._stats.weight_within(self._dialect.allowance.window_s, now_ms), now_ms
-                )
-                response = await self._trouble.delivered(request, asked, replace(said, headers=(*said.headers, *more)))
+                response = await self._trouble.delivered(request, asked, self._headed(said))
             whole = request.transport is not None and not request.transport.is_closing()
             outcome.status = response.status if whole else 0
             return response

@@ -64,8 +64,8 @@ async def test_a_symbol_that_is_unknown_or_gone_is_said_and_costs_its_siblings_n
         assert all(row["requests"] <= row["runs"] for row in failed), "each run asks once"
         assert {row["status"] for row in ended if row["symbol"] == "BTCUSD"} == {"success"}
         assert {(row["symbol"], row["job_type"]): row["last_error"] for row in idle} == {
-            ("ETHUSD", "backfill"): "bitfinex does not list ETHUSD",
-            ("ETHUSD", "continuous"): "bitfinex does not list ETHUSD",
+            ("ETHUSD", "backfill"): "bitfinex does not list ETHUSD; did you mean BTCUSD?",
+            ("ETHUSD", "continuous"): "bitfinex does not list ETHUSD; did you mean BTCUSD?",
             ("NOSUCH", "backfill"): "bitfinex does not list NOSUCH",
             ("NOSUCH", "continuous"): "bitfinex does not list NOSUCH",
         }

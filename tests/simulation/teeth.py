@@ -37,8 +37,8 @@ class Mistake:
 def _checked(change: Callable[[Answer], Answer], **more: Any) -> AbstractContextManager[Any]:
     check = page.check
 
-    def wrong(ask: Any, rows: Any, **given: Any) -> Answer:
-        return change(check(ask, rows, **given | more))
+    def wrong(ask: Any, rows: Any, exchange: Any, **given: Any) -> Answer:
+        return change(check(ask, rows, exchange, **given | more))
 
     return patch.object(page, "check", wrong)
 
@@ -73,8 +73,8 @@ def unclosed_candle() -> Iterator[None]:
 
 
 def _later(check: Callable[..., Answer]) -> Callable[..., Answer]:
-    def wrong(ask: Any, rows: Any, *, at_ms: int, **given: Any) -> Answer:
-        return replace(check(ask, rows, at_ms=at_ms + 65_000, **given), at_ms=at_ms)
+    def wrong(ask: Any, rows: Any, exchange: Any, *, at_ms: int) -> Answer:
+        return replace(check(ask, rows, exchange, at_ms=at_ms + 65_000), at_ms=at_ms)
 
     return wrong
 

@@ -34,7 +34,7 @@ def test_the_reason_is_said_in_words(symbol: str, rest: Rest, said: str) -> None
 
 
 @pytest.mark.parametrize(("now", "before", "believed"), [(0, 0, False), (1, 0, True), (4, 10, False), (5, 10, True)])
-def test_a_list_that_has_lost_more_than_half_of_its_symbols_is_not_believed(now: int, before: int, believed: bool) -> None:
+def test_a_list_that_has_lost_more_than_half_is_not_believed(now: int, before: int, believed: bool) -> None:
     def listing(count: int) -> Listing:
         return {f"S{at}": Status.TRADING for at in range(count)}
 
