@@ -33,6 +33,7 @@ _LONGEST_WAIT_S = 30.0
 _LONGEST_SILENCE_S = 7 * 86_400  # Binance bans for three days; nothing sane is longer
 _SLOWED_FOR_S = 600.0
 _LONGEST_REST_S = 120.0
+_AT_ONCE_MS = 2_000  # the exchange's time is told in whole seconds, and is older by the time it is read
 _CIRCUIT_FAILURES = 8
 _CIRCUIT_FIRST_MS = 30_000
 _CIRCUIT_LONGEST_MS = 600_000
@@ -143,6 +144,12 @@ class Fetcher:
     def closed_end(self, series: Series) -> int:
         """End of the intervals that are closed at the exchange, its grace included."""
         return series.frame.closed_end(self.now_ms() - int(self.exchange.grace_s * 1000))
+
+    def grace_left_s(self, series: Series) -> float:
+        """Seconds until the interval that closed last, or closes now, may be asked for; 0 where it may be by now."""
+        now_ms, frame = self.now_ms(), series.frame
+        settled_ms = frame.open_ms(frame.closed_end(now_ms + _AT_ONCE_MS)) + int(self.exchange.grace_s * 1000)
+        return max(0, settled_ms - now_ms) / 1000
 
     def closed(self, series: Series) -> Ranges:
         """All intervals that are closed there, however old."""

@@ -234,6 +234,9 @@ class Runner:
         if facts.answered_end is not None and self.fetcher.closed_end(series) < facts.answered_end:
             # Time went backwards: a stale reply, or the host's clock was set back. Only a new reply can tell.
             await self.fetcher.learn(walker.asking, anew=True)
+        # Schedules fire on the minute: what has just closed would wait for the next firing else.
+        if (wait_s := self.fetcher.grace_left_s(series)) > 0:
+            await self.clock.sleep(wait_s)
         remaining = planner.continuous(
             closed_end=self.fetcher.closed_end(series),
             answered_end=facts.answered_end,

@@ -36,7 +36,7 @@ def candles_request(symbol: str, timeframe: str, start_ms: int, end_ms: int, new
         },
     }  # fmt: skip
     rows = (end_ms - start_ms) // (TIMEFRAMES[timeframe].step_s * 1000)
-    return _question(asked, weight=-(-(_PASS + rows // _ROWS_A_WEIGHT + 1) // _PASS))
+    return _question(asked, weight=-(-(_PASS + rows // _ROWS_A_WEIGHT) // _PASS))
 
 
 def _question(asked: dict[str, Any], weight: int = 1) -> Request:

@@ -301,9 +301,10 @@ class TestWords:
 
     def test_a_large_ask_of_hyperliquid_weighs_more(self) -> None:
         request = EXCHANGES["hyperliquid"].candles_request
-        assert request("BTC", "1m", 0, 60_000 * 10, False, 1).weight == 2
+        assert request("BTC", "1m", 0, 60_000 * 59, False, 1).weight == 1
+        assert request("BTC", "1m", 0, 60_000 * 60, False, 1).weight == 2
         assert request("BTC", "1m", 60_000 * 5_000, 60_000 * 9_500, False, 1).weight == 5
-        assert request("BTC", "1h", 0, 3_600_000 * 1_140, False, 1).weight == 2
+        assert request("BTC", "1h", 0, 3_600_000 * 1_259, False, 1).weight == 2
         assert b'"startTime":0,' in (request("BTC", "1m", -60_000, 60_000, False, 1).body or b"")
 
     def test_days_of_okx_are_asked_for_by_their_utc_names(self) -> None:

@@ -192,3 +192,16 @@ async def test_a_candle_that_comes_late_is_not_missed(desk: Desk, late_s: float)
     desk.clock.ms += 5 * MINUTE
     assert (await desk.bench.continuous(series)).error is None
     assert await desk.stored() == desk.truth(since_ms=start)
+
+
+@pytest.mark.parametrize("early_ms", [-300, 0, 1_500])
+async def test_a_run_on_the_minute_waits_for_the_candle_that_has_just_closed(desk: Desk, early_ms: int) -> None:
+    """Else it would be a whole interval late: most schedules fire just when an interval closes."""
+    series = desk.series()
+    assert (await desk.bench.backfill(series)).error is None
+    desk.clock.ms = END + 10 * MINUTE - early_ms
+    assert (await desk.bench.continuous(series)).error is None
+    assert (await desk.stored())[-1][0] >= END + 9 * MINUTE - 10 * MINUTE * (desk.exchange.no_trade is NoTrade.ABSENT)
+    end = await desk.bench.value("SELECT max(marketd_open_time(timeframe, upper(answered))) FROM candle_coverage")
+    assert end.timestamp() * 1000 == END + 10 * MINUTE
+    assert desk.clock.ms == END + 10 * MINUTE + int(desk.exchange.grace_s * 1000)
