@@ -38,6 +38,7 @@ from marketd.walker import Account, Stopped, Walker
 log = logging.getLogger(__name__)
 
 _MOST_AT_ONCE = 16
+_GRACE_LOOKS = 3
 _REPAIRED_AT_ONCE = 4  # most have nothing to be asked for: only the database is waited for
 
 
@@ -234,9 +235,7 @@ class Runner:
         if facts.answered_end is not None and self.fetcher.closed_end(series) < facts.answered_end:
             # Time went backwards: a stale reply, or the host's clock was set back. Only a new reply can tell.
             await self.fetcher.learn(walker.asking, anew=True)
-        # Schedules fire on the minute: what has just closed would wait for the next firing else.
-        if (wait_s := self.fetcher.grace_left_s(series)) > 0:
-            await self.clock.sleep(wait_s)
+        await self._past_grace(series)
         remaining = planner.continuous(
             closed_end=self.fetcher.closed_end(series),
             answered_end=facts.answered_end,
@@ -255,6 +254,17 @@ class Runner:
             if await self._inspection.silent(series, span, walker.newest):
                 await self._inspection.doubt(series, span, facts.first, walker.account)
         self._tell_freshness(series, facts, walker)
+
+    async def _past_grace(self, series: Series) -> None:
+        """Schedules fire on the minute: what has just closed would wait for the next firing else.
+
+        More than once, since the replies to others may show meanwhile that it is a little earlier.
+        """
+        for _ in range(_GRACE_LOOKS):
+            wait_s = self.fetcher.grace_left_s(series)
+            if wait_s <= 0:
+                return
+            await self.clock.sleep(wait_s)
 
     def _began(self, series: Series, intervals: int, requests: int, account: Account) -> None:
         """Tell those who watch here, and by way of the run's counters those who watch from afar."""
