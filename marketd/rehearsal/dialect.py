@@ -87,6 +87,9 @@ class Dialect(ABC):
     """One exchange's wire format."""
 
     name: ClassVar[str]
+    symbols: ClassVar[tuple[str, ...]]
+    """What a made-up market trades where nobody names symbols, as the exchange spells it."""
+
     prefix: ClassVar[str] = ""
     """What its address ends in."""
 

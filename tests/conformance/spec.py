@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from tests.conformance.recorded import reply
 
@@ -33,11 +33,24 @@ class Spec:
     most: int
     """Rows that the exchange sends at most."""
 
+    no_trade: Literal["absent", "flat", "unproven"]
+    """How an interval without trades looks."""
+
+    words: frozenset[str] = frozenset({"halted", "timeframe"})
+    """What the exchange has words of its own for: a symbol that is ``halted``, a ``timeframe`` or a page (``limit``)
+    that it refuses, how long to ``wait``, candles that are too ``old``."""
+
     digits: Callable[[str], str] = str
     """What is stored of a number's text."""
 
     others: tuple[bytes, ...] = ()
     """Bodies that are no page of candles."""
+
+    sent: Callable[[str], str] = str
+    """How the symbol stands in a request."""
+
+    ccxt: str | None = ""
+    """What ccxt calls the exchange, where that is another name; None where it does not have it."""
 
     def said(self, body: bytes) -> frozenset[tuple[str, ...]]:
         """Candles of a reply in the exchange's own digits, by this reading; of rows with all fields only."""
@@ -67,6 +80,7 @@ def _kraken(page: Any) -> Any:
 SPECS: dict[str, Spec] = {
     "bitfinex": Spec(
         symbol="BTCUSD", fields=(0, 1, 3, 4, 2, 5), unit_ms=1, rows=lambda page: page, most=10_000,
+        no_trade="absent", words=frozenset({"timeframe", "limit"}), sent="t{}".format,
         sample=Sample(
             reply("bitfinex"),
             (
@@ -83,6 +97,7 @@ SPECS: dict[str, Spec] = {
     ),
     "binance": Spec(
         symbol="BTCUSDT", fields=(0, 1, 2, 3, 4, 5), unit_ms=1, rows=lambda page: page, most=1000,
+        no_trade="flat", words=frozenset({"halted", "timeframe", "limit", "wait"}),
         sample=Sample(
             reply("binance"),
             (
@@ -109,6 +124,7 @@ SPECS: dict[str, Spec] = {
     "bitstamp": Spec(
         symbol="BTCUSD", fields=("timestamp", "open", "high", "low", "close", "volume"), unit_ms=1000, most=1000,
         rows=lambda page: page["data"]["ohlc"],
+        no_trade="flat", sent=str.lower,
         sample=Sample(
             reply("bitstamp"),
             (
@@ -125,6 +141,7 @@ SPECS: dict[str, Spec] = {
     ),
     "bybit": Spec(
         symbol="BTCUSDT", fields=(0, 1, 2, 3, 4, 5), unit_ms=1, rows=lambda page: page["result"]["list"], most=1000,
+        no_trade="unproven",
         sample=Sample(
             reply("bybit", "documented"),
             (
@@ -142,6 +159,7 @@ SPECS: dict[str, Spec] = {
     "coinbase": Spec(
         symbol="BTC-USD", fields=(0, 3, 2, 1, 4, 5), unit_ms=1000, rows=lambda page: page, most=300,
         digits=_without_noise,
+        no_trade="absent", words=frozenset({"halted", "timeframe", "limit"}), ccxt="coinbaseexchange",
         sample=Sample(
             reply("coinbase"),
             (
@@ -156,6 +174,7 @@ SPECS: dict[str, Spec] = {
     ),
     "gate": Spec(
         symbol="BTC_USDT", fields=(0, 5, 3, 4, 2, 6), unit_ms=1000, rows=lambda page: page, most=1000,
+        no_trade="unproven", words=frozenset({"halted", "timeframe", "limit", "wait", "old"}),
         sample=Sample(
             reply("gate"),
             (("1660957920000", "0.0000133468", "0.0000133615", "0.0000133347", "0.0000133485", "466641934.99"),),
@@ -169,6 +188,7 @@ SPECS: dict[str, Spec] = {
     ),
     "gemini": Spec(
         symbol="BTCUSD", fields=(0, 1, 2, 3, 4, 5), unit_ms=1, rows=lambda page: page, most=1440,
+        no_trade="flat", words=frozenset({"timeframe"}), sent=str.lower,
         sample=Sample(
             reply("gemini"),
             (
@@ -184,6 +204,7 @@ SPECS: dict[str, Spec] = {
     ),
     "hyperliquid": Spec(
         symbol="kPEPE", fields=("t", "o", "h", "l", "c", "v"), unit_ms=1, rows=lambda page: page, most=5000,
+        no_trade="unproven", words=frozenset(),
         sample=Sample(
             reply("hyperliquid"),
             (
@@ -199,6 +220,7 @@ SPECS: dict[str, Spec] = {
     ),
     "kraken": Spec(
         symbol="XBTUSDT", fields=(0, 1, 2, 3, 4, 6), unit_ms=1000, rows=_kraken, most=721,
+        no_trade="flat",
         sample=Sample(
             reply("kraken"),
             (
@@ -216,6 +238,7 @@ SPECS: dict[str, Spec] = {
     ),
     "kucoin": Spec(
         symbol="BTC-USDT", fields=(0, 1, 3, 4, 2, 5), unit_ms=1000, rows=lambda page: page["data"], most=1500,
+        no_trade="absent", words=frozenset({"halted", "timeframe", "wait"}),
         sample=Sample(
             reply("kucoin"),
             (
@@ -232,6 +255,7 @@ SPECS: dict[str, Spec] = {
     ),
     "okx": Spec(
         symbol="BTC-USDT", fields=(0, 1, 2, 3, 4, 5), unit_ms=1, rows=lambda page: page["data"], most=300,
+        no_trade="flat", words=frozenset({"halted", "timeframe", "limit"}),
         sample=Sample(
             reply("okx"),
             (

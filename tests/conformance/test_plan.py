@@ -30,9 +30,7 @@ async def test_a_backfill_sends_just_as_many_requests_as_were_planned(name: str)
     series, page = Series(name, at.symbol, "1m"), exchange.page_limits[0] - planner.ANCHORS
     remaining = Ranges.of((start, END)) & at.fetcher.served(series)
     asked = exchange.candles_request(at.symbol, "1m", 0, page * MINUTE_MS, False, page)
-    plan = planner.estimate(
-        series, remaining, page=page, per_minute=exchange.requests_per_minute, weight=asked.weight
-    )
+    plan = planner.estimate(series, remaining, page=page, per_minute=exchange.requests_per_minute, weight=asked.weight)
     walk, edges = Walk(series, remaining, page, counted=True), Edges()
     while walk.current is not None:
         ask = planner.next_ask(walk, edges)

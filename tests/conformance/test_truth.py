@@ -1,6 +1,7 @@
 """Whatever the exchange, the answers together are the truth: nothing is lost at an edge, asked twice, or made up."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -8,16 +9,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marketd import planner
+from marketd.beginning import first_candle
 from marketd.blocks import BLOCK
 from marketd.errors import ExchangeError
 from marketd.exchanges import EXCHANGES, NAMES
-from marketd.exchanges.facts import Paging
+from marketd.exchanges.facts import Paging, Reply, Request
 from marketd.model import Answer, Series
 from marketd.planner import Walk
 from marketd.ranges import NOTHING, Ranges
+from marketd.rehearsal.dialect import Dialect
+from marketd.rehearsal.dialects.bybit import Bybit
+from marketd.rehearsal.dialects.coinbase import Coinbase
+from marketd.rehearsal.dialects.gate import Gate
+from marketd.rehearsal.dialects.gemini import Gemini
+from marketd.rehearsal.dialects.hyperliquid import Hyperliquid
+from marketd.rehearsal.dialects.kucoin import Kucoin
+from marketd.rehearsal.dialects.okx import Okx
 from marketd.rehearsal.faults import Ignores, Lost, Malformed, Nothing, PageLimit
 from marketd.rehearsal.rows import row_values
-from tests.conformance.direct import MINUTE_MS, Stall, stall
+from tests.conformance.direct import MINUTE_MS, Counter, Stall, stall
 from tests.toy import Book
 
 BASE = 28_000_000 // BLOCK * BLOCK  # a minute of 2023, at the beginning of a day
@@ -35,6 +45,20 @@ def lines(rows: Mapping[int, bytes], columns: tuple[str, ...]) -> dict[int, byte
         fields = dict(zip(names, row_values(row), strict=True)) | {"open_ms": str(open_ms)}
         said[open_ms // MINUTE_MS] = ",".join(fields[name] for name in columns).encode()
     return said
+
+
+@dataclass
+class Hiding:
+    """A transport whose reply to one request, counted from 1, has no rows."""
+
+    inner: Counter
+    hidden: int
+    sent: int = 0
+
+    async def send(self, base_url: str, request: Request, proxy: str | None = None) -> Reply:
+        reply = await self.inner.send(base_url, request, proxy)
+        self.sent += 1
+        return replace(reply, body=b"[]") if self.sent == self.hidden else reply
 
 
 class Reader:
@@ -114,6 +138,57 @@ async def test_the_answers_together_are_the_truth(
     if exchange.paging is Paging.COUNTED:
         assert len(at.counter.candle_asks()) == -(-wanted.size // page)
     assert (reader.book.once | reader.book.confirmed) & Ranges.from_numbers(sorted(truth)) == NOTHING
+
+
+DOUBTS: dict[str, Callable[[], Dialect]] = {
+    "bybit: the newest are cut": lambda: Bybit(cut_oldest=False),
+    "bybit: no flat candles": lambda: Bybit(sends_flat=False),
+    "coinbase: nothing before the start": lambda: Coinbase(early=False),
+    "gate: no flat candles": lambda: Gate(sends_flat=False),
+    "gate: fewer are served": lambda: Gate(served=700),
+    "gemini: fewer are served": lambda: Gemini(served=300),
+    "hyperliquid: no flat candles": lambda: Hyperliquid(sends_flat=False),
+    "kucoin: the end is included": lambda: Kucoin(end_included=True),
+    "kucoin: the newest are cut": lambda: Kucoin(cut_oldest=False),
+    "okx: a hundred rows at most": lambda: Okx(most=100),
+    "okx: no flat candles": lambda: Okx(sends_flat=False),
+}
+"""What nobody knows for sure of an exchange, settled the other way than its dialect is by itself."""
+
+
+@pytest.mark.parametrize("doubt", DOUBTS)
+@settings(max_examples=10, deadline=None)
+@given(holes=st.sets(st.integers(0, 1599), max_size=300), back=st.integers(1, 1600), newest_first=st.booleans())
+async def test_a_doubt_may_be_settled_either_way(doubt: str, holes: set[int], back: int, newest_first: bool) -> None:
+    """Asked for pages as large as they get: all that is served is stored, and of nothing else is anything believed."""
+    name, _, _ = doubt.partition(":")
+    exchange, end = EXCHANGES[name], BASE + 1600
+    page = exchange.page_limits[0] - planner.ANCHORS
+    traded = {BASE + minute for minute in range(1600) if minute not in holes}
+    at = stall(name, traded, end * MINUTE_MS + 30_000, dialect=DOUBTS[doubt]())
+    reader = Reader(at, page=page)
+    wanted = Ranges.of((end - back, end)) & at.fetcher.served(Series(name, at.symbol, "1m"))
+    await reader.read(wanted, newest_first=newest_first)
+    assert reader.refused is None
+    told = wanted - reader.unserved
+    truth = lines(at.truth(told.start * MINUTE_MS, told.end * MINUTE_MS), exchange.columns)
+    assert {number: line for number, line in reader.stored.items() if number in told} == truth
+    assert (reader.book.answered | reader.book.owed) & wanted == told
+    assert (reader.book.once | reader.book.confirmed) & Ranges.from_numbers(sorted(truth)) == NOTHING
+
+
+@pytest.mark.parametrize("hidden", range(1, 17))
+async def test_a_first_candle_that_the_exchange_hides_once_is_found(hidden: int) -> None:
+    """Coinbase has answered nothing where there was something: what looked empty is asked for again.
+
+    Within the day of the first candle the search may stop early, never late.
+    """
+    first = BASE + 5 * 1440 + 77
+    at = stall("coinbase", range(first, first + 400 * 1440, 1440), (first + 400 * 1440) * MINUTE_MS)
+    at.fetcher.transport = Hiding(at.counter, hidden)
+    found, _ = await first_candle(at.asking, Series("coinbase", at.symbol, "1m"))
+    assert found is not None
+    assert first - 77 <= found <= first
 
 
 HARMS: list[Any] = [

@@ -19,7 +19,7 @@ from marketd.errors import (
     Unreachable,
 )
 from marketd.exchanges import EXCHANGES, NAMES
-from marketd.exchanges.facts import Exchange, NoTrade, Oldest, Paging, Reply, Status
+from marketd.exchanges.facts import Exchange, Oldest, Paging, Reply, Status
 from marketd.rehearsal.dialect import Call
 from marketd.rehearsal.dialects import spoken
 from marketd.timeframe import TIMEFRAMES
@@ -106,6 +106,12 @@ def test_what_an_exchange_says_of_itself_fits_together(exchange: Exchange) -> No
         assert exchange.counted
 
 
+def test_a_rehearsal_trades_symbols_that_the_exchange_could_have(exchange: Exchange) -> None:
+    symbols = spoken(exchange.name).symbols
+    assert {symbol: exchange.check_symbol(symbol) for symbol in symbols} == dict.fromkeys(symbols)
+    assert len(symbols) == 3
+
+
 @pytest.mark.parametrize("wrong", ["", " ", "btc usd", "../etc", "BTC\n", "x" * 80, "BTC?x=1", "BTC#", "BTC%2F", "é'"])
 def test_nothing_is_a_symbol_that_could_change_a_request(exchange: Exchange, wrong: str) -> None:
     said = exchange.check_symbol(wrong)
@@ -129,7 +135,7 @@ def test_what_is_not_traded_is_not_listed_as_traded(exchange: Exchange, traded: 
     request = exchange.symbols_requests()[0]
     asked = dialect.asked(Call(request.path, request.query, request.body or b"", "test"), NOW_MS)
     told = exchange.read_symbols(dialect.listing(asked, {symbol: traded})).get(symbol)
-    silent = traded == "halted" and exchange.name in ("bitfinex", "gemini", "hyperliquid")  # they have no word for it
+    silent = traded == "halted" and "halted" not in SPECS[exchange.name].words
     assert (told is Status.TRADING) == silent
 
 
@@ -145,23 +151,24 @@ class TestFailures:
     )
     def test_refusals(self, exchange: Exchange, word: Any, meant: type[Exception]) -> None:
         found = self.failure(exchange, spoken(exchange.name).refused(word))
-        if exchange.name == "hyperliquid" and word == "timeframe":
-            meant = Refused  # its words do not tell
+        if word == "timeframe" and word not in SPECS[exchange.name].words:
+            meant = Refused
         assert isinstance(found, meant), found
         assert str(found).isprintable()
 
     def test_a_page_that_is_too_large(self, exchange: Exchange) -> None:
         found = self.failure(exchange, spoken(exchange.name).refused("limit"))
-        sized = exchange.name in ("bitfinex", "binance", "coinbase", "gate", "okx")
+        sized = "limit" in SPECS[exchange.name].words
         assert isinstance(found, LimitRefused if sized else Refused), found
 
-    def test_what_is_too_old_is_a_bound(self) -> None:
-        assert isinstance(self.failure(EXCHANGES["gate"], spoken("gate").refused("old")), OutOfReach)
+    def test_what_is_too_old_is_a_bound(self, exchange: Exchange) -> None:
+        found = self.failure(exchange, spoken(exchange.name).refused("old"))
+        assert isinstance(found, OutOfReach) == ("old" in SPECS[exchange.name].words), found
 
     def test_throttling(self, exchange: Exchange) -> None:
         found = self.failure(exchange, spoken(exchange.name).throttled(42.0, NOW_MS))
         assert isinstance(found, Throttled), found
-        told = exchange.name in ("binance", "gate", "kucoin")
+        told = "wait" in SPECS[exchange.name].words
         assert not told or found.retry_after_s == pytest.approx(42, abs=1)
 
     def test_trouble_passes(self, exchange: Exchange) -> None:
@@ -325,11 +332,11 @@ class TestWords:
         assert "limit" not in dict(EXCHANGES["gate"].candles_request("BTC_USDT", "1m", 0, 60_000, False, 1).query)
 
 
-def test_how_an_interval_without_trades_looks() -> None:
-    """As documented or recorded; of three nobody knows."""
-    looks = {name: EXCHANGES[name].no_trade for name in NAMES}
-    assert {name for name, look in looks.items() if look is NoTrade.ABSENT} == {"bitfinex", "coinbase", "kucoin"}
-    assert {name for name, look in looks.items() if look is NoTrade.UNPROVEN} == {"bybit", "gate", "hyperliquid"}
+def test_how_an_interval_without_trades_looks(exchange: Exchange) -> None:
+    """As documented or recorded, and so does the rehearsal exchange."""
+    look = SPECS[exchange.name].no_trade
+    assert exchange.no_trade == look
+    assert spoken(exchange.name).flat == (look != "absent")
 
 
 def test_json_numbers_keep_their_text() -> None:

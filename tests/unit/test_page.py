@@ -1,13 +1,17 @@
 """The page check: what an answer covers, and which rows may be stored."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from marketd import page
 from marketd.errors import BadReply
+from marketd.exchanges.bitfinex import EXCHANGE as BITFINEX
+from marketd.exchanges.facts import NoTrade
 from marketd.model import Answer, Ask, Drop, Rows, Series
 from marketd.page import Conflicting, TooManyDropped
 from marketd.ranges import NOTHING, Ranges
@@ -234,6 +238,44 @@ class TestRows:
         sent = Rows(opens, flat, flat, flat, flat, flat, [b"x"] * 3)
         answer = answer_of(monthly, sent, opens[2])
         assert (answer.rows, answer.covered) == (Ranges.of((0, 2)), Ranges.of((0, 2)))
+
+
+class TestExchanges:
+    """What some send and others do not."""
+
+    def said(self, sent: Rows, **facts: Any) -> Answer:
+        return page.check(ask(10, 20), sent, replace(BITFINEX, **facts), at_ms=LATER)
+
+    def test_a_candle_off_the_grid_is_taken_for_the_interval_in_which_it_opens(self) -> None:
+        """As Binance sent them in 2017 and 2018."""
+        answer = self.said(rows([12, 15], late_ms=14_789), off_grid=True)
+        assert (answer.rows, answer.dropped) == (numbers([12, 15]), NOTHING)
+        assert answer.csv == b"720000,5.0,5.0,5.0,5.0,1\n900000,5.0,5.0,5.0,5.0,1\n"
+
+    def test_one_on_the_grid_stands_before_it_and_else_the_one_traded_most(self) -> None:
+        beside = _both(rows([12], price=6.0, late_ms=1), rows([12]))
+        assert self.said(beside, off_grid=True).csv == b"720000,5.0,5.0,5.0,5.0,1\n"
+        thicker = replace(rows([12], price=6.0, late_ms=1), volume=[2.0])
+        for both in (_both(rows([12], late_ms=9), thicker), _both(thicker, rows([12], late_ms=9))):
+            assert self.said(both, off_grid=True).csv == b"720000,6.0,6.0,6.0,6.0,1\n"
+
+    def test_what_the_exchange_calls_open_ends_what_the_answer_speaks_for(self) -> None:
+        answer = self.said(replace(rows([12, 15, 16]), unfinished=(1,)))
+        assert (answer.covered, answer.rows) == (Ranges.of((10, 13)), numbers([12]))
+
+    @pytest.mark.parametrize(
+        ("look", "volumes", "always"),
+        [
+            (NoTrade.ABSENT, [1.0, 0.0], False), (NoTrade.FLAT, [1.0, 1.0], True), (NoTrade.FLAT, [], True),
+            (NoTrade.UNPROVEN, [1.0, 1.0], False), (NoTrade.UNPROVEN, [1.0, 0.0], True), (NoTrade.UNPROVEN, [], False),
+        ],
+    )  # fmt: skip
+    def test_a_missing_candle_is_a_fault_where_one_without_trades_would_have_come(
+        self, look: NoTrade, volumes: list[float], always: bool
+    ) -> None:
+        """Of an exchange of which nobody knows, a candle without trades beside it tells."""
+        sent = replace(rows(range(12, 12 + len(volumes))), volume=volumes)
+        assert self.said(sent, no_trade=look).always is always
 
 
 def _both(one: Rows, other: Rows) -> Rows:

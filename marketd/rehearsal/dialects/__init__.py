@@ -1,13 +1,12 @@
 """The wire formats that the rehearsal exchange speaks: one module each, read when it is asked for."""
 
 from importlib import import_module
+from pkgutil import iter_modules
 
 from marketd.errors import UsageError
 from marketd.rehearsal.dialect import Dialect
 
-NAMES = (
-    "bitfinex", "binance", "bitstamp", "bybit", "coinbase", "gate", "gemini", "hyperliquid", "kraken", "kucoin", "okx",
-)  # fmt: skip
+NAMES = tuple(module.name for module in iter_modules(__path__))
 """Each is a module here, with its class in ``DIALECT``."""
 
 

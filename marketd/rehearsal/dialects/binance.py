@@ -24,6 +24,7 @@ _MOST = 1000
 
 class Binance(Dialect):
     name = "binance"
+    symbols = ("BTCUSDT", "ETHUSDT", "LTCUSDT")
     spellings = _SPELLINGS
     flat = True
     allowance = Allowance(6000, block_s=120)

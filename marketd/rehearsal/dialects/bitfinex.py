@@ -30,6 +30,7 @@ _SPELLINGS = {
 
 class Bitfinex(Dialect):
     name = "bitfinex"
+    symbols = ("BTCUSD", "ETHUSD", "LTCUSD")
     prefix = "/v2"
     spellings = _SPELLINGS
     allowance = Allowance(30)

@@ -18,6 +18,7 @@ _MOST = 1000
 
 class Bitstamp(Dialect):
     name = "bitstamp"
+    symbols = ("BTCUSD", "ETHUSD", "LTCUSD")
     prefix = "/api/v2"
     spellings = _SPELLINGS
     flat = True

@@ -22,6 +22,7 @@ class Bybit(Dialect):
     """``cut_oldest``: of a window with more than the limit the oldest are left out; ``sends_flat``: nobody knows."""
 
     name = "bybit"
+    symbols = ("BTCUSDT", "ETHUSDT", "LTCUSDT")
     spellings = _SPELLINGS
     allowance = Allowance(600, window_s=5, block_s=600)
 

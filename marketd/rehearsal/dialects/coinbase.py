@@ -24,6 +24,7 @@ class Coinbase(Dialect):
     """``early``: a page begins with the candle before its start."""
 
     name = "coinbase"
+    symbols = ("BTC-USD", "ETH-USD", "LTC-USD")
     spellings = _SPELLINGS
     allowance = Allowance(15, window_s=1, block_s=1)
 

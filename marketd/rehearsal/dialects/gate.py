@@ -27,6 +27,7 @@ class Gate(Dialect):
     """``sends_flat`` and ``served`` (how many of the newest are): nobody knows for sure."""
 
     name = "gate"
+    symbols = ("BTC_USDT", "ETH_USDT", "LTC_USDT")
     prefix = "/api/v4"
     spellings = _SPELLINGS
     allowance = Allowance(200, window_s=10, block_s=10)

@@ -16,6 +16,7 @@ class Gemini(Dialect):
     """``served`` candles of each timeframe: how many is not documented."""
 
     name = "gemini"
+    symbols = ("BTCUSD", "ETHUSD", "LTCUSD")
     spellings = _SPELLINGS
     flat = True
     allowance = Allowance(120)

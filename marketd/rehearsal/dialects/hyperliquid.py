@@ -21,6 +21,7 @@ class Hyperliquid(Dialect):
     """``sends_flat``: minutes without trades have a candle."""
 
     name = "hyperliquid"
+    symbols = ("BTC", "ETH", "PURR/USDC")
     spellings = _SPELLINGS
     allowance = Allowance(1200)
 

@@ -19,6 +19,7 @@ _OLDEST = "oldest trade"  # stands for the timeframe where trades are asked for:
 
 class Kraken(Dialect):
     name = "kraken"
+    symbols = ("XBTUSD", "ETHUSD", "LTCUSD")
     spellings = {**_SPELLINGS, _OLDEST: "1m"}  # noqa: RUF012  (nobody changes it)
     flat = True
     allowance = Allowance(1, window_s=1, block_s=5)

@@ -21,6 +21,7 @@ class Kucoin(Dialect):
     """``end_included`` and ``cut_oldest`` of what is too much: nobody knows."""
 
     name = "kucoin"
+    symbols = ("BTC-USDT", "ETH-USDT", "LTC-USDT")
     spellings = _SPELLINGS
     allowance = Allowance(_POINTS, window_s=_HALF_MINUTE_S, block_s=_HALF_MINUTE_S)
 

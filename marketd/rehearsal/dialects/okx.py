@@ -21,6 +21,7 @@ class Okx(Dialect):
     """``most`` rows a page (100 or 300) and ``sends_flat``: nobody knows for sure of history."""
 
     name = "okx"
+    symbols = ("BTC-USDT", "ETH-USDT", "LTC-USDT")
     spellings = _SPELLINGS
     allowance = Allowance(20, window_s=2, block_s=2)
 
