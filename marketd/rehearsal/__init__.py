@@ -1,4 +1,4 @@
-"""A local exchange that speaks Bitfinex's wire format, for drills, demonstrations, tests and benchmarks.
+"""A local exchange that speaks the wire format of each exchange, for drills, demonstrations, tests and benchmarks.
 
 ``recorded`` or ``synthetic`` make the market, ``Faults`` says what goes wrong, ``RehearsalServer`` serves both on
 loopback. Imports only marketd's vocabulary: nothing here is needed in production.

@@ -212,9 +212,29 @@ async def test_rehearse_serves_until_it_is_stopped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "path", "listed"),
+    [
+        ("gate", "/spot/currency_pairs", ["BTC_USDT", "ETH_USDT", "LTC_USDT"]),
+        ("coinbase", "/products", ["BTC-USD", "ETH-USD", "LTC-USD"]),
+    ],
+)
+async def test_rehearse_speaks_for_the_exchange_that_is_named(name: str, path: str, listed: list[str]) -> None:
+    process = await start(*MODULE, "rehearse", "--exchange", name, "--now", "2024-03-01", "--since", "2024-02-01")
+    assert process.stdout is not None
+    variable, _, base_url = (await process.stdout.readline()).decode().strip().partition("=")
+    assert variable == f"MARKETD_EXCHANGES__{name.upper()}__BASE_URL"
+    async with aiohttp.ClientSession() as session, session.get(f"{base_url}{path}") as reply:
+        assert [market["id"] for market in await reply.json()] == listed
+    process.send_signal(signal.SIGINT)
+    assert (await ended(process))[0] == 0
+
+
+@pytest.mark.parametrize(
     ("words", "code", "said"),
     [
         (("--data", "/", "--synthetic", "1"), 2, "exclude each other"),
+        (("--exchange", "bitfynex"), 2, "unknown exchange 'bitfynex'"),
+        (("--exchange", "kraken", "--symbols", "BTC-USD"), 2, "not a Kraken pair"),
         (("--symbols", "BTCUSD,BTCUSD"), 2, "names a symbol twice"),
         (("--symbols", "btc"), 2, "not a Bitfinex pair"),
         (("--speed", "0"), 2, "--speed"),
