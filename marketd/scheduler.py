@@ -318,9 +318,7 @@ class Scheduler:
         if job is None or not work or not all(self._rests(series, job.job_type) for series in work):
             return None
         symbols = dict.fromkeys(series.symbol for series in work)
-        return "; ".join(
-            reason(self.desk.exchange, symbol, self._resting[symbol], self._listed) for symbol in symbols
-        )
+        return "; ".join(reason(self.desk.exchange, symbol, self._resting[symbol], self._listed) for symbol in symbols)
 
     async def _note_idle(self) -> None:
         """Write into the rows of jobs why nothing happens, and take it back when it does again."""
