@@ -164,6 +164,7 @@ async def lane(
     fetcher = Fetcher(
         facts, config.base_url_of(name), transport, budget, clock, events, silences.put_nowait,
         proxy=config.proxy_of(name), page=config.page_limits_of(name)[0],
+        archive_url=config.archive_url_of(name),
     )  # fmt: skip
     runner = Runner(
         fetcher, books.pages, books.reader, clock, events, progress, config.derive[name], room_of(config).lack

@@ -13,7 +13,9 @@ from marketd.config import Config, settings_of, shown
 from marketd.jobset import JobSet
 from marketd.model import Job
 
-LANE_KEYS: Final = ("base_url", "share", "page_limit", "proxy", "derive", "api_key", "api_secret")
+LANE_KEYS: Final = (
+    "base_url", "share", "page_limit", "archive", "archive_url", "proxy", "derive", "api_key", "api_secret",
+)  # fmt: skip
 """Settings of an exchange with which its lane is opened; a change of them opens it anew."""
 
 _AT_RESTART: Final = ("database.", "http.", "log.")

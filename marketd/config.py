@@ -118,6 +118,15 @@ class Config:
         known, most = EXCHANGES[exchange].page_limits, self.exchanges[exchange].page_limit
         return known if most is None else (most, *(limit for limit in known if limit < most))
 
+    def archive_url_of(self, exchange: str) -> str | None:
+        """Where history comes from by the month; None where it does not. An address of its own stands for another
+        exchange, whose candles must not be mixed with those of the archive that the adapter knows.
+        """
+        settings, archive = self.exchanges[exchange], EXCHANGES[exchange].archive
+        if archive is None or not settings.archive:
+            return None
+        return settings.archive_url or (archive.base_url if settings.base_url is None else None)
+
     def proxy_of(self, exchange: str) -> str | None:
         proxy = self.exchanges[exchange].proxy
         return None if proxy is None else proxy.reveal()
@@ -297,7 +306,7 @@ class _Draft:
             details = error.errors(include_url=False)
             self.mistakes += [explained(each) for each in details if each["type"] != "default_factory_not_called"]
         if settings is not None:
-            self.mistakes += _orphans(settings.exchanges)
+            self.mistakes += [*_orphans(settings.exchanges), *_no_archive(settings.exchanges)]
             self.mistakes += _no_database(settings.database) if need_database else []
             web = self._web(settings.http, read)
         if self.mistakes or settings is None:
@@ -326,6 +335,15 @@ def _orphans(exchanges: Mapping[str, ExchangeSettings]) -> list[str]:
         for name, settings in exchanges.items()
         for child, parent in settings.derive.items()
         if parent not in {*EXCHANGES[name].timeframes, *EXCHANGES[name].derived, *settings.derive}
+    ]
+
+
+def _no_archive(exchanges: Mapping[str, ExchangeSettings]) -> list[str]:
+    """Addresses of archives that nobody would read."""
+    return [
+        f"exchanges.{name}.archive_url: {name} has no archive"
+        for name, settings in exchanges.items()
+        if settings.archive_url is not None and EXCHANGES[name].archive is None
     ]
 
 

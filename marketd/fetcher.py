@@ -116,7 +116,10 @@ class Circuit:
 
 @dataclass(slots=True)
 class Fetcher:
-    """One exchange, asked on behalf of all runs; ``on_silence`` hears for how many seconds it wants no request."""
+    """One exchange, asked on behalf of all runs; ``on_silence`` hears for how many seconds it wants no request.
+
+    ``archive_url`` is the address of its archive, None where that is not to be used.
+    """
 
     exchange: Exchange
     base_url: str
@@ -127,6 +130,7 @@ class Fetcher:
     on_silence: Callable[[float], None]
     proxy: str | None = None
     page: int = 0
+    archive_url: str | None = None
     time: ExchangeTime = field(default_factory=ExchangeTime)
     circuit: Circuit = field(default_factory=Circuit)
     _listing: Listing = field(default_factory=dict)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from marketd import backlog, beginning, derive, planner
+from marketd import archive, backlog, beginning, derive, planner
 from marketd.blocks import BLOCK, chunks, union
 from marketd.clock import Clock, at
 from marketd.errors import (
@@ -289,7 +289,10 @@ class Runner:
             counted=self.fetcher.exchange.counted,
         )  # fmt: skip
         # The next continuous run begins where coverage ends: what is skipped below that end would be nobody's.
-        await walker.walk(walk, owe_from=facts.answered_end if facts.followed else None)
+        owe_from = facts.answered_end if facts.followed else None
+        if not order.refetch:  # whoever doubts what is stored wants to hear the exchange itself
+            walk = await archive.spliced(walker, walk, owe_from=owe_from)
+        await walker.walk(walk, owe_from=owe_from)
         await self._inspection.doubt(series, (remaining.start, remaining.end), facts.first, walker.account)
         self._tell_freshness(series, facts, walker)
 

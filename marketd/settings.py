@@ -188,13 +188,16 @@ class ExchangeSettings(Section):
     may do is asked by ``marketd check --exchange``, at ``auth_url``.
 
     ``share``: other programs ask it from the same address, and take turns with marketd by ``marketd_reserve()``; while
-    the database cannot be asked for a turn, this part of ``requests_per_minute`` is used.
+    the database cannot be asked for a turn, this part of ``requests_per_minute`` is used. ``archive``: whole months of
+    history come from the exchange's archive, where it has one; with another ``base_url`` only from an ``archive_url``.
     """
 
     base_url: Annotated[str, AfterValidator(_base_url)] | None = None
     requests_per_minute: float | None = Field(default=None, gt=0, le=600_000, allow_inf_nan=False)
     share: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
     page_limit: int | None = Field(default=None, ge=2, le=10_000)
+    archive: bool = True
+    archive_url: Annotated[str, AfterValidator(_base_url)] | None = None
     proxy: Annotated[SecretText, AfterValidator(_proxy)] | None = None
     derive: Annotated[dict[str, str], AfterValidator(_derive)] = Field(default_factory=dict)
     api_key: SecretText | None = None

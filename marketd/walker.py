@@ -108,6 +108,13 @@ class Walker:
     _stalled: int = 0
     _owe: Ranges = NOTHING
 
+    async def take(self, walk: Walk, answer: Answer, *, owe_from: int | None = None) -> Walk:
+        """The walk after ``answer``, which came otherwise than by asking for a page; ``owe_from`` as in ``walk``."""
+        self._owe_from(owe_from, walk)
+        walk = await self._taken(walk, answer)
+        self.progress.advanced(walk.series, walk.remaining.size + self.ahead, self.account.tally)
+        return walk
+
     async def walk(self, walk: Walk, *, most_pages: int | None = None, owe_from: int | None = None) -> Walk:
         """Ask until nothing is left or ``most_pages`` are used up; returns what is left.
 
@@ -115,7 +122,7 @@ class Walker:
         there. Raises Stopped at a page border, and the ExchangeError or StoreError that ended it.
         """
         self._tries.clear()
-        self._owe = NOTHING if owe_from is None or not walk.remaining else Ranges.of((owe_from, walk.remaining.end))
+        self._owe_from(owe_from, walk)
         self._stalled = pages = 0
         fetched, claimed = None, NOTHING
         edges: Edges | None = None
@@ -151,6 +158,9 @@ class Walker:
         if walk.remaining and self.account.stop.is_set():
             raise Stopped("stopped at a page border")
         return walk
+
+    def _owe_from(self, start: int | None, walk: Walk) -> None:
+        self._owe = NOTHING if start is None or not walk.remaining else Ranges.of((start, walk.remaining.end))
 
     def _refuse_to_stall(self, before: Walk, after: Walk) -> None:
         """Answers that speak for nothing new would be asked for without end."""
@@ -230,9 +240,8 @@ class Walker:
 
     async def _taken(self, walk: Walk, answer: Answer) -> Walk:
         """The walk after ``answer`` is stored, outside of the pipeline."""
-        claimed = _claimed(walk, answer)
-        stored = await self._store(answer, walk)
-        return await self._settle(planner.after(walk, answer), answer, stored, claimed)
+        claimed, walk = _claimed(walk, answer), planner.after(walk, answer)
+        return await self._settle(walk, answer, await self._store(answer, walk), claimed)
 
     async def _give_up(self, series: Series, span: Ranges, error: str) -> None:
         at_ms = self.asking.fetcher.now_ms()

@@ -107,9 +107,9 @@ class Bench:
 @asynccontextmanager
 async def bench(
     dsn: str, market: Market, clock: Clock, *, faults: Faults | None = None, settle_s: float = 120, page: int = 0,
-    derived: dict[str, str] | None = None, name: str = "bitfinex",
+    derived: dict[str, str] | None = None, name: str = "bitfinex", archive: bool = False,
 ) -> AsyncIterator[Bench]:  # fmt: skip
-    """An engine for exchange ``name``, which is rehearsed in its own wire format."""
+    """An engine for exchange ``name``, which is rehearsed in its own wire format, with its ``archive`` or without."""
     facts = exchange(name)
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(RehearsalServer(market, clock, faults, dialect=name))
@@ -119,7 +119,15 @@ async def bench(
         lease = await leases.take(name)
         stack.push_async_callback(leases.release, lease)
         fetcher = Fetcher(
-            facts, server.base_url, transport, Budget(FAST), clock, Events(), lambda seconds: None, page=page
+            facts,
+            server.base_url,
+            transport,
+            Budget(FAST),
+            clock,
+            Events(),
+            lambda seconds: None,
+            page=page,
+            archive_url=server.root_url if archive else None,
         )
         runner = Runner(
             fetcher, Pages(database), SeriesReader(database), clock, Events(), Progress(),

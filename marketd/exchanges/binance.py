@@ -9,7 +9,7 @@ import re
 import msgspec
 
 from marketd.errors import ExchangeError, LimitRefused, Refused, Throttled, UnknownSymbol, UnknownTimeframe, Unreachable
-from marketd.exchanges import said, spelling
+from marketd.exchanges import binancefiles, said, spelling
 from marketd.exchanges.facts import Exchange, Listing, NoTrade, Oldest, Paging, Reply, Request, Status
 from marketd.exchanges.layout import COLUMNS, Layout, decoded
 from marketd.model import Rows
@@ -134,5 +134,6 @@ EXCHANGE = Exchange(
     paging=Paging.COUNTED,
     no_trade=NoTrade.FLAT,
     off_grid=True,
+    archive=binancefiles.ARCHIVE,
     rest_s=rest_s,
 )

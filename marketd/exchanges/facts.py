@@ -4,7 +4,7 @@ Owns the shape that every adapter fills. An adapter owns no socket and keeps no 
 replies and says which failure a reply means. Refuses to decide what an answer covers (see ``page``) or when to ask.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
@@ -106,6 +106,31 @@ class Search:
 
 
 @dataclass(frozen=True, slots=True)
+class MonthFiles:
+    """Where an archive keeps a month: paths of its ``zipped`` file and ``checksum``, name of the ``csv`` within."""
+
+    zipped: str
+    checksum: str
+    csv: str
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """Candles by the month besides the requests: a zipped CSV file, and beside it the line that ``sha256sum`` makes.
+
+    Months are numbered as the intervals of ``1M`` are.
+    """
+
+    base_url: str
+    files: Callable[[str, str, int], MonthFiles]
+    """(symbol, timeframe, month) -> its files."""
+    ready_ms: Callable[[int], int]
+    """When the files of a month are there, at the latest."""
+    read_lines: Callable[[Sequence[bytes], str], Rows]
+    """(lines, timeframe) -> rows in ``columns`` order; BadReply where they are not candles of that timeframe."""
+
+
+@dataclass(frozen=True, slots=True)
 class Exchange:
     """Facts of one exchange and the pure functions that speak its wire format.
 
@@ -150,6 +175,8 @@ class Exchange:
     off_grid: bool = False
     """Some candles do not open where their interval does; they are taken for it."""
     in_flight: int = 4
+    archive: Archive | None = None
+    """Where history can be had by the month, at the cost of no request."""
     rest_s: Callable[[Reply], float] = lambda _: 0.0
     """For how many seconds nothing is to be sent after a good reply that says the limit is near; 0: go on."""
 

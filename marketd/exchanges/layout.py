@@ -17,7 +17,7 @@ from marketd.text import clean
 
 COLUMNS: Final = ("open_ms", "open", "high", "low", "close", "volume")
 
-Row = Sequence[msgspec.Raw] | dict[str, msgspec.Raw]
+Row = Sequence[msgspec.Raw | bytes] | dict[str, msgspec.Raw]
 
 _NUMBER = re.compile(rb'"?(-?(?:0|[1-9][0-9]{0,39})(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,2})?)"?')
 _TIME = re.compile(rb'"?([0-9]{1,15})"?')
@@ -57,7 +57,7 @@ class Layout:
         return Rows(open_ms, opened, high, low, close, volume, lines, unfinished)
 
 
-def _matched(pattern: re.Pattern[bytes], raw: msgspec.Raw) -> bytes:
+def _matched(pattern: re.Pattern[bytes], raw: msgspec.Raw | bytes) -> bytes:
     text = bytes(raw)
     match = pattern.fullmatch(text)
     if match is None:

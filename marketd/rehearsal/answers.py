@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from marketd.clock import Clock
+from marketd.rehearsal.archive import Shelf
 from marketd.rehearsal.damage import Body, damaged_body, damaged_rows, holds, open_ms_of
 from marketd.rehearsal.dialect import Dialect, RefusalError, Traded, candle
 from marketd.rehearsal.faults import (
@@ -39,11 +40,14 @@ class Answers:
         self._faults = faults
         self._symbols = tuple(symbols)
         self._dialect = dialect
+        self._archive = Shelf(self._market, clock, faults, self._symbols, dialect)
 
     def said(self, asked: Asked) -> Said:
         """The reply to whatever is asked."""
         if asked.kind in ("candles", "first"):
             return self.candles(asked)
+        if asked.kind == "archive":
+            return self._archive.said(asked)
         if asked.kind == "symbols":
             return Said(Body(self._dialect.listing(asked, self._listed())))
         operative = self._faults.take(Maintenance, asked) is None

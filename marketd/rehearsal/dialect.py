@@ -137,6 +137,10 @@ class Dialect(ABC):
         """The reply to an ask that is neither for candles nor for symbols."""
         return self.refused("path")
 
+    def archived(self, asked: Asked, candles: Sequence[Candle]) -> bytes:
+        """The CSV of a month in the archive, where there is one."""
+        raise self.refuse("path")
+
     def headers(self, weight: int, now_ms: int) -> tuple[tuple[str, str], ...]:
         """Of every reply, after so much ``weight`` within the window of the allowance."""
         return ()

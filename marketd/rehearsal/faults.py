@@ -28,7 +28,7 @@ class Fault:
     for_s: float | None = None
     symbols: tuple[str, ...] = ()
     timeframes: tuple[str, ...] = ()
-    asks: tuple[Literal["candles", "first", "symbols", "status", "account"], ...] = ()
+    asks: tuple[Literal["candles", "first", "symbols", "status", "account", "archive"], ...] = ()
     count: int | None = None
     share: float = 1.0
 
@@ -244,12 +244,29 @@ class Malformed(Fault):
     candle_ms: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archived(Fault):
+    """The named ``months`` (``2024-01``; none named: all) of the archive are not what they should be.
+
+    ``sum``: the checksum is another one. All others have the right one: ``missing`` months are not there, ``cut`` zips
+    end half way, ``text`` is none, ``renamed`` ones hold a file of another symbol, ``coarser`` ones candles of an
+    hour, ``holed`` ones lack a candle in ``rows`` places, ``headed`` ones begin with a line of headings.
+    """
+
+    how: Literal["sum", "missing", "cut", "text", "renamed", "coarser", "holed", "headed"]
+    months: tuple[str, ...] = ()
+    rows: int = 1
+
+    def of_month(self, month: str) -> bool:
+        return not self.months or month in self.months
+
+
 KINDS: dict[str, type[Fault]] = {
     "rate_limit": RateLimit, "latency": Latency, "hang": Hang, "reset": Reset, "redirect": Redirect,
     "server_error": ServerError, "maintenance": Maintenance, "huge": Huge, "lost": Lost, "revised": Revised,
     "late": Late, "page_limit": PageLimit, "limit_refused": LimitRefused, "timeframe_refused": TimeframeRefused,
     "unknown_symbol": UnknownSymbol, "delisted": Delisted, "halted": Halted, "ignores": Ignores, "nothing": Nothing,
-    "truncated": Truncated, "malformed": Malformed,
+    "truncated": Truncated, "malformed": Malformed, "archived": Archived,
 }  # fmt: skip
 """What a scenario calls them -> the records."""
 

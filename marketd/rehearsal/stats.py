@@ -12,8 +12,8 @@ from typing import Literal
 
 from marketd.rehearsal.accounts import Signed
 
-AskKind = Literal["candles", "first", "symbols", "status", "account", "other"]
-ASK_KINDS: tuple[AskKind, ...] = ("candles", "first", "symbols", "status", "account", "other")
+AskKind = Literal["candles", "first", "symbols", "status", "account", "archive", "other"]
+ASK_KINDS: tuple[AskKind, ...] = ("candles", "first", "symbols", "status", "account", "archive", "other")
 LAST_ASKS = 1000
 WINDOW_MS = 60_000
 
@@ -21,7 +21,7 @@ WINDOW_MS = 60_000
 @dataclass(frozen=True, slots=True)
 class Asked:
     """One request as it came; ``first`` is a candle ask for the oldest row only. Symbols as listed; ``weight`` as the
-    exchange counts; ``signed`` is by whom it was asked for an ``account``.
+    exchange counts, 0 where it does not; ``signed`` is by whom it was asked for an ``account``.
     """
 
     at_ms: int
@@ -76,7 +76,8 @@ class Stats:
         if asked.series:
             self.series[asked.series] += 1
         self.last.append((asked, outcome))
-        self._note_time(asked.at_ms)
+        if asked.weight:
+            self._note_time(asked.at_ms)
         self._weights.append((asked.at_ms, asked.weight))
         try:
             yield outcome

@@ -1,13 +1,14 @@
 """Binance's wire format: always ascending, weights and bans."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 
 from marketd.rehearsal.dialect import Allowance, Bounds, Call, Candle, Dialect, Traded, Word, ascending, json_said
 from marketd.rehearsal.market import Window
 from marketd.rehearsal.said import Said
 from marketd.rehearsal.stats import Asked
-from marketd.timeframe import Timeframe
+from marketd.timeframe import TIMEFRAMES, Timeframe
 
 _SPELLINGS = {
     name: name for name in ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "1w", "1M")
@@ -20,6 +21,11 @@ _REFUSALS = {
 }  # fmt: skip
 _STATUS = {"trading": "TRADING", "halted": "HALT", "delisted": "BREAK"}
 _MOST = 1000
+_MONTHLY = re.compile(
+    r"/data/spot/monthly/klines/(?P<symbol>[^/]+)/(?P<timeframe>[^/]+)/(?P=symbol)-(?P=timeframe)"
+    r"-(?P<month>[12][0-9]{3}-(?:0[1-9]|1[0-2]))\.zip(?P<file>|\.CHECKSUM)"
+)
+_MICROSECONDS_MS = 1_735_689_600_000  # 2025-01-01
 
 
 class Binance(Dialect):
@@ -40,6 +46,10 @@ class Binance(Dialect):
                 )  # fmt: skip
             case "/api/v3/exchangeInfo":
                 return Asked(at_ms, "symbols", query=call.query, weight=20)
+        month = _MONTHLY.fullmatch(call.path)
+        if month is not None:
+            query = (("month", month["month"]), ("file", month["file"]))
+            return Asked(at_ms, "archive", month["symbol"], month["timeframe"], query, weight=0)
         return Asked(at_ms, "other")
 
     def bounds(self, asked: Asked) -> Bounds:
@@ -63,6 +73,17 @@ class Binance(Dialect):
             for each in ascending(candles)
         ]
         return f"[{','.join(rows)}]".encode()
+
+    def archived(self, asked: Asked, candles: Sequence[Candle]) -> bytes:
+        """Microseconds since 2025."""
+        step_ms = TIMEFRAMES[_SPELLINGS[asked.timeframe]].step_s * 1000
+        lines = []
+        for each in candles:
+            unit = 1000 if each.open_ms >= _MICROSECONDS_MS else 1
+            opens, closes = each.open_ms * unit, (each.open_ms + step_ms) * unit - 1
+            prices = f"{each.open},{each.high},{each.low},{each.close},{each.volume}"
+            lines.append(f"{opens},{prices},{closes},0.1,3,0.1,0.1,0\n")
+        return "".join(lines).encode()
 
     def listing(self, asked: Asked, symbols: Mapping[str, Traded]) -> bytes:
         listed = [{"symbol": symbol, "status": _STATUS[traded]} for symbol, traded in symbols.items()]
