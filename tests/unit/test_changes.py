@@ -69,3 +69,4 @@ def test_a_lane_is_opened_anew_for_what_it_was_opened_with_and_not_for_its_rate(
     page = config("[exchanges.bitfinex]\npage_limit = 5\n")
     assert reopened(config(), rate) == frozenset()
     assert reopened(config(), page) == {"bitfinex"}
+    assert reopened(config(), config("[exchanges.binance]\narchive = false\n")) == {"binance"}

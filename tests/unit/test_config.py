@@ -192,6 +192,27 @@ class TestExchange:
         assert made.derive["bitfinex"] == {"1w": "1d", "2w": "1d", "1M": "1d", "4h": "1h"}
 
 
+class TestArchive:
+    def test_is_the_one_that_the_adapter_knows_where_it_knows_one(self) -> None:
+        assert config().archive_url_of("binance") == "https://data.binance.vision"
+        assert config().archive_url_of("bitfinex") is None
+
+    def test_may_be_turned_off_or_named(self) -> None:
+        assert config("[exchanges.binance]\narchive = false").archive_url_of("binance") is None
+        named = config('[exchanges.binance]\narchive_url = "http://127.0.0.1:8099"')
+        assert named.archive_url_of("binance") == "http://127.0.0.1:8099"
+
+    def test_is_never_that_of_another_exchange_than_the_one_that_is_asked(self) -> None:
+        other = '[exchanges.binance]\nbase_url = "http://127.0.0.1:8099"\n'
+        assert config(other).archive_url_of("binance") is None
+        both = config(other + 'archive_url = "http://127.0.0.1:8099"')
+        assert both.archive_url_of("binance") == "http://127.0.0.1:8099"
+
+    def test_that_nobody_would_read_is_refused(self) -> None:
+        said = refused('[exchanges.bitfinex]\narchive_url = "https://data.binance.vision"')
+        assert "exchanges.bitfinex.archive_url: bitfinex has no archive" in said
+
+
 class TestVariables:
     def test_reach_every_key(self) -> None:
         made = config(
