@@ -2,11 +2,14 @@
 
 import logging
 import tracemalloc
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from hashlib import sha256
+from io import BytesIO
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
@@ -251,6 +254,17 @@ async def test_a_stop_is_heeded_within_a_month_and_what_is_left_is_done_by_the_n
     assert desk.asked("candles") < pages(JANUARY, NOW, MINUTES) + pages(LISTED, DECEMBER, MINUTES)
 
 
+@pytest.mark.parametrize(
+    "path", ["BTCUSDT/5m/BTCUSDT-5m-2024-10", "BTCUSDT/5m/BTCUSDT-5m-2025-02", "NOCOIN/5m/NOCOIN-5m-2025-01"]
+)
+async def test_what_the_archive_does_not_have_is_a_bucket_s_404(desk: Desk, path: str) -> None:
+    """Before the listing, not over yet, never listed."""
+    request = Request(f"/data/spot/monthly/klines/{path}.zip.CHECKSUM")
+    reply = await desk.bench.runner.fetcher.transport.send(desk.bench.server.root_url, request)
+    assert (reply.status, reply.content_type) == (404, "application/xml")
+    assert b"NoSuchKey" in reply.body
+
+
 async def test_a_month_is_looked_for_once_it_can_be_there(desk: Desk) -> None:
     """The first Monday of February 2025 is the third, the files are there on the fourth."""
     desk.clock.ms = ms_of(datetime(2025, 2, 3, 23, tzinfo=UTC))
@@ -267,6 +281,38 @@ class Shelved:
 
     async def send(self, base_url: str, request: Request, proxy: str | None = None) -> Reply:
         return self.files.get(request.path) or await self.other.send(base_url, request, proxy)
+
+
+ALL = pages(JANUARY, NOW) - pages(FEBRUARY, NOW)
+SPOILT: dict[str, tuple[Callable[[bytes, bytes], list[bytes]], int]] = {
+    "a price out of order": (lambda line, then: [line.replace(line.split(b",")[2], b"0.0001"), then], 1),
+    "no price": (lambda line, then: [line.replace(line.split(b",")[2], b"null"), then], ALL),
+    "the same line twice": (lambda line, then: [line, line, then], 0),
+    "two that differ": (lambda line, then: [line, line.replace(line.split(b",")[5], b"77.7"), then], ALL),
+    "a candle off the grid": (lambda line, then: [line, line[:7] + b"1" + line[8:], then], 0),
+    "one of another month": (lambda line, then: [b"19" + line[2:], then], ALL),
+    "against the order": (lambda line, then: [then, line], 0),
+}
+"""What becomes of two lines in the middle of a month, and how many requests that costs."""
+
+
+@pytest.mark.parametrize(("spoil", "cost"), SPOILT.values(), ids=SPOILT)
+async def test_a_line_that_is_not_as_it_should_be_is_never_stored(
+    desk: Desk, spoil: Callable[[bytes, bytes], list[bytes]], cost: int
+) -> None:
+    """Under its right checksum: what cannot be used of it is asked for, and a file that cannot be read is left."""
+    files = binancefiles.files(*SERIES[1:], months.CALENDAR.number(ms_of(JANUARY)))
+    transport = desk.bench.runner.fetcher.transport
+    sent = await transport.send(desk.bench.server.root_url, Request(files.zipped))
+    (lines,) = zipped.lines(sent.body, files.csv, 10_000)
+    made = BytesIO()
+    with ZipFile(made, "w") as archive:
+        archive.writestr(files.csv, b"".join([*lines[:4000], *spoil(lines[4000], lines[4001]), *lines[4002:]]))
+    told = f"{sha256(made.getvalue()).hexdigest()}  {files.zipped.rpartition('/')[2]}\n".encode()
+    shelved = {files.zipped: replace(sent, body=made.getvalue()), files.checksum: replace(sent, body=told)}
+    desk.bench.runner.fetcher.transport = Shelved(transport, shelved)
+    await desk.proves_the_truth()
+    assert desk.asked("candles") == REST + cost
 
 
 async def test_a_month_of_minutes_is_never_in_memory_as_a_whole(desk: Desk) -> None:

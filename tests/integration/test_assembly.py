@@ -56,6 +56,16 @@ async def lose_the_lease(dsn: str, events: Events) -> None:
         await asyncio.Event().wait()
 
 
+async def test_a_lane_knows_the_archive_that_is_configured(database: str) -> None:
+    named = '[exchanges.binance]\narchive_url = "http://127.0.0.1:8099"'
+    clock, config = SystemClock(), build(named, {}, None, lambda path: None, need_database=False)
+    async with Database(database) as opened, Transport(clock) as transport:
+        books, leases = assembly.Books.of(opened), assembly.leases_of(opened, "command")
+        lane = assembly.lane("binance", config, books, transport, clock, Events(), Progress(), leases=leases)
+        async with lane as opened_lane:
+            assert opened_lane.runner.fetcher.archive_url == "http://127.0.0.1:8099"
+
+
 async def test_a_connection_that_is_lost_in_a_migration_is_a_database_that_is_away(empty_database: str) -> None:
     other = await asyncpg.connect(empty_database)
     try:

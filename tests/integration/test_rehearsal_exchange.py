@@ -307,7 +307,9 @@ async def test_statistics_say_what_was_asked(drill: Drill) -> None:
     await drill.get("/conf/pub:list:pair:exchange")
     await drill.get("/candles/trade:1m:tNOPE/hist")
     stats = (await drill.get_below(drill.server.root_url, "/rehearsal/stats", last=1)).rows
-    assert stats["kinds"] == {"candles": 3, "first": 1, "symbols": 1, "status": 0, "account": 0, "other": 0}
+    assert stats["kinds"] == {
+        "candles": 3, "first": 1, "symbols": 1, "status": 0, "account": 0, "archive": 0, "other": 0,
+    }  # fmt: skip
     assert stats["statuses"] == {"200": 4, "500": 1}
     assert stats["series"] == {"BTCUSD 1D": 1, "BTCUSD 1m": 2, "NOPE 1m": 1}
     assert (stats["rows"], stats["requests"], stats["busiest_minute"]) == (13, 5, 5)
