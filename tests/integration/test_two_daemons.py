@@ -177,12 +177,15 @@ async def each_firing_once(day: Day) -> None:
 
 
 async def each_request_once(day: Day) -> None:
-    """No more than one daemon would need: a request for each run that had work, a few to begin with."""
+    """No more than one daemon would need: a request for each run that had work, a few to begin with; and the list of
+    symbols every hour.
+    """
     row = await day.connection.fetchrow(
         "SELECT sum(requests) AS requests, count(*) FILTER (WHERE status <> 'skipped') AS worked, "
         "count(*) FILTER (WHERE status = 'interrupted') AS interrupted FROM market_data_job_runs"
     )
     assert row is not None
     asked = sum(day.asked(name) for name in day.exchanges)
+    asked -= sum(server.stats.kinds["symbols"] for server in day.exchanges.values())
     assert asked <= row["worked"] + 5 * len(day.exchanges)
     assert asked <= row["requests"] + row["interrupted"] + 2 * len(day.exchanges), "asked, but for no run"
