@@ -44,6 +44,7 @@ class _Proof:
     confirmed: Ranges = NOTHING
     waiting: Ranges = NOTHING
     later: Ranges = NOTHING
+    counted: bool = False
 
 
 def apply(held: Held, answer: Answer, *, settle_ms: int, owe: Ranges = NOTHING) -> Change:
@@ -108,6 +109,7 @@ def _proof(held: Held, state: State, answer: Answer, settle_ms: int) -> tuple[_P
         confirmed=_confirmed(held, state, answer, empty - later, settle_ms),
         waiting=state.once,
         later=later,
+        counted=answer.ask.counted,
     ), False
 
 
@@ -213,17 +215,22 @@ def _block(before: Block, after: State, proof: _Proof) -> Block:
 
 
 def _looked(before: Block, block: Block, proof: _Proof, *, grew: bool) -> Block:
-    """When to look again: an hour after the empties grew, else one step further once a due look has come.
-
-    A look is an ask for all that is answered of the block. It may take several pages: the first one counts.
-    """
+    """When to look again: an hour after the empties grew, else one step further once a due look has come."""
     if not block.empties:
         return replace(block, look_ms=None, look_step=0)
     if grew or before.look_ms is None:
         return replace(block, look_ms=proof.at_ms + LOOKS_MS[0], look_step=0)
-    if proof.at_ms >= before.look_ms and proof.asked.covers(before.answered) and proof.covered & before.answered:
+    if proof.at_ms >= before.look_ms and _is_look(before, proof) and proof.covered & before.answered:
         return _later(block, proof.at_ms)
     return block
+
+
+def _is_look(before: Block, proof: _Proof) -> bool:
+    """A look is an ask for all that is answered of the block. It may take several pages: the first one counts.
+
+    Where pages are counted so are asks: then that for the beginning is the first page.
+    """
+    return proof.asked.covers(before.answered) or (proof.counted and before.answered.start in proof.asked)
 
 
 def _later(block: Block, at_ms: int) -> Block:

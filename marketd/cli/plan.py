@@ -123,6 +123,8 @@ class _Desk:
         exchange = exchange_called(series.exchange)
         if remaining and exchange.paging is Paging.RECENT and exchange.reach is None:
             note = "; ".join(filter(None, (note, "how far back it is served shows with the first page")))
+        if remaining and exchange.archive is not None and self.config.exchanges[series.exchange].archive:
+            note = "; ".join(filter(None, (note, "whole months may come from the archive, without requests")))
         if unserved := unknown - remaining:
             before = at(series.frame.open_ms(unserved.end)).strftime("%Y-%m-%d %H:%M")
             said = f"{words.plural(unserved.size, 'interval')} before {before} are not served"

@@ -10,7 +10,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, cast
 
@@ -29,7 +29,7 @@ from marketd.rehearsal.answers import Answers
 from marketd.rehearsal.dialect import Call
 from marketd.rehearsal.dialects import spoken
 from marketd.rehearsal.exchange import enforced
-from marketd.rehearsal.faults import Faults, RateLimit
+from marketd.rehearsal.faults import Fault, Faults, Late, Maintenance, Malformed, Nothing, RateLimit, ServerError
 from marketd.rehearsal.market import Market, Window, synthetic
 from marketd.rehearsal.rows import row_values
 from marketd.rehearsal.trouble import Trouble
@@ -96,9 +96,9 @@ class Stall:
         now_ms = self.clock.now_ms()
         asked = self.dialect.asked(Call(request.path, request.query, request.body or b"", "marketd"), now_ms)
         self._count(now_ms, request.weight)
-        refused = self.trouble.throttled(asked)
-        self.throttled += refused is not None
-        said = refused or self.answers.said(asked)
+        limited = self.trouble.throttled(asked)
+        self.throttled += limited is not None
+        said = limited or self.trouble.refused(asked) or self.answers.said(asked)
         headers = {name.lower(): value for name, value in said.headers}
         return Reply(
             said.status, said.body.content, said.body.content_type, now_ms // 1000 * 1000,
@@ -182,6 +182,24 @@ class Lane:
         return found
 
 
+TROUBLES: tuple[Fault, ...] = (
+    ServerError(status=503), ServerError(status=502, share=0.3), Maintenance(), Late(delay_s=40, share=0.3),
+    Nothing(share=0.5), Malformed(how="duplicate"), Malformed(how="conflict", share=0.5), Malformed(how="shuffled"),
+    Malformed(how="cut", share=0.5), Malformed(how="html", share=0.3), Malformed(how="misaligned", share=0.3),
+    Malformed(how="nan", share=0.3),
+)  # fmt: skip
+CALM_S = 1.5 * DAY_S
+
+
+async def _trouble(lane: Lane, ends_s: float) -> None:
+    """A trouble of some minutes after every hour or so."""
+    dice, loop = lane.stall.dice, asyncio.get_running_loop()
+    while loop.time() < ends_s:
+        await asyncio.sleep(dice.uniform(1_200, 7_200))
+        if loop.time() < ends_s:
+            lane.stall.faults.add(replace(dice.choice(TROUBLES), for_s=dice.uniform(60, 1_500)))
+
+
 def lane_of(name: str, days: float, seed: int) -> Lane:
     clock, dice = HostClock(START_MS), Random(f"{seed} {name}")
     ends_ms = START_MS + int((days + 3) * DAY_S * 1000)
@@ -217,10 +235,12 @@ class Report:
         return "\n    ".join([said, *self.wrong])
 
 
-async def _week(days: float, seed: int, names: Sequence[str]) -> list[Report]:
+async def _week(days: float, seed: int, names: Sequence[str], *, troubled: bool) -> list[Report]:
     lanes = [lane_of(name, days, seed) for name in names]
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(lane.live()) for lane in lanes]
+        if troubled:
+            tasks += [group.create_task(_trouble(lane, days * DAY_S - CALM_S)) for lane in lanes]
         while asyncio.get_running_loop().time() < days * DAY_S:
             await asyncio.sleep(LOOK_S)
             for lane in lanes:
@@ -248,20 +268,21 @@ def _report(lane: Lane) -> Report:
     )  # fmt: skip
 
 
-def week(days: float, seed: int, names: Sequence[str] = NAMES) -> list[Report]:
+def week(days: float, seed: int, names: Sequence[str] = NAMES, *, troubled: bool = False) -> list[Report]:
     """What came of it, by exchange."""
     with pace(20.0), asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(_week(days, seed, names))
+        return runner.run(_week(days, seed, names, troubled=troubled))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.conformance.week", description=__doc__)
     parser.add_argument("--days", type=float, default=7.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--troubled", action="store_true")
     parser.add_argument("names", nargs="*", default=NAMES)
     given = parser.parse_args()
     logging.disable(logging.WARNING)
-    reports = week(given.days, given.seed, given.names)
+    reports = week(given.days, given.seed, given.names, troubled=given.troubled)
     for report in reports:
         print(report)
     return 1 if any(report.wrong or report.throttled for report in reports) else 0

@@ -191,6 +191,15 @@ class TestLooks:
         held.record(answered(50, 100, (50,), at_ms=OLD + 2 * HOUR_MS))
         assert held.blocks[0].look_ms == OLD + HOUR_MS
 
+    def test_of_counted_pages_the_one_for_the_beginning_is_the_look(self) -> None:
+        """No ask is ever for more than a page: else a look would be due for ever."""
+        held = book(opens=(50,))
+        for start, end in ((30, 100), (1, 30), (0, 30)):
+            before = held.blocks[0].look_ms
+            answer = answered(start, end, (50,) if end > 50 else (), at_ms=OLD + 2 * HOUR_MS)
+            held.record(replace(answer, ask=replace(answer.ask, counted=True)))
+            assert (held.blocks[0].look_ms == before) is (start > 0)
+
     def test_a_look_that_takes_two_pages_is_one(self) -> None:
         held, toy = book(opens=tuple(range(1, 100))), Toy(set(range(1, 100)), limit=60)
         first = toy.answer(Ask(SERIES, 0, 100, newest_first=False), OLD + HOUR_MS)
