@@ -11,4 +11,5 @@ def test_all_exchanges_are_kept_fresh_within_their_limits_and_one_that_is_away_t
     assert all(not report.wrong for report in reports), said
     assert all(report.throttled == 0 for report in reports), said
     assert all(report.lag_s < 120 for report in reports if report.name != DOWN), said
-    assert all(report.requests > 300 for report in reports), said
+    # Five series a minute, and what it takes to find when each began.
+    assert all(300 < report.requests < 1_000 for report in reports), said
