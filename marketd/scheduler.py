@@ -187,6 +187,11 @@ class Scheduler:
         self.jobs = replace(jobs, jobs=mine)
         now_ms = self.clock.now_ms()
         self._table = CronTable(self.jobs.scheduled(), now_ms if self._table is None else self._table.seen_ms)
+        if self._listed:
+            known = self._resting.keys()
+            self._rest()
+            if self._resting.keys() - known:  # it may have been listed since
+                self._look.set()
         for number, account in self._running.items():
             if number not in self._orders and not self._awake(number, now_ms):
                 account.stop.set()
@@ -280,8 +285,8 @@ class Scheduler:
         markets = Markets(Asking(self.desk.runner.fetcher, Claim.CONTINUOUS))
         while True:
             if await markets.look():
-                symbols = {series.symbol for series in self.jobs.tracked if series.exchange == self.desk.exchange}
-                self._rest(markets.listing, resting(symbols, markets.listing))
+                self._listed = markets.listing
+                self._rest()
             self._looked_ms = self.clock.now_ms()
             self._look.clear()
             await self._look.wait()
@@ -294,15 +299,18 @@ class Scheduler:
         if not 0 <= self.clock.now_ms() - self._looked_ms < wait_ms:
             self._look.set()
 
-    def _rest(self, listing: Listing, found: Mapping[str, Rest]) -> None:
-        """Let the markets ``found`` rest, and the others work; what runs for one that rests stops at a page border."""
+    def _rest(self) -> None:
+        """Let the markets rest that are not traded by the list, and the others work; what runs for one that rests stops
+        at a page border.
+        """
+        symbols = {series.symbol for series in self.jobs.tracked if series.exchange == self.desk.exchange}
+        found = resting(symbols, self._listed)
         for symbol in found.keys() - self._resting.keys():
-            said = reason(self.desk.exchange, symbol, found[symbol], listing)
+            said = reason(self.desk.exchange, symbol, found[symbol], self._listed)
             log.warning("market rests", extra={"fields": {"exchange": self.desk.exchange, "reason": said}})
         for symbol in self._resting.keys() - found.keys():
             log.info("market is back", extra={"fields": {"exchange": self.desk.exchange, "symbol": symbol}})
         self._resting = found
-        self._listed = listing
         self.events.markets_rest(self.desk.exchange, Counter(found.values()))
         for number, account in self._running.items():
             if number not in self._orders and self._why_idle(number) is not None:

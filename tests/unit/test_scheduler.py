@@ -642,3 +642,18 @@ class TestMarketsThatRest:
         await stage.pass_minutes(12)
         assert stage.works.began == 1
         assert stage.rows.noted == [(1, "idle", "bitfinex does not list BTCUSD; did you mean ETHUSD?")]
+
+    async def test_a_new_job_for_what_is_not_listed_is_refused_at_once(self, stage: Stage) -> None:
+        """By the list that is there; it is looked at again, since the market may be as new as the job."""
+        stage.works.gate.set()
+        await stage.pass_minutes(1)
+        nope = replace(job(2), symbol="NOPE")
+        series = BTC._replace(symbol="NOPE")
+        both = JobSet(jobs={1: job(), 2: nope}, work={1: (BTC,), 2: (series,)}, tracked=frozenset({BTC, series}))
+        stage.scheduler.take(both)
+        looks = stage.works.fetcher.looks
+        await stage.pass_minutes(1)
+        assert stage.works.fetcher.looks == looks + 1
+        assert stage.rows.noted == [(2, "idle", "bitfinex does not list NOPE")]
+        await stage.pass_minutes(10)
+        assert {number for number, _ in stage.rows.begun} == {1}
