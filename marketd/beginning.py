@@ -75,9 +75,12 @@ async def _first_of(asking: Asking, series: Series, windows: Sequence[Span]) -> 
 
 
 def _windows(asking: Asking, series: Series, within: Span) -> Iterator[Span]:
-    """``within`` in pages, without what is no longer served."""
+    """``within`` in pages, without what is no longer served. The interval under way is among them: a market may be as
+    young as that.
+    """
     frame, page, served = series.frame, asking.fetcher.page, asking.fetcher.served(series)
-    start, end = max(frame.number(within[0]), served.start), min(frame.ceiling(within[1]), served.end)
+    start = max(frame.number(within[0]), served.start)
+    end = min(frame.ceiling(within[1]), frame.number(asking.fetcher.now_ms()) + 1)
     for number in range(start, end, page):
         yield frame.open_ms(number), frame.open_ms(min(number + page, end))
 

@@ -96,6 +96,17 @@ async def test_the_first_candle_is_found(desk: Desk) -> None:
         assert facts.first == first
 
 
+async def test_a_market_of_today_has_a_first_candle(desk: Desk) -> None:
+    """Its first day is not over: no closed candle of a day shows it."""
+    desk.clock.ms = START + 40 * MINUTE
+    _, facts = await desk.bench.runner.prepare(desk.series(), Asking(desk.bench.runner.fetcher, Claim.ORDER))
+    first = desk.series().frame.number(desk.truth()[0][0])
+    recent = desk.exchange.paging is Paging.RECENT and desk.exchange.reach is None
+    assert facts.first == (first // 1440 * 1440 if recent else first)
+    assert (await desk.bench.backfill(desk.series())).error is None
+    assert await desk.stored() == desk.truth()
+
+
 async def test_hours_and_days_are_those_of_the_exchange_and_weeks_are_built(desk: Desk) -> None:
     for timeframe in ("1h", "1d"):
         assert (await desk.bench.backfill(desk.series(timeframe))).error is None

@@ -11,9 +11,10 @@ from typing import TypeAlias
 import asyncpg
 
 from marketd.model import Series
+from marketd.rehearsal.dialect import Bounds
 from marketd.rehearsal.stats import Asked
 from tests.oracle import violations
-from tests.prove.scenery import NATIVE
+from tests.prove.scenery import DIALECT, NAME, NATIVE
 
 _RANGE = re.compile(r"(\d+),(\d+)")
 
@@ -105,7 +106,7 @@ async def complete(connection: Connection, until_ms: int) -> list[str]:
     parts = await _coverage(connection)
     said = []
     for symbol, first in await connection.fetch(_FIRSTS):
-        series = Series("bitfinex", symbol, "1m")
+        series = Series(NAME, symbol, "1m")
         wanted, found = series.frame.closed_end(until_ms), parts.get((symbol, "1m"), [])
         if len(found) != 1 or found[0][0] > first or found[0][1] < wanted:
             said.append(f"{series} is answered over {found}, wanted is [{first}, {wanted})")
@@ -129,11 +130,11 @@ def asked_again(asks: Sequence[Asked], known: Mapping[tuple[str, str], frozenset
     """Asks for candles that could tell nothing that was not ``known``."""
     said = []
     for ask in asks:
-        query = dict(ask.query)
-        if ask.kind != "candles":
+        bounds = DIALECT.bounds(ask) if ask.kind == "candles" else Bounds()
+        if bounds.start_ms is None or bounds.end_ms is None:
             continue
         series = next(one for one in NATIVE if one.symbol == ask.symbol)
-        wanted = range(series.frame.number(int(query["start"])), series.frame.number(int(query["end"])) + 1)
+        wanted = range(series.frame.ceiling(bounds.start_ms), series.frame.number(bounds.end_ms) + 1)
         if known.get((series.symbol, series.timeframe), frozenset()).issuperset(wanted):
             said.append(f"asked again for {series} {wanted.start}..{wanted.stop}, which was answered and stored")
     return said

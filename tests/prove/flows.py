@@ -13,18 +13,19 @@ from marketd.rehearsal.stats import Asked
 from tests.jobfile import entry
 from tests.prove import catalog, checks
 from tests.prove.children import Child
-from tests.prove.scenery import NOW
+from tests.prove.scenery import NAME, NOW, SYMBOLS
 from tests.prove.stage import Seen, Stage
 
 _LOOK_S = 0.015
-_SYMBOLS = ("--symbol", "BTCUSD", "--symbol", "ETHUSD")
+_FIRST, _SECOND = SYMBOLS
+_SYMBOLS = ("--exchange", NAME, "--symbol", _FIRST, "--symbol", _SECOND)
 
-_CONFIG = """
-jobs_file = "{folder}/jobs.toml"
+_CONFIG = f"""
+jobs_file = "{{folder}}/jobs.toml"
 owner = "prove"
 timeframes = ["1m", "5m"]
-[exchanges.bitfinex]
-derive = {{"5m" = "1m"}}
+[exchanges.{NAME}]
+derive = {{{{"5m" = "1m"}}}}
 [engine]
 drain_s = 5
 """
@@ -129,8 +130,8 @@ class Continuous(Served):
     name = "continuous"
     template = "filled"
     speed = 300.0
-    jobs = entry("continuous", ("BTCUSD", "ETHUSD"), ("1m",), schedule="* * * * *") + entry(
-        "gap_repair", ("BTCUSD", "ETHUSD"), ("1m",), schedule="*/2 * * * *"
+    jobs = entry("continuous", SYMBOLS, ("1m",), exchange=NAME, schedule="* * * * *") + entry(
+        "gap_repair", SYMBOLS, ("1m",), exchange=NAME, schedule="*/2 * * * *"
     )
 
 
@@ -140,26 +141,26 @@ class Reload(Served):
     name = "reload"
     template = "filled"
     speed = 150.0
-    jobs = entry("continuous", ("BTCUSD",), ("1m", "5m"), schedule="* * * * *") + entry(
-        "backfill", ("BTCUSD",), ("1m",)
+    jobs = entry("continuous", (_FIRST,), ("1m", "5m"), exchange=NAME, schedule="* * * * *") + entry(
+        "backfill", (_FIRST,), ("1m",), exchange=NAME
     )
-    new_jobs = """
+    new_jobs = f"""
 [[jobs]]
-exchange = "bitfinex"
-symbols = ["BTCUSD", "ETHUSD"]
+exchange = "{NAME}"
+symbols = ["{_FIRST}", "{_SECOND}"]
 timeframes = ["1m"]
 job_type = "continuous"
 schedule = "*/2 * * * *"
 
 [[jobs]]
-exchange = "bitfinex"
-symbols = ["BTCUSD"]
+exchange = "{NAME}"
+symbols = ["{_FIRST}"]
 timeframes = ["1m"]
 job_type = "backfill"
 start = 2023-11-15T02:00:00Z
 
 [[jobs]]
-exchange = "bitfinex"
+exchange = "{NAME}"
 job_type = "gap_repair"
 schedule = "*/3 * * * *"
 """
@@ -201,9 +202,9 @@ schedule = "*/3 * * * *"
         return said if rows == NEW_ROWS else [*said, f"job rows: not those of the new file: {sorted(rows)}"]
 
 
-_OPERATORS_ROW = """
+_OPERATORS_ROW = f"""
 INSERT INTO market_data_jobs (exchange, symbol, timeframe, job_type, schedule)
-VALUES ('bitfinex', 'ETHUSD', '5m', 'continuous', '* * * * *')
+VALUES ('{NAME}', '{_SECOND}', '5m', 'continuous', '* * * * *')
 """
 
 _FILE_ROWS = """
@@ -217,12 +218,14 @@ SELECT count(DISTINCT j.job_type) = 2 FROM market_data_job_runs r JOIN market_da
 WHERE r.id > $1 AND r.status = 'success' AND j.job_type <> 'backfill'
 """
 
-OLD_ROWS = frozenset({"BTCUSD 1m continuous * * * * *", "BTCUSD 5m continuous * * * * *", "BTCUSD 1m backfill never"})
+OLD_ROWS = frozenset(
+    {f"{_FIRST} 1m continuous * * * * *", f"{_FIRST} 5m continuous * * * * *", f"{_FIRST} 1m backfill never"}
+)
 NEW_ROWS = frozenset(
     {
-        "BTCUSD 1m continuous */2 * * * *",
-        "ETHUSD 1m continuous */2 * * * *",
-        "BTCUSD 1m backfill never from 02:00",
+        f"{_FIRST} 1m continuous */2 * * * *",
+        f"{_SECOND} 1m continuous */2 * * * *",
+        f"{_FIRST} 1m backfill never from 02:00",
         "* * gap_repair */3 * * * *",
     }
 )

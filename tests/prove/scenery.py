@@ -5,6 +5,7 @@ holds the candles against it.
 """
 
 import json
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import asyncpg
 from marketd.clock import at
 from marketd.embedded import EmbeddedPostgres, wheel_bin_dir
 from marketd.model import Series
+from marketd.rehearsal.dialects import spoken
 from marketd.rehearsal.market import Market, Window
 from marketd.rehearsal.sources import Chunk, Synthetic
 from marketd.store import migrations
@@ -29,9 +31,13 @@ START = 1_700_006_400_000  # 2023-11-15 00:00 UTC
 NOW = START + 12 * HOUR + 25_000
 END = NOW + 36 * HOUR
 SILENCE = (START + 5 * HOUR, START + 6 * HOUR + 20 * MINUTE)
-SYMBOLS = ("BTCUSD", "ETHUSD")
-NATIVE = tuple(Series("bitfinex", symbol, "1m") for symbol in SYMBOLS)
-BUILT = tuple(Series("bitfinex", symbol, "5m") for symbol in SYMBOLS)
+NAME = os.environ.get("MARKETD_PROVE_EXCHANGE", "bitfinex")
+"""Whose wire format is spoken; not one that serves less than half a day."""
+
+DIALECT = spoken(NAME)
+SYMBOLS = DIALECT.symbols[:2]
+NATIVE = tuple(Series(NAME, symbol, "1m") for symbol in SYMBOLS)
+BUILT = tuple(Series(NAME, symbol, "5m") for symbol in SYMBOLS)
 SERIES = NATIVE + BUILT
 PAGE = 200
 
@@ -67,6 +73,11 @@ class Quiet:
         return Chunk(before.opens + after.opens, [*before.rows, *after.rows])
 
 
+def _market() -> Market:
+    quiet = Market(Quiet(Synthetic(7, SYMBOLS, START, END, 0.2), SILENCE))
+    return quiet.filled() if DIALECT.flat else quiet
+
+
 @dataclass
 class Scenery:
     """A server, and templates by name; ``market`` is what the exchange serves."""
@@ -76,7 +87,7 @@ class Scenery:
     versions: list[str] = field(default_factory=list)
     """The digest of each version of the schema, of none at all first."""
 
-    market: Market = field(default_factory=lambda: Market(Quiet(Synthetic(7, SYMBOLS, START, END, 0.2), SILENCE)))
+    market: Market = field(default_factory=_market)
 
     def dsn(self, database: str) -> str:
         return self.server.replace("///marketd?", f"///{database}?")

@@ -18,8 +18,9 @@ from marketd.rehearsal.server import RehearsalServer
 from marketd.rehearsal.stats import Asked
 from tests.prove.children import Forks, Task
 from tests.prove.faults import Fault
-from tests.prove.scenery import NOW, PAGE, Scenery
+from tests.prove.scenery import NAME, NOW, PAGE, Scenery
 
+_SETTINGS = f"MARKETD_EXCHANGES__{NAME.upper()}__"
 _GONE_S = 10.0
 _LOOK_S = 0.002
 _OTHERS = """
@@ -103,9 +104,8 @@ class Stage:
         return {
             "DATABASE_URL": f"postgresql://{self.dsn.partition('://')[2]}",
             "MARKETD_CONFIG": str(self.folder / "marketd.toml"), "MARKETD_RUN_DIR": str(self.folder / "run"),
-            "MARKETD_EXCHANGES__BITFINEX__BASE_URL": self.exchange.base_url,
-            "MARKETD_EXCHANGES__BITFINEX__REQUESTS_PER_MINUTE": "600000",
-            "MARKETD_EXCHANGES__BITFINEX__PAGE_LIMIT": str(PAGE),
+            f"{_SETTINGS}BASE_URL": self.exchange.base_url, f"{_SETTINGS}REQUESTS_PER_MINUTE": "600000",
+            f"{_SETTINGS}PAGE_LIMIT": str(PAGE),
             "MARKETD_HTTP__LISTEN": "127.0.0.1:0", "MARKETD_LOG__FORMAT": "json",
         }  # fmt: skip
 
@@ -184,5 +184,5 @@ class Lane:
 async def lane(scenery: Scenery, forks: Forks, spares: Spares, number: int) -> AsyncIterator[Lane]:
     folder, clock = scenery.folder / f"lane-{number}", StageClock()
     folder.mkdir()
-    async with RehearsalServer(scenery.market, clock) as exchange:
+    async with RehearsalServer(scenery.market, clock, dialect=NAME) as exchange:
         yield Lane(scenery, forks, spares, exchange, clock, folder)

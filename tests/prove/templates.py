@@ -12,7 +12,7 @@ from marketd.rehearsal.faults import Malformed
 from marketd.store import migrations
 from tests.prove import catalog
 from tests.prove.flows import FLOWS
-from tests.prove.scenery import NOW, Scenery
+from tests.prove.scenery import NOW, SYMBOLS, Scenery
 from tests.prove.stage import Lane
 
 _UNREADABLE = (250, 600)  # which of the candles
@@ -33,7 +33,7 @@ async def made(scenery: Scenery, lane: Lane, names: Iterable[str]) -> None:
     if "holed" in names:
         await scenery.copied("holed", "fresh")
         lane.clock.begin(NOW, 1.0)
-        traded = [ms_of(row[2]) for row in scenery.truth if row[:2] == ("BTCUSD", "1m")]
+        traded = [ms_of(row[2]) for row in scenery.truth if row[:2] == (SYMBOLS[0], "1m")]
         lane.exchange.faults.add(*(Malformed(how="implausible", candle_ms=traded[at]) for at in _UNREADABLE))
         await _backfilled(lane, "holed")
         lane.exchange.faults.clear()
