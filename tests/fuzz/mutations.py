@@ -7,7 +7,6 @@ or of keys and values between braces, with something around them.
 
 import gzip
 import random
-import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,9 +25,6 @@ NUMBERS: Final = (
 """What stands where a number should: no number, absurd ones, and some that floats cannot tell from their neighbour."""
 
 _DEEP: Final = b"[" * 100_000
-
-
-_FRAME: Final = re.compile(r"(?P<head>.*?\[)(?P<rows>[\[{].*[\]}])(?P<tail>\].*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -57,15 +53,16 @@ class _Table:
 
 def _table(body: bytes) -> _Table:
     text = body.decode("latin-1")
-    found = _FRAME.fullmatch(text)
-    if found is None:
+    begin = min((at for at in (text.find("[["), text.find("[{")) if at >= 0), default=-1) + 1
+    end = max(text.rfind("]]"), text.rfind("}]")) + 1
+    if not 0 < begin < end:
         return _Table("[", "]", [], [], [text.strip("[]").split(",")])
-    is_object = found["rows"].startswith("{")
-    lines = [line.split(",") for line in found["rows"][1:-1].split("},{" if is_object else "],[")]
+    rows, is_object = text[begin:end], text[begin] == "{"
+    lines = [line.split(",") for line in rows[1:-1].split("},{" if is_object else "],[")]
     keys = [item.partition(":")[0] for item in lines[0]] if is_object else []
-    rows = [[item.partition(":")[2] for item in line] for line in lines] if is_object else lines
-    quoted = [value[:1] == '"' for value in rows[0]]
-    return _Table(found["head"], found["tail"], keys, quoted, [[value.strip('"') for value in row] for row in rows])
+    values = [[item.partition(":")[2] for item in line] for line in lines] if is_object else lines
+    quoted = [value[:1] == '"' for value in values[0]]
+    return _Table(text[:begin], text[end:], keys, quoted, [[value.strip('"') for value in row] for row in values])
 
 
 def nothing(_: random.Random, body: bytes) -> bytes:
