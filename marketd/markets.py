@@ -6,13 +6,14 @@ Owns what the list means for the symbols that somebody tracks, and how often it 
 
 import difflib
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from marketd.errors import ExchangeError
 from marketd.exchanges.facts import Listing, Status
 from marketd.fetcher import Asking
+from marketd.model import JobType, Series
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ LOOK_AGAIN_MS = 600_000
 
 
 class Rest(StrEnum):
-    """Why a market rests. A backfill goes on where the symbol is still listed: what was traded is served."""
+    """Why a market rests."""
 
     UNLISTED = "unlisted"
     HALTED = "halted"
@@ -57,6 +58,44 @@ def unlisted(exchange: str, symbol: str, listing: Collection[str]) -> str:
 def is_believable(listing: Listing, before: Listing) -> bool:
     """A list that is empty, or has lost more than half of its symbols at once, is taken for a fault of the exchange."""
     return len(listing) > 0 and len(listing) * 2 >= len(before)
+
+
+@dataclass(slots=True)
+class Resting:
+    """The markets of one exchange that rest, by the ``listing`` that was believed last.
+
+    ``unknown`` are symbols that the exchange has refused: what is only missing in the list may still be served.
+    """
+
+    exchange: str
+    listing: Listing = field(default_factory=dict)
+    found: Mapping[str, Rest] = field(default_factory=dict)
+    unknown: set[str] = field(default_factory=set)
+
+    def judge(self, symbols: Collection[str]) -> frozenset[str]:
+        """Hold ``symbols`` against the list, and tell what is different now; those that rest and did not before."""
+        before, self.found = self.found, resting(symbols, self.listing)
+        self.unknown &= self.found.keys()
+        for symbol in self.found.keys() - before.keys():
+            said = reason(self.exchange, symbol, self.found[symbol], self.listing)
+            log.warning("market rests", extra={"fields": {"exchange": self.exchange, "reason": said}})
+        for symbol in before.keys() - self.found.keys():
+            log.info("market is back", extra={"fields": {"exchange": self.exchange, "symbol": symbol}})
+        return frozenset(self.found.keys() - before.keys())
+
+    def rests(self, series: Series, job_type: JobType) -> bool:
+        """Whether a job of this type has nothing to do for the series; what was traded once is still served."""
+        rest = self.found.get(series.symbol)
+        if rest is Rest.UNLISTED:
+            return series.symbol in self.unknown
+        return rest is not None and job_type is not JobType.BACKFILL
+
+    def why_idle(self, work: Sequence[Series], job_type: JobType) -> str | None:
+        """Why a job for ``work`` has nothing to do: all its markets rest. None where it has."""
+        if not work or not all(self.rests(series, job_type) for series in work):
+            return None
+        symbols = dict.fromkeys(series.symbol for series in work)
+        return "; ".join(reason(self.exchange, symbol, self.found[symbol], self.listing) for symbol in symbols)
 
 
 @dataclass(slots=True)

@@ -19,11 +19,10 @@ from typing import Any, Protocol
 from marketd.clock import Clock
 from marketd.cron import CronTable
 from marketd.errors import ConfigError, DatabaseUnavailable, LeaseLost, MarketdError, StoreError, UnknownSymbol
-from marketd.exchanges.facts import Listing
 from marketd.fetcher import Asking
 from marketd.jobs import job_from_row
 from marketd.jobset import JobSet
-from marketd.markets import LOOK_AGAIN_MS, LOOK_MS, Markets, Rest, reason, resting
+from marketd.markets import LOOK_AGAIN_MS, LOOK_MS, Markets, Resting
 from marketd.model import Claim, Job, JobType, RunStatus, Series
 from marketd.ports import Events
 from marketd.runner import Order, Outcome, Runner
@@ -170,8 +169,7 @@ class Scheduler:
     """A clock that was ahead may have recorded firings of times up to here, which come once more."""
 
     _behind: bool = True
-    _resting: Mapping[str, Rest] = field(default_factory=dict)
-    _listed: Listing = field(default_factory=dict)
+    _resting: Resting = field(init=False)
     _idle: dict[int, str] = field(default_factory=dict)
     """Jobs in whose rows it says why they have nothing to do."""
 
@@ -181,17 +179,17 @@ class Scheduler:
     _queues: Queues = field(default_factory=_queues)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def __post_init__(self) -> None:
+        self._resting = Resting(self.desk.exchange)
+
     def take(self, jobs: JobSet) -> None:
         """Work with ``jobs`` from now on; runs of jobs that are gone or paused stop at a page border."""
         mine = {number: job for number, job in jobs.jobs.items() if job.exchange == self.desk.exchange}
         self.jobs = replace(jobs, jobs=mine)
         now_ms = self.clock.now_ms()
         self._table = CronTable(self.jobs.scheduled(), now_ms if self._table is None else self._table.seen_ms)
-        if self._listed:
-            known = self._resting.keys()
-            self._rest()
-            if self._resting.keys() - known:  # it may have been listed since
-                self._look.set()
+        if self._resting.listing and self._rest():  # it may have been listed since
+            self._look.set()
         for number, account in self._running.items():
             if number not in self._orders and not self._awake(number, now_ms):
                 account.stop.set()
@@ -285,7 +283,7 @@ class Scheduler:
         markets = Markets(Asking(self.desk.runner.fetcher, Claim.CONTINUOUS))
         while True:
             if await markets.look():
-                self._listed = markets.listing
+                self._resting.listing = markets.listing
                 self._rest()
             self._looked_ms = self.clock.now_ms()
             self._look.clear()
@@ -293,40 +291,28 @@ class Scheduler:
 
     def _heed_markets(self, within_ms: int = LOOK_MS) -> None:
         """Look again after a while; sooner where a market rests, and soon where the exchange's time is not known."""
-        wait_ms = min(within_ms, LOOK_AGAIN_MS if self._resting else LOOK_MS)
+        wait_ms = min(within_ms, LOOK_AGAIN_MS if self._resting.found else LOOK_MS)
         if not self.desk.runner.fetcher.time.known:
             wait_ms = _LEARN_AGAIN_MS
         if not 0 <= self.clock.now_ms() - self._looked_ms < wait_ms:
             self._look.set()
 
-    def _rest(self) -> None:
-        """Let the markets rest that are not traded by the list, and the others work; what runs for one that rests stops
-        at a page border.
+    def _rest(self) -> frozenset[str]:
+        """Judge the markets by the list: those that rest and did not before.
+
+        What runs for one that rests stops at a page border.
         """
         symbols = {series.symbol for series in self.jobs.tracked if series.exchange == self.desk.exchange}
-        found = resting(symbols, self._listed)
-        for symbol in found.keys() - self._resting.keys():
-            said = reason(self.desk.exchange, symbol, found[symbol], self._listed)
-            log.warning("market rests", extra={"fields": {"exchange": self.desk.exchange, "reason": said}})
-        for symbol in self._resting.keys() - found.keys():
-            log.info("market is back", extra={"fields": {"exchange": self.desk.exchange, "symbol": symbol}})
-        self._resting = found
-        self.events.markets_rest(self.desk.exchange, Counter(found.values()))
+        newly = self._resting.judge(symbols)
+        self.events.markets_rest(self.desk.exchange, Counter(self._resting.found.values()))
         for number, account in self._running.items():
             if number not in self._orders and self._why_idle(number) is not None:
                 account.stop.set()
-
-    def _rests(self, series: Series, job_type: JobType) -> bool:
-        rest = self._resting.get(series.symbol)
-        return rest is Rest.UNLISTED if job_type is JobType.BACKFILL else rest is not None
+        return newly
 
     def _why_idle(self, number: int) -> str | None:
-        """Why a job has nothing to do: all its markets rest. None where it has."""
-        job, work = self.jobs.jobs.get(number), self.jobs.work.get(number)
-        if job is None or not work or not all(self._rests(series, job.job_type) for series in work):
-            return None
-        symbols = dict.fromkeys(series.symbol for series in work)
-        return "; ".join(reason(self.desk.exchange, symbol, self._resting[symbol], self._listed) for symbol in symbols)
+        job = self.jobs.jobs.get(number)
+        return None if job is None else self._resting.why_idle(self.jobs.work.get(number, ()), job.job_type)
 
     async def _note_idle(self) -> None:
         """Write into the rows of jobs why nothing happens, and take it back when it does again."""
@@ -543,7 +529,9 @@ class Scheduler:
         finally:
             del self._running[job.id]
             self._orders.discard(job.id)
-        if any(isinstance(error, UnknownSymbol) for _, error in outcome.errors):
+        unknown = {series.symbol for series, error in outcome.errors if isinstance(error, UnknownSymbol)}
+        if unknown:
+            self._resting.unknown |= unknown
             self._heed_markets(within_ms=_UNKNOWN_AGAIN_MS)
         if not task.by_hand and not outcome.cut_off:
             retry = self._retries.setdefault(job.id, _Retry())
@@ -567,7 +555,7 @@ class Scheduler:
 
     def _working(self, job: Job, jobs: JobSet) -> tuple[Series, ...]:
         """The series of a job whose markets do not rest."""
-        return tuple(series for series in jobs.work[job.id] if not self._rests(series, job.job_type))
+        return tuple(series for series in jobs.work[job.id] if not self._resting.rests(series, job.job_type))
 
     def _order(self, job: Job, series: tuple[Series, ...], jobs: JobSet) -> Order:
         return Order(

@@ -595,7 +595,7 @@ class TestMarketsThatRest:
         stage.works.gate.set()
         await stage.pass_minutes(130)
         assert stage.works.fetcher.looks == 3
-        stage.works.fetcher.listing = {"ETHUSD": Status.TRADING}
+        stage.works.fetcher.listing = {"BTCUSD": Status.HALTED}
         await stage.pass_minutes(60)
         looks = stage.works.fetcher.looks
         await stage.pass_minutes(40)
@@ -615,6 +615,9 @@ class TestMarketsThatRest:
         assert {number for number, _ in stage.rows.begun[began:]} == {2}
         stage.works.fetcher.listing = {"BTCUSDT": Status.TRADING, "ETHUSD": Status.TRADING}
         await stage.pass_minutes(11)
+        assert {number for number, _, _ in stage.rows.noted} == {1}, "what is not listed may still be served"
+        stage.works.outcome = Outcome(RunStatus.FAILED, Tally(), ((BTC, UnknownSymbol("no such symbol")),))
+        await stage.pass_minutes(16)
         assert (2, "idle", "bitfinex does not list BTCUSD; did you mean BTCUSDT, ETHUSD?") in stage.rows.noted
 
     async def test_a_run_that_is_under_way_stops_at_a_page_border(self, stage: Stage) -> None:
@@ -643,9 +646,10 @@ class TestMarketsThatRest:
         assert stage.works.began == 1
         assert stage.rows.noted == [(1, "idle", "bitfinex does not list BTCUSD; did you mean ETHUSD?")]
 
-    async def test_a_new_job_for_what_is_not_listed_is_refused_at_once(self, stage: Stage) -> None:
-        """By the list that is there; it is looked at again, since the market may be as new as the job."""
+    async def test_a_new_job_for_what_is_not_listed_is_refused_after_its_first_try(self, stage: Stage) -> None:
+        """The list is looked at again before, since the market may be as new as the job."""
         stage.works.gate.set()
+        stage.works.outcome = Outcome(RunStatus.PARTIAL, Tally(), ((BTC._replace(symbol="NOPE"), UnknownSymbol("no")),))
         await stage.pass_minutes(1)
         nope = replace(job(2), symbol="NOPE")
         series = BTC._replace(symbol="NOPE")
@@ -654,6 +658,6 @@ class TestMarketsThatRest:
         looks = stage.works.fetcher.looks
         await stage.pass_minutes(1)
         assert stage.works.fetcher.looks == looks + 1
+        await stage.pass_minutes(20)
         assert stage.rows.noted == [(2, "idle", "bitfinex does not list NOPE")]
-        await stage.pass_minutes(10)
-        assert {number for number, _ in stage.rows.begun} == {1}
+        assert [number for number, _ in stage.rows.begun].count(2) == 1
