@@ -58,12 +58,10 @@ def _steps(timeframe: str, exchange: Exchange) -> Sequence[str]:
 async def _first_traded(asking: Asking, series: Series, within: Span, *, twice: bool) -> Span | None:
     """Opening and end in ms of the first interval in ``within`` that was traded in."""
     windows = list(_windows(asking, series, within))
-    for at, window in enumerate(windows):
-        found = await _traded(asking, series, window)
-        if found is not None:
-            earlier = await _first_of(asking, series, windows[:at]) if twice else None
-            return earlier or found
-    return None
+    found = await _first_of(asking, series, windows)
+    if found is None or not twice:
+        return found
+    return await _first_of(asking, series, [window for window in windows if window[1] <= found[0]]) or found
 
 
 async def _first_of(asking: Asking, series: Series, windows: Sequence[Span]) -> Span | None:

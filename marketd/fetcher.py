@@ -157,7 +157,7 @@ class Fetcher:
 
     def closed(self, series: Series) -> Ranges:
         """All intervals that are closed there, however old."""
-        return Ranges.of((-(2**31), self.closed_end(series)))
+        return planner.served(self.closed_end(series), None)
 
     def served(self, series: Series) -> Ranges:
         """The closed intervals that the exchange still serves, as far as that is known."""
@@ -177,8 +177,7 @@ class Fetcher:
         """The exchange's symbols; asked for once, which also teaches its time."""
         if not self._listing:
             replies = [await self.send(request, asking) for request in self.exchange.symbols_requests()]
-            listings = [self.exchange.read_symbols(reply.body) for reply, _ in replies]
-            self._listing = {symbol: status for listing in listings for symbol, status in listing.items()}
+            self._listing = self.exchange.listing(reply.body for reply, _ in replies)
         return self._listing
 
     async def learn(self, asking: "Asking", *, anew: bool = False) -> None:

@@ -202,8 +202,10 @@ def feasibility(
     reading. Derived series cost nothing.
     """
     crons = Crons() if crons is None else crons
+    jobs = list(jobs)
     continuous = [job for job in jobs if job.job_type is JobType.CONTINUOUS and job.schedule is not None]
-    names = [name for name in budgets if name in {job.exchange for job in jobs}]
+    used = {job.exchange for job in jobs}
+    names = [name for name in budgets if name in used]
     needed = dict.fromkeys(names, 0.0)
     counts = dict.fromkeys(names, 0)
     asked: set[Series] = set()

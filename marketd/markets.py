@@ -92,7 +92,7 @@ class Resting:
 
     def why_idle(self, work: Sequence[Series], job_type: JobType) -> str | None:
         """Why a job for ``work`` has nothing to do: all its markets rest. None where it has."""
-        if not work or not all(self.rests(series, job_type) for series in work):
+        if not self.found or not work or not all(self.rests(series, job_type) for series in work):
             return None
         symbols = dict.fromkeys(series.symbol for series in work)
         return "; ".join(reason(self.exchange, symbol, self.found[symbol], self.listing) for symbol in symbols)

@@ -153,6 +153,10 @@ class Answer:
     served_from: int | None = None
     always: bool = False
 
+    def still_served(self, intervals: Ranges) -> Ranges:
+        """Those of ``intervals`` that the exchange still serves, as far as this answer tells."""
+        return intervals if self.served_from is None else intervals & Ranges.of((self.served_from, 2**31))
+
 
 @dataclass(frozen=True, slots=True)
 class Gap:

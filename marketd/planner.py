@@ -107,11 +107,9 @@ def _numbers(*numbers: int | None) -> Ranges:
 
 
 def after(walk: Walk, answer: Answer) -> Walk:
-    """The walk after ``answer``: what it covers is done."""
+    """The walk after ``answer``: what it covers is done, and of what is no longer served nobody can know any more."""
     span = walk.current
-    remaining = walk.remaining - answer.covered
-    if answer.served_from is not None:  # nobody can know any more what was before
-        remaining = remaining & Ranges.of((answer.served_from, 2**31))
+    remaining = answer.still_served(walk.remaining - answer.covered)
     still_here = bool(span and Ranges.of(span) & remaining)
     return replace(walk, remaining=remaining, flipped=still_here and answer.fetched < walk.page)
 

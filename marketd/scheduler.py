@@ -316,6 +316,8 @@ class Scheduler:
 
     async def _note_idle(self) -> None:
         """Write into the rows of jobs why nothing happens, and take it back when it does again."""
+        if not self._resting.found and not self._idle:
+            return
         idle = {number: why for number in self.jobs.jobs if (why := self._why_idle(number)) is not None}
         for number, why in idle.items():
             if self._idle.get(number) != why and number not in self._running:

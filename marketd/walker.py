@@ -297,8 +297,7 @@ class Walker:
 
 def _claimed(walk: Walk, answer: Answer) -> Ranges:
     """What ``answer`` says it settles of the walk; one that covers nothing claims all that it was asked for."""
-    claimed = walk.remaining & (answer.covered or Ranges.of(answer.ask.span))
-    return claimed if answer.served_from is None else claimed & Ranges.of((answer.served_from, 2**31))
+    return answer.still_served(walk.remaining & (answer.covered or Ranges.of(answer.ask.span)))
 
 
 def _current(walk: Walk) -> tuple[int, int]:

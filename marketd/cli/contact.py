@@ -134,13 +134,11 @@ def given(config: Config, exchange: str) -> Pair | None:
 
 
 def _listing(facts: Exchange, heard: list[Heard]) -> Listing:
-    listings = list[Listing]()
     for each in heard:
         failure = facts.failure(each.reply)
         if failure is not None:
             raise failure
-        listings.append(facts.read_symbols(each.reply.body))
-    return {symbol: status for listing in listings for symbol, status in listing.items()}
+    return facts.listing(each.reply.body for each in heard)
 
 
 async def _standing(line: Line, config: Config, exchange: str, pair: Pair | None, ahead_ms: int) -> Standing:

@@ -1,6 +1,6 @@
 """``marketd plan``: what a backfill would cost, before it is given."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,20 +120,22 @@ class _Desk:
             note = "first candle unknown: from --start"
         unknown = await self._unknown(series, facts)
         remaining = unknown & self._served(series)
+        notes = [note, *self._notes(series, remaining, unknown - remaining)]
+        return Planned(series, self._estimate(series, facts, remaining), "; ".join(filter(None, notes)))
+
+    def _notes(self, series: Series, remaining: Ranges, unserved: Ranges) -> Iterator[str]:
+        """What the figures do not tell."""
         exchange = exchange_called(series.exchange)
         if remaining and exchange.paging is Paging.RECENT and exchange.reach is None:
-            note = "; ".join(filter(None, (note, "how far back it is served shows with the first page")))
-        if remaining and exchange.archive is not None and self.config.exchanges[series.exchange].archive:
-            note = "; ".join(filter(None, (note, "whole months may come from the archive, without requests")))
-        if unserved := unknown - remaining:
+            yield "how far back it is served shows with the first page"
+        if remaining and self.config.archive_url_of(series.exchange) is not None:
+            yield "whole months may come from the archive, without requests"
+        if unserved:
             before = at(series.frame.open_ms(unserved.end)).strftime("%Y-%m-%d %H:%M")
-            said = f"{words.plural(unserved.size, 'interval')} before {before} are not served"
-            note = "; ".join(filter(None, (note, said)))
-        return Planned(series, self._estimate(series, facts, remaining), note)
+            yield f"{words.plural(unserved.size, 'interval')} before {before} are not served"
 
     def _served(self, series: Series) -> Ranges:
-        exchange = exchange_called(series.exchange)
-        return planner.served(series.frame.closed_end(self.now_ms - int(exchange.grace_s * 1000)), exchange.reach)
+        return planner.served(_closed_end(series, self.now_ms), exchange_called(series.exchange).reach)
 
     def _estimate(self, series: Series, facts: Facts, remaining: Ranges) -> Estimate:
         exchange, page = exchange_called(series.exchange), self.config.page_limits_of(series.exchange)[0]
@@ -182,14 +184,17 @@ def _lookups(exchange: Exchange, page: int, now_ms: int) -> int:
     return -(-days // page) * (2 if exchange.first.twice else 1) + _FINER_STEPS
 
 
+def _closed_end(series: Series, now_ms: int) -> int:
+    return series.frame.closed_end(now_ms - int(exchange_called(series.exchange).grace_s * 1000))
+
+
 def _wanted(series: Series, facts: Facts, chosen: Selection, now_ms: int) -> Ranges:
-    grace_ms = int(exchange_called(series.exchange).grace_s * 1000)
     frame = series.frame
     return planner.wanted(
         start=None if chosen.start_ms is None else frame.ceiling(chosen.start_ms),
         end=None if chosen.end_ms is None else frame.closed_end(chosen.end_ms),
         first=facts.first,
-        closed_end=frame.closed_end(now_ms - grace_ms),
+        closed_end=_closed_end(series, now_ms),
         retired=facts.retired,
     )
 

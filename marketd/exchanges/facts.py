@@ -4,7 +4,7 @@ Owns the shape that every adapter fills. An adapter owns no socket and keeps no 
 replies and says which failure a reply means. Refuses to decide what an answer covers (see ``page``) or when to ask.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
@@ -184,6 +184,10 @@ class Exchange:
     def counted(self) -> bool:
         """No ask may span more intervals than a page holds."""
         return self.paging is not Paging.FILLED
+
+    def listing(self, bodies: Iterable[bytes]) -> Listing:
+        """All symbols, from the replies to ``symbols_requests``; BadReply as ``read_symbols``."""
+        return {symbol: status for body in bodies for symbol, status in self.read_symbols(body).items()}
 
 
 @dataclass(frozen=True, slots=True)

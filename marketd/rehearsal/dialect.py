@@ -5,7 +5,7 @@ lists and refusals are written down. Times are ms since the epoch. Refuses to kn
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, NamedTuple
 
@@ -31,7 +31,6 @@ class Call:
     path: str
     query: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
-    agent: str = ""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -141,8 +140,8 @@ class Dialect(ABC):
         """The CSV of a month in the archive, where there is one."""
         raise self.refuse("path")
 
-    def headers(self, weight: int, now_ms: int) -> tuple[tuple[str, str], ...]:
-        """Of every reply, after so much ``weight`` within the window of the allowance."""
+    def headers(self, used: Callable[[], int], now_ms: int) -> tuple[tuple[str, str], ...]:
+        """Of every reply; ``used`` counts the weight within the window of the allowance."""
         return ()
 
     def refuse(self, word: Word) -> RefusalError:

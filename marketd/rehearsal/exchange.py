@@ -7,6 +7,7 @@ said to it decided by ``answers``, and what becomes of it on its way by ``troubl
 from collections.abc import Sequence
 from dataclasses import replace
 from email.utils import formatdate
+from functools import partial
 
 from aiohttp import web
 
@@ -77,7 +78,7 @@ class _Desk:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         call = Call(
             request.path.removeprefix(self._dialect.prefix), tuple(request.query.items()), await request.read(),
-            request.headers.get("User-Agent", ""), {name.lower(): value for name, value in request.headers.items()},
+            {name.lower(): value for name, value in request.headers.items()},
         )  # fmt: skip
         asked = self._dialect.asked(call, self._clock.now_ms())
         with self._stats.counting(asked) as outcome:
@@ -92,5 +93,5 @@ class _Desk:
 
     def _headed(self, said: Said) -> Said:
         now_ms = self._clock.now_ms()
-        used = self._stats.weight_within(self._dialect.allowance.window_s, now_ms)
+        used = partial(self._stats.weight_within, self._dialect.allowance.window_s, now_ms)
         return replace(said, headers=(*said.headers, *self._dialect.headers(used, now_ms)))

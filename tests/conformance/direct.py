@@ -5,6 +5,7 @@ Owns the way from a request to a reply, in whatever dialect. Time stands where i
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from marketd.exchanges import EXCHANGES
 from marketd.exchanges.facts import Exchange, Reply, Request
@@ -12,10 +13,13 @@ from marketd.fetcher import Asking, Fetcher
 from marketd.model import Claim
 from marketd.ports import Events
 from marketd.rehearsal.answers import Answers
+from marketd.rehearsal.damage import open_ms_of
 from marketd.rehearsal.dialect import Call, Dialect
 from marketd.rehearsal.dialects import spoken
 from marketd.rehearsal.faults import Faults
 from marketd.rehearsal.market import Market, Window
+from marketd.rehearsal.rows import row_values
+from marketd.rehearsal.said import Said
 from marketd.rehearsal.sources import DAY_MS, Chunk, Source, chunk
 from marketd.rehearsal.stats import Asked
 from marketd.rehearsal.trouble import Trouble
@@ -64,6 +68,31 @@ def row_of(open_ms: int) -> bytes:
     return f"[{open_ms},{base}.5,{base}.25,{base}.75,{base}.125,{base % 7 + 1}.5]".encode()
 
 
+def line_of(row: bytes, columns: Sequence[str]) -> bytes:
+    """A candle as it is to be stored."""
+    said = dict(zip(("open", "close", "high", "low", "volume"), row_values(row), strict=True))
+    return ",".join((said | {"open_ms": str(open_ms_of(row))})[name] for name in columns).encode()
+
+
+def decimals(row: bytes) -> tuple[int | Decimal, ...]:
+    """(open ms, open, close, high, low, volume) of a candle."""
+    return open_ms_of(row), *map(Decimal, row_values(row))
+
+
+def call_of(request: Request) -> Call:
+    """``request`` as it comes to the exchange."""
+    return Call(request.path, request.query, request.body or b"", {"user-agent": "marketd"})
+
+
+def reply_of(said: Said, now_ms: int, *more: tuple[str, str]) -> Reply:
+    """What the exchange says as it comes to the fetcher, with ``more`` headers."""
+    headers = {name.lower(): value for name, value in (*said.headers, *more)}
+    return Reply(
+        said.status, said.body.content, said.body.content_type, now_ms // 1000 * 1000,
+        retry_after_s=retry_after(headers.get("retry-after"), now_ms), headers=headers,
+    )  # fmt: skip
+
+
 class Free:
     """A budget without end; counts what passes."""
 
@@ -93,15 +122,11 @@ class Counter:
 
     async def send(self, base_url: str, request: Request, proxy: str | None = None) -> Reply:
         now_ms = self.clock.now_ms()
-        asked = self.dialect.asked(Call(request.path, request.query, request.body or b"", "marketd"), now_ms)
+        asked = self.dialect.asked(call_of(request), now_ms)
         self.asked.append(asked)
         said = self.trouble.throttled(asked) or self.trouble.refused(asked) or self.answers.said(asked)
         self.rows += said.rows
-        headers = {name.lower(): value for name, value in (*said.headers, *self.dialect.headers(0, now_ms))}
-        return Reply(
-            said.status, said.body.content, said.body.content_type, now_ms // 1000 * 1000,
-            retry_after_s=retry_after(headers.get("retry-after"), now_ms), headers=headers,
-        )  # fmt: skip
+        return reply_of(said, now_ms, *self.dialect.headers(lambda: 0, now_ms))
 
     def candle_asks(self) -> Sequence[Asked]:
         return [asked for asked in self.asked if asked.kind == "candles"]
@@ -136,7 +161,7 @@ class Stall:
         window = Window(start_ms, end_ms - 1, 10**9, newest_first=False)
         overlay = self.faults.overlay(self.symbol, spelled)
         rows = self.market.page(self.symbol, timeframe, window, self.clock.now_ms(), overlay)
-        return {int(row[1 : row.index(b",")]): row for row in rows}
+        return {open_ms_of(row): row for row in rows}
 
 
 def stall(

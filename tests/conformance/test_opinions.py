@@ -17,6 +17,7 @@ from marketd.rehearsal.dialect import Call
 from marketd.rehearsal.dialects import spoken
 from marketd.timeframe import TIMEFRAMES
 from tests.conformance.ccxt.opinion import COUNT, NOW_MS, START_MS, kept
+from tests.conformance.direct import call_of
 from tests.conformance.recorded import replies
 from tests.conformance.spec import SPECS
 
@@ -116,11 +117,11 @@ def test_the_same_candles_are_asked_for(name: str) -> None:
     for timeframe in exchange.timeframes.keys() & opinion.timeframes.keys():
         end_ms = START_MS + COUNT * TIMEFRAMES[timeframe].step_s * 1000
         request = exchange.candles_request(SPECS[name].symbol, timeframe, START_MS, end_ms, False, COUNT)
-        ours = heard(name, Call(request.path, request.query, request.body or b""))
+        ours = heard(name, call_of(request))
         url, body = opinion.asks[timeframe]
         assert url.startswith(exchange.base_url + "/") == (name not in HOSTS)
         path, query = urlsplit(url).path.removeprefix(spoken(name).prefix), tuple(parse_qsl(urlsplit(url).query))
-        theirs = heard(name, Call(path, query, body.encode()))
+        theirs = heard(name, Call(path, query, body.encode(), {"user-agent": "ccxt"}))
         assert theirs[:-1] == ours[:-1]
         assert (theirs[-1] != ours[-1]) == (name in ENDS)
 

@@ -26,8 +26,7 @@ from marketd.rehearsal.dialects.hyperliquid import Hyperliquid
 from marketd.rehearsal.dialects.kucoin import Kucoin
 from marketd.rehearsal.dialects.okx import Okx
 from marketd.rehearsal.faults import Ignores, Lost, Malformed, Nothing, PageLimit
-from marketd.rehearsal.rows import row_values
-from tests.conformance.direct import MINUTE_MS, Counter, Stall, stall
+from tests.conformance.direct import MINUTE_MS, Counter, Stall, line_of, stall
 from tests.toy import Book
 
 BASE = 28_000_000 // BLOCK * BLOCK  # a minute of 2023, at the beginning of a day
@@ -39,12 +38,7 @@ dense = st.builds(lambda holes: set(range(SPAN)) - holes, st.sets(st.integers(0,
 
 def lines(rows: Mapping[int, bytes], columns: tuple[str, ...]) -> dict[int, bytes]:
     """Rows as they are to be stored, by interval."""
-    names = ("open", "close", "high", "low", "volume")
-    said = {}
-    for open_ms, row in rows.items():
-        fields = dict(zip(names, row_values(row), strict=True)) | {"open_ms": str(open_ms)}
-        said[open_ms // MINUTE_MS] = ",".join(fields[name] for name in columns).encode()
-    return said
+    return {open_ms // MINUTE_MS: line_of(row, columns) for open_ms, row in rows.items()}
 
 
 @dataclass

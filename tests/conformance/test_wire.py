@@ -20,9 +20,9 @@ from marketd.errors import (
 )
 from marketd.exchanges import EXCHANGES, NAMES
 from marketd.exchanges.facts import Exchange, Oldest, Paging, Reply, Status
-from marketd.rehearsal.dialect import Call
 from marketd.rehearsal.dialects import spoken
 from marketd.timeframe import TIMEFRAMES
+from tests.conformance.direct import call_of
 from tests.conformance.spec import SPECS
 
 HTML = b"<!DOCTYPE html><html><title>522: Connection timed out</title></html>"
@@ -70,7 +70,7 @@ def test_an_ask_is_heard_as_it_is_meant(
     frame = TIMEFRAMES[timeframe]
     start_ms, end_ms = frame.open_ms(number), frame.open_ms(number + count)
     request = exchange.candles_request(spec.symbol, timeframe, start_ms, end_ms, newest_first, count)
-    asked = dialect.asked(Call(request.path, request.query, request.body or b"", "test"), end_ms + 1)
+    asked = dialect.asked(call_of(request), end_ms + 1)
     assert (asked.kind, asked.symbol, dialect.spellings[asked.timeframe]) == ("candles", spec.symbol, timeframe)
     window = dialect.window(dialect.bounds(asked), frame, end_ms + 1)
     heard_start = 0 if window.start_ms is None else -(-window.start_ms // (frame.step_s * 1000))
@@ -123,7 +123,7 @@ def test_symbols_are_read_as_the_exchange_lists_them(exchange: Exchange) -> None
     symbol, dialect = SPECS[exchange.name].symbol, spoken(exchange.name)
     listing: dict[str, Status] = {}
     for request in exchange.symbols_requests():
-        asked = dialect.asked(Call(request.path, request.query, request.body or b"", "test"), NOW_MS)
+        asked = dialect.asked(call_of(request), NOW_MS)
         assert asked.kind == "symbols"
         listing |= exchange.read_symbols(dialect.listing(asked, {symbol: "trading"}))
     assert listing == {symbol: Status.TRADING}
@@ -133,7 +133,7 @@ def test_symbols_are_read_as_the_exchange_lists_them(exchange: Exchange) -> None
 def test_what_is_not_traded_is_not_listed_as_traded(exchange: Exchange, traded: Any) -> None:
     symbol, dialect = SPECS[exchange.name].symbol, spoken(exchange.name)
     request = exchange.symbols_requests()[0]
-    asked = dialect.asked(Call(request.path, request.query, request.body or b"", "test"), NOW_MS)
+    asked = dialect.asked(call_of(request), NOW_MS)
     told = exchange.read_symbols(dialect.listing(asked, {symbol: traded})).get(symbol)
     silent = traded == "halted" and "halted" not in SPECS[exchange.name].words
     assert (told is Status.TRADING) == silent
@@ -258,7 +258,7 @@ def test_an_empty_page_is_one_without_rows(exchange: Exchange) -> None:
 
 def _ask(exchange: Exchange) -> Any:
     request = exchange.candles_request(SPECS[exchange.name].symbol, "1m", 0, 60_000, False, 1)
-    return spoken(exchange.name).asked(Call(request.path, request.query, request.body or b"", "test"), NOW_MS)
+    return spoken(exchange.name).asked(call_of(request), NOW_MS)
 
 
 class TestWords:

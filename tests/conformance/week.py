@@ -26,15 +26,14 @@ from marketd.jobset import JobSet, job_set
 from marketd.model import Series
 from marketd.ports import Events, Progress
 from marketd.rehearsal.answers import Answers
-from marketd.rehearsal.dialect import Call
+from marketd.rehearsal.damage import open_ms_of
 from marketd.rehearsal.dialects import spoken
 from marketd.rehearsal.exchange import enforced
 from marketd.rehearsal.faults import Fault, Faults, Late, Maintenance, Malformed, Nothing, RateLimit, ServerError
 from marketd.rehearsal.market import Market, Window, synthetic
-from marketd.rehearsal.rows import row_values
 from marketd.rehearsal.trouble import Trouble
 from marketd.scheduler import Desk, Scheduler
-from marketd.transport import retry_after
+from tests.conformance.direct import call_of, line_of, reply_of
 from tests.conformance.spec import SPECS
 from tests.simulation.journal import Journal
 from tests.simulation.loop import HostClock, VirtualLoop
@@ -94,16 +93,12 @@ class Stall:
         if self.down:
             raise Unreachable("nobody answers")
         now_ms = self.clock.now_ms()
-        asked = self.dialect.asked(Call(request.path, request.query, request.body or b"", "marketd"), now_ms)
+        asked = self.dialect.asked(call_of(request), now_ms)
         self._count(now_ms, request.weight)
         limited = self.trouble.throttled(asked)
         self.throttled += limited is not None
         said = limited or self.trouble.refused(asked) or self.answers.said(asked)
-        headers = {name.lower(): value for name, value in said.headers}
-        return Reply(
-            said.status, said.body.content, said.body.content_type, now_ms // 1000 * 1000,
-            retry_after_s=retry_after(headers.get("retry-after"), now_ms), headers=headers,
-        )  # fmt: skip
+        return reply_of(said, now_ms)
 
     def _count(self, now_ms: int, weight: int) -> None:
         self.requests += 1
@@ -111,14 +106,10 @@ class Stall:
         self.busiest = max(self.busiest, self._minutes[now_ms // 60_000])
 
     def truth(self, series: Series, start: int, end: int) -> dict[int, bytes]:
-        frame, names = series.frame, ("open", "close", "high", "low", "volume")
+        frame = series.frame
         window = Window(frame.open_ms(start), frame.open_ms(end) - 1, 10**9, newest_first=False)
-        said = {}
-        for row in self.market.page(series.symbol, series.timeframe, window, self.clock.now_ms()):
-            open_ms = int(row[1 : row.index(b",")])
-            fields = dict(zip(names, row_values(row), strict=True)) | {"open_ms": str(open_ms)}
-            said[frame.number(open_ms)] = ",".join(fields[name] for name in self.exchange.columns).encode()
-        return said
+        rows = self.market.page(series.symbol, series.timeframe, window, self.clock.now_ms())
+        return {frame.number(open_ms_of(row)): line_of(row, self.exchange.columns) for row in rows}
 
 
 @dataclass

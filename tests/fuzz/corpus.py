@@ -13,9 +13,10 @@ from pathlib import Path
 from marketd.exchanges import EXCHANGES, NAMES
 from marketd.exchanges.facts import Exchange
 from marketd.model import Ask, Series
-from marketd.rehearsal.dialect import Call, Candle
+from marketd.rehearsal.dialect import Candle
 from marketd.rehearsal.dialects import spoken
 from marketd.timeframe import TIMEFRAMES, Timeframe
+from tests.conformance.direct import call_of
 from tests.conformance.spec import SPECS
 
 RECORDED = Path(__file__).parents[1] / "data" / "bitfinex" / "BTCUSD-1m-2013.csv.gz"
@@ -74,7 +75,7 @@ def _page(exchange: Exchange, candles: Sequence[Sequence[str]], frame: Timeframe
     request = exchange.candles_request(
         symbol, frame.name, frame.open_ms(start), frame.open_ms(end), newest_first, exchange.page_limits[0]
     )
-    asked = dialect.asked(Call(request.path, request.query, request.body or b"", "fuzz"), at_ms)
+    asked = dialect.asked(call_of(request), at_ms)
     rows = [
         Candle(frame.open_ms(first + 1 + at), opened, high, low, close, volume)
         for at, (_, opened, close, high, low, volume) in enumerate(candles)

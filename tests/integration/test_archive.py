@@ -5,7 +5,6 @@ import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from hashlib import sha256
 from io import BytesIO
 from typing import Any
@@ -22,8 +21,7 @@ from marketd.planner import ANCHORS
 from marketd.ports import Progress, Transport
 from marketd.rehearsal.faults import Archived, Fault, Faults, Huge, Lost, Redirect, Reset, ServerError, Truncated
 from marketd.rehearsal.market import Market, Window, synthetic
-from marketd.rehearsal.rows import row_values
-from tests.conformance.direct import Free, StandingClock
+from tests.conformance.direct import Free, StandingClock, decimals
 from tests.harness import Bench, bench
 
 SERIES = Series("binance", "BTCUSDT", "5m")
@@ -50,7 +48,7 @@ class Desk:
         window = Window(0, end_ms - 1, 10**9, newest_first=False)
         overlay = self.faults.overlay(series.symbol, series.timeframe)
         rows = self.market.page(series.symbol, series.timeframe, window, self.clock.now_ms(), overlay)
-        return [(int(row[1 : row.index(b",")]), *map(Decimal, row_values(row))) for row in rows]
+        return [decimals(row) for row in rows]
 
     async def stored(self, series: Series = SERIES) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in await self.bench.candles(series)]

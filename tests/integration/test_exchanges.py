@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -14,8 +13,7 @@ from marketd.fetcher import Asking
 from marketd.model import Claim, RunStatus, Series
 from marketd.rehearsal.faults import Faults, Late, Lost, RateLimit
 from marketd.rehearsal.market import Market, Window, synthetic
-from marketd.rehearsal.rows import row_values
-from tests.conformance.direct import StandingClock
+from tests.conformance.direct import StandingClock, decimals
 from tests.conformance.spec import SPECS
 from tests.harness import Bench, bench
 
@@ -46,7 +44,7 @@ class Desk:
         window = Window(since_ms, end_ms - 1, 10**9, newest_first=False)
         overlay = self.faults.overlay(self.market.symbols[0], self.exchange.timeframes[timeframe])
         rows = self.market.page(self.market.symbols[0], timeframe, window, self.clock.now_ms(), overlay)
-        return [(int(row[1 : row.index(b",")]), *map(Decimal, row_values(row))) for row in rows]
+        return [decimals(row) for row in rows]
 
     async def stored(self, timeframe: str = "1m") -> list[tuple[Any, ...]]:
         return [tuple(row) for row in await self.bench.candles(self.series(timeframe))]

@@ -6,7 +6,6 @@ import random
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from decimal import Decimal
 from pathlib import Path
 
 import asyncpg
@@ -16,8 +15,8 @@ from marketd.clock import ScaledClock
 from marketd.exchanges import EXCHANGES, NAMES
 from marketd.exchanges.facts import NoTrade
 from marketd.rehearsal.market import Market, Overlay, Window, synthetic
-from marketd.rehearsal.rows import row_values
 from marketd.rehearsal.server import RehearsalServer
+from tests.conformance.direct import decimals
 from tests.conformance.spec import SPECS
 from tests.oracle import violations
 
@@ -116,9 +115,7 @@ async def test_killed_again_and_again_every_exchange_ends_in_its_truth(database:
         filled = market if EXCHANGES[name].no_trade is NoTrade.ABSENT else market.filled()
         window = Window(stored[0]["opens"], stored[-1]["opens"], 10**9, newest_first=False)
         rows = await asyncio.to_thread(filled.page, symbol, "1m", window, clock.now_ms(), Overlay())
-        assert [tuple(row) for row in stored] == [
-            (int(row[1 : row.index(b",")]), *map(Decimal, row_values(row))) for row in rows
-        ]
+        assert [tuple(row) for row in stored] == [decimals(row) for row in rows]
         assert len(stored) > 650
         assert await violations(database) == {}
     finally:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from marketd.rehearsal.dialect import Allowance, Bounds, Call, Candle, Dialect, Traded, Word, ascending, json_said
 from marketd.rehearsal.market import Window
@@ -107,8 +107,8 @@ class Binance(Dialect):
     def maintenance(self) -> Said:
         return self.troubled(503, -1016, "This service is no longer available.")
 
-    def headers(self, weight: int, now_ms: int) -> tuple[tuple[str, str], ...]:
-        return (("X-MBX-USED-WEIGHT-1M", str(weight)),)
+    def headers(self, used: Callable[[], int], now_ms: int) -> tuple[tuple[str, str], ...]:
+        return (("X-MBX-USED-WEIGHT-1M", str(used())),)
 
 
 DIALECT = Binance

@@ -8,7 +8,7 @@ from marketd.clock import ms_of
 from marketd.rehearsal.dialect import Allowance, Bounds, Call, Candle, Dialect, Traded, Word, descending, json_said
 from marketd.rehearsal.market import Window
 from marketd.rehearsal.said import Said
-from marketd.rehearsal.stats import Asked
+from marketd.rehearsal.stats import Asked, AskKind
 from marketd.timeframe import Timeframe
 
 _SPELLINGS = {"60": "1m", "300": "5m", "900": "15m", "3600": "1h", "21600": "6h", "86400": "1d"}
@@ -35,7 +35,8 @@ class Coinbase(Dialect):
         match call.path.split("/"):
             case ["", "products", product, "candles"]:
                 granularity = dict(call.query).get("granularity", "")
-                return Asked(at_ms, "candles" if call.agent else "other", product, granularity, call.query)
+                kind: AskKind = "candles" if call.headers.get("user-agent") else "other"
+                return Asked(at_ms, kind, product, granularity, call.query)
             case ["", "products"]:
                 return Asked(at_ms, "symbols", query=call.query)
         return Asked(at_ms, "other")

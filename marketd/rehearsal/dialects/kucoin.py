@@ -1,7 +1,7 @@
 """KuCoin's wire format: seconds, newest first, and an end of which nobody says whether it is included."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from marketd.rehearsal.dialect import Allowance, Bounds, Call, Candle, Dialect, Traded, Word, descending, json_said
 from marketd.rehearsal.market import Window
@@ -79,10 +79,10 @@ class Kucoin(Dialect):
     def maintenance(self) -> Said:
         return self.troubled(503, 500000, "Internal Server Error")
 
-    def headers(self, weight: int, now_ms: int) -> tuple[tuple[str, str], ...]:
+    def headers(self, used: Callable[[], int], now_ms: int) -> tuple[tuple[str, str], ...]:
         reset_ms = _HALF_MINUTE_S * 1000 - now_ms % (_HALF_MINUTE_S * 1000)
         return (
-            ("gw-ratelimit-limit", str(_POINTS)), ("gw-ratelimit-remaining", str(max(0, _POINTS - weight))),
+            ("gw-ratelimit-limit", str(_POINTS)), ("gw-ratelimit-remaining", str(max(0, _POINTS - used()))),
             ("gw-ratelimit-reset", str(reset_ms)),
         )  # fmt: skip
 
