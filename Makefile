@@ -45,8 +45,8 @@ mutants: .venv/.installed ## mistakes in the pure modules, one at a time, that t
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
 # A hundred seconds, unless DAYS says how long: the worlds of one seed, WORLD a single one of them as a report names it.
-simulate: .venv/.installed ## the whole engine in virtual time, and everything that can go wrong: SEED= DAYS= SERIES= WORLD= JOBS= JSON=
-	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(WORLD),--world $(WORLD)) \
+simulate: .venv/.installed ## the whole engine in virtual time, and everything that can go wrong: SEED= DAYS= SERIES= WORLD= EXCHANGE= JOBS= JSON=
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(WORLD),--world $(WORLD)) $(if $(EXCHANGE),--exchange $(EXCHANGE)) \
 		$(if $(DAYS),--days $(DAYS),--days 1000 --seconds 100 --life 5) $(if $(SERIES),--series $(SERIES)) \
 		$(if $(JOBS),--jobs $(JOBS)) $(if $(JSON),--json $(JSON))
 

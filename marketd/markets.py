@@ -65,17 +65,22 @@ class Resting:
     """The markets of one exchange that rest, by the ``listing`` that was believed last.
 
     ``unknown`` are symbols that the exchange has refused: what is only missing in the list may still be served.
+    ``since_ms`` is when a market was seen to rest, ``seen_out`` are the series that were followed up to then.
     """
 
     exchange: str
     listing: Listing = field(default_factory=dict)
     found: Mapping[str, Rest] = field(default_factory=dict)
     unknown: set[str] = field(default_factory=set)
+    since_ms: dict[str, int] = field(default_factory=dict)
+    seen_out: set[Series] = field(default_factory=set)
 
-    def judge(self, symbols: Collection[str]) -> frozenset[str]:
+    def judge(self, symbols: Collection[str], now_ms: int) -> frozenset[str]:
         """Hold ``symbols`` against the list, and tell what is different now; those that rest and did not before."""
         before, self.found = self.found, resting(symbols, self.listing)
         self.unknown &= self.found.keys()
+        self.since_ms = {symbol: self.since_ms.get(symbol, now_ms) for symbol in self.found}
+        self.seen_out = {series for series in self.seen_out if series.symbol in self.found}
         for symbol in self.found.keys() - before.keys():
             said = reason(self.exchange, symbol, self.found[symbol], self.listing)
             log.warning("market rests", extra={"fields": {"exchange": self.exchange, "reason": said}})
@@ -83,12 +88,22 @@ class Resting:
             log.info("market is back", extra={"fields": {"exchange": self.exchange, "symbol": symbol}})
         return frozenset(self.found.keys() - before.keys())
 
+    def note_followed(self, series: Series, asked_ms: int) -> None:
+        """A live run that began at ``asked_ms`` has asked for all of ``series`` that was closed by then."""
+        since_ms, frame = self.since_ms.get(series.symbol), series.frame
+        if since_ms is not None and asked_ms >= frame.open_ms(frame.number(since_ms) + 1):
+            self.seen_out.add(series)
+
     def rests(self, series: Series, job_type: JobType) -> bool:
-        """Whether a job of this type has nothing to do for the series; what was traded once is still served."""
-        rest = self.found.get(series.symbol)
-        if rest is Rest.UNLISTED:
-            return series.symbol in self.unknown
-        return rest is not None and job_type is not JobType.BACKFILL
+        """Whether a job of this type has nothing to do for the series.
+
+        What was traded once may still be served, and is asked for until it is refused. What was traded up to the rest
+        is still to be followed.
+        """
+        if series.symbol not in self.found or series.symbol in self.unknown:
+            return series.symbol in self.found
+        listed = self.found[series.symbol] is not Rest.UNLISTED
+        return listed and job_type is JobType.CONTINUOUS and series in self.seen_out
 
     def why_idle(self, work: Sequence[Series], job_type: JobType) -> str | None:
         """Why a job for ``work`` has nothing to do: all its markets rest. None where it has."""

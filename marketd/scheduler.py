@@ -303,7 +303,7 @@ class Scheduler:
         What runs for one that rests stops at a page border.
         """
         symbols = {series.symbol for series in self.jobs.tracked if series.exchange == self.desk.exchange}
-        newly = self._resting.judge(symbols)
+        newly = self._resting.judge(symbols, self.clock.now_ms())
         self.events.markets_rest(self.desk.exchange, Counter(self._resting.found.values()))
         for number, account in self._running.items():
             if number not in self._orders and self._why_idle(number) is not None:
@@ -532,6 +532,9 @@ class Scheduler:
             del self._running[job.id]
             self._orders.discard(job.id)
         unknown = {series.symbol for series, error in outcome.errors if isinstance(error, UnknownSymbol)}
+        if job.job_type is JobType.CONTINUOUS and outcome.note is None and outcome.status is not RunStatus.INTERRUPTED:
+            for series in frozenset(order.series) - {series for series, _ in outcome.errors}:
+                self._resting.note_followed(series, began_ms)
         if unknown:
             self._resting.unknown |= unknown
             self._heed_markets(within_ms=_UNKNOWN_AGAIN_MS)

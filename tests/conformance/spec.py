@@ -65,6 +65,13 @@ class Spec:
         return frozenset(candles)
 
 
+def symbols_of(name: str, coins: Sequence[str]) -> tuple[str, ...]:
+    """These coins' symbols, in the spelling of exchange ``name``."""
+    known = SPECS[name].symbol
+    base = next(coin for coin in ("kPEPE", "BTC", "XBT") if known.startswith(coin))
+    return tuple(known.replace(base, base if coin == "BTC" else coin, 1) for coin in coins)
+
+
 def _without_noise(text: str) -> str:
     """Sixteen or seventeen digits are a float's; the fifteenth is the last that it surely keeps."""
     value = Decimal(text)

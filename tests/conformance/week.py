@@ -34,7 +34,7 @@ from marketd.rehearsal.market import Market, Window, synthetic
 from marketd.rehearsal.trouble import Trouble
 from marketd.scheduler import Desk, Scheduler
 from tests.conformance.direct import call_of, line_of, reply_of
-from tests.conformance.spec import SPECS
+from tests.conformance.spec import symbols_of
 from tests.simulation.journal import Journal
 from tests.simulation.loop import HostClock, VirtualLoop
 from tests.simulation.pace import pace
@@ -44,6 +44,7 @@ from tests.simulation.store import SimLeases, SimOrders, SimPages, SimReader, Si
 DAY_S = 86_400
 START_MS = 1_700_006_400_000 + 13 * 3_600_000 + 2 * 60_000  # 2023-11-15T13:02Z
 FRAMES = {"1m": "* * * * *", "15m": "*/15 * * * *", "1h": "0 * * * *"}
+COINS = ("BTC", "ETH", "SOL", "LTC", "XRP")
 DOWN = "okx"
 LOOK_S = 600.0
 
@@ -53,13 +54,6 @@ class Blind:
 
     def __getattr__(self, name: str) -> Any:
         return lambda *_args, **_more: None
-
-
-def symbols_of(name: str) -> tuple[str, ...]:
-    """Five symbols in the exchange's own spelling."""
-    known = SPECS[name].symbol
-    base = next(coin for coin in ("kPEPE", "BTC", "XBT") if known.startswith(coin))
-    return tuple(known.replace(base, coin, 1) for coin in (base, "ETH", "SOL", "LTC", "XRP"))
 
 
 @dataclass
@@ -194,14 +188,14 @@ async def _trouble(lane: Lane, ends_s: float) -> None:
 def lane_of(name: str, days: float, seed: int) -> Lane:
     clock, dice = HostClock(START_MS), Random(f"{seed} {name}")
     ends_ms = START_MS + int((days + 3) * DAY_S * 1000)
-    market = synthetic(seed, symbols_of(name), START_MS - 3 * DAY_S * 1000, ends_ms, 0.2)
+    market = synthetic(seed, symbols_of(name, COINS), START_MS - 3 * DAY_S * 1000, ends_ms, 0.2)
     faults = Faults(clock)
     faults.add(enforced(spoken(name)))
     outage = (days / 7 * 2 * DAY_S, days / 7 * 3 * DAY_S) if name == DOWN else None
     flat = spoken(name).flat
     stall = Stall(EXCHANGES[name], market.filled() if flat else market, clock, faults, dice, outage)
     server, series = Server(clock, Journal(), dice), []
-    for symbol in symbols_of(name):
+    for symbol in symbols_of(name, COINS):
         for timeframe, schedule in FRAMES.items():
             series.append(Series(name, symbol, timeframe))
             job = {"symbol": symbol, "timeframe": timeframe, "job_type": "continuous", "schedule": schedule}

@@ -13,9 +13,12 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from random import Random
 
+from marketd.exchanges import NAMES
 from tests.simulation.report import Report
 from tests.simulation.run import Result, run
 from tests.simulation.world import Plan
+
+_BITFINEX_SHARE = 0.4
 
 
 def main() -> int:
@@ -27,7 +30,10 @@ def main() -> int:
     for result in _lived(given):
         results.append(result)
         days += result.days
-        print(f"{days:9.1f} days  {time.monotonic() - began:7.1f} s  world {result.plan.seed}", flush=True)
+        print(
+            f"{days:9.1f} days  {time.monotonic() - began:7.1f} s  {result.plan.exchange} world {result.plan.seed}",
+            flush=True,
+        )
         if result.violations or (given.seconds and time.monotonic() - began > given.seconds):
             break
     report = Report(given.seed, results, time.monotonic() - began)
@@ -41,6 +47,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation")
     parser.add_argument("--seed", type=int, default=Random().randrange(2**31))
     parser.add_argument("--world", type=int, help="the seed of a single world, as a report names it")
+    parser.add_argument("--exchange", choices=NAMES, help="of every world; else every other one is Bitfinex's")
     parser.add_argument("--days", type=float, default=30)
     parser.add_argument("--life", type=float, default=15, help="days of one world")
     parser.add_argument("--series", type=int, default=6)
@@ -53,19 +60,21 @@ def _arguments() -> argparse.Namespace:
     return given
 
 
-def plans(seed: int, days: float, life: float, series: int) -> Iterator[Plan]:
-    """The worlds that ``days`` are lived in."""
+def plans(seed: int, days: float, life: float, series: int, exchange: str | None = None) -> Iterator[Plan]:
+    """The worlds that ``days`` are lived in, of one exchange or of all."""
     dice = Random(f"worlds {seed}")
     while days > 0:
-        yield Plan.drawn(dice.randrange(2**31), min(days, life), series)
+        world, any_other = dice.randrange(2**31), dice.choice(NAMES)
+        drawn = "bitfinex" if dice.random() < _BITFINEX_SHARE else any_other
+        yield Plan.drawn(world, min(days, life), series, exchange or drawn)
         days -= life
 
 
 def _lived(given: argparse.Namespace) -> Iterator[Result]:
     if given.world is not None:
-        yield run(Plan.drawn(given.world, given.days, given.series))
+        yield run(Plan.drawn(given.world, given.days, given.series, given.exchange or "bitfinex"))
         return
-    worlds = plans(given.seed, given.days, given.life, given.series)
+    worlds = plans(given.seed, given.days, given.life, given.series, given.exchange)
     if given.jobs == 1:
         yield from map(run, worlds)
         return

@@ -11,10 +11,10 @@ from random import Random
 from typing import Any, Literal
 
 from marketd.clock import at
-from marketd.model import Series
 from marketd.rehearsal import faults as fault
 from marketd.rehearsal.sources import DAY_MS
 from tests.simulation.host import Host
+from tests.simulation.site import TIMEFRAME
 from tests.simulation.store import retire
 from tests.simulation.truth import MINUTE_MS, Delay, Hidden, Revision
 from tests.simulation.world import World
@@ -229,7 +229,9 @@ class Chaos:
         await asyncio.sleep(self._strike(fault.Nothing, 60, 6 * HOUR_S, symbols=self._some()))
 
     async def short_pages(self) -> None:
-        await asyncio.sleep(self._strike(fault.PageLimit, 600, 12 * HOUR_S, rows=self.dice.randint(3, 120)))
+        """Where intervals bound a page a cut one shows only by a number of rows that exchanges choose."""
+        rows = 100 if self.world.exchange.counted else self.dice.randint(3, 120)
+        await asyncio.sleep(self._strike(fault.PageLimit, 600, 12 * HOUR_S, rows=rows))
 
     async def limit_refused(self) -> None:
         await asyncio.sleep(self._strike(fault.LimitRefused, 600, 6 * HOUR_S, above=self.dice.choice([120, 1000])))
@@ -255,7 +257,9 @@ class Chaos:
         await asyncio.sleep(self._strike(fault.Truncated, 60, 2 * HOUR_S, framing=framing, share=share))
 
     async def timeframe_refused(self) -> None:
-        await asyncio.sleep(self._strike(fault.TimeframeRefused, 60, HOUR_S, timeframes=("1m",)))
+        await asyncio.sleep(
+            self._strike(fault.TimeframeRefused, 60, HOUR_S, timeframes=(self.world.exchange.timeframes[TIMEFRAME],))
+        )
 
     # Clocks
 
@@ -366,7 +370,7 @@ class Chaos:
         """Retention takes the older days of some series away: what is known of them, and later their candles."""
         tables, now_ms = self.world.server.tables, self.world.true.now_ms()
         for symbol in self._some():
-            table = tables.of(Series("bitfinex", symbol, "1m"))
+            table = self.world.table(symbol)
             if not retire(tables, table, now_ms - self.dice.randint(1, 4) * DAY_MS, now_ms):
                 continue
             self.world.journal.note("retired", symbol, table.retired)
@@ -410,8 +414,9 @@ class Chaos:
         start, end = self._stretch(3000)
         job_type = self.dice.choice(["backfill", "gap_repair"])
         number = self.world.server.tables.add_job(
-            at(self.world.true.now_ms()), origin="order", symbol=self.dice.choice(self.world.symbols), timeframe="1m",
-            job_type=job_type, start_time=at(start * MINUTE_MS), end_time=at(end * MINUTE_MS),
+            at(self.world.true.now_ms()), origin="order", exchange=self.world.plan.exchange,
+            symbol=self.dice.choice(self.world.symbols), timeframe=TIMEFRAME, job_type=job_type,
+            start_time=at(start * MINUTE_MS), end_time=at(end * MINUTE_MS),
             refetch=job_type == "backfill" and self.dice.random() < 0.7, oldest_first=self.dice.random() < 0.5,
         )  # fmt: skip
         self.world.journal.note("order", number, job_type, start, end)

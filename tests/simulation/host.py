@@ -15,6 +15,7 @@ from marketd import assembly
 from marketd.bulletin import Bulletin, News, Verdict
 from marketd.config import Config
 from marketd.errors import Busy, LeaseLost, StoreError, leaf
+from marketd.exchanges.facts import Exchange
 from marketd.jobset import JobSet
 from marketd.jobtable import JobTable
 from marketd.keeper import Keeper
@@ -33,7 +34,7 @@ from marketd.walker import Account
 from tests.simulation.journal import Journal
 from tests.simulation.loop import HostClock
 from tests.simulation.server import Line
-from tests.simulation.site import Wire
+from tests.simulation.site import Wire, meaning
 from tests.simulation.store import SimLeases, SimOrders, SimPages, SimReader, SimRuns
 from tests.simulation.watch import Watch
 
@@ -107,6 +108,10 @@ class Host:
     _task: asyncio.Task[None] | None = None
 
     @property
+    def exchange(self) -> Exchange:
+        return self.wire.site.exchange
+
+    @property
     def alive(self) -> bool:
         return self._task is not None and not self._task.done()
 
@@ -177,7 +182,7 @@ class Host:
         self.jobs = jobs
         self.loaded.set()
         if self.scheduler is not None and self.budget is not None:
-            self.budget.set_rate(config.requests_per_minute_of("bitfinex"))
+            self.budget.set_rate(config.requests_per_minute_of(self.exchange.name))
             self.scheduler.take(jobs)
 
     async def _keep_exchange(self) -> None:
@@ -205,15 +210,21 @@ class Host:
         leases = cast(Leases, SimLeases(self.line, self.watch))
         try:
             async with assembly.lane(
-                "bitfinex", self.config, books, self.wire, self.clock, Heard(self.watch), Progress(), leases=leases
+                self.exchange.name,
+                self.config,
+                books,
+                self.wire,
+                self.clock,
+                Heard(self.watch),
+                Progress(),
+                leases=leases,
             ) as lane:
                 self.wire.lane = f"{self.name}/{lane.lease.epoch}"
+                lane.runner.fetcher.exchange = meaning(self.exchange)
                 runner = cast(Runner, WatchedRunner(lane.runner, self.watch, self.wire.lane))
-                desk = Desk("bitfinex", lane.lease.epoch, runner, lane.runs, lane.orders, books.reader)
-                engine = self.config.engine
-                self.scheduler = Scheduler(
-                    desk, self.clock, Heard(self.watch), int(engine.settle_s * 1000), engine.page_allowance
-                )
+                desk = Desk(self.exchange.name, lane.lease.epoch, runner, lane.runs, lane.orders, books.reader)
+                settle_ms, allowance = self.config.settle_ms_of(self.exchange.name), self.config.engine.page_allowance
+                self.scheduler = Scheduler(desk, self.clock, Heard(self.watch), settle_ms, allowance)
                 self.scheduler.take(self.jobs)
                 await self.scheduler.work()
         except BaseExceptionGroup as failures:

@@ -33,6 +33,7 @@ class Report:
         return {
             "seed": self.seed,
             "worlds": len(self.results),
+            "exchanges": len({result.plan.exchange for result in self.results}),
             "days": round(sum(result.days for result in self.results), 1),
             "series": max((result.plan.series for result in self.results), default=0),
             "requests": sum(result.requests for result in self.results),
@@ -66,4 +67,4 @@ class Report:
 def again(result: Result) -> str:
     """The command that replays one run."""
     plan = result.plan
-    return f"make simulate WORLD={plan.seed} DAYS={plan.days:g} SERIES={plan.series}"
+    return f"make simulate EXCHANGE={plan.exchange} WORLD={plan.seed} DAYS={plan.days:g} SERIES={plan.series}"

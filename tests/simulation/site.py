@@ -1,4 +1,4 @@
-"""The exchange, and the way to it.
+"""The exchange, whichever it is, and the way to it.
 
 Owns what happens between a request and its reply: what is asked of the rehearsal exchange, how long it takes, and what
 is lost on the way. There are no sockets; a request that the real transport would give up on fails as it does there.
@@ -7,15 +7,15 @@ is lost on the way. There are no sockets; a request that the real transport woul
 import asyncio
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import get_args
 from urllib.parse import unquote
 
-from marketd.errors import Unreachable
-from marketd.exchanges.bitfinex import EXCHANGE as BITFINEX
-from marketd.exchanges.facts import Reply, Request
+from marketd.errors import Throttled, Unreachable
+from marketd.exchanges.facts import Exchange, Reply, Request
 from marketd.ranges import NOTHING, Ranges
 from marketd.rehearsal.answers import Answers
-from marketd.rehearsal.dialect import Call
-from marketd.rehearsal.dialects.bitfinex import Bitfinex
+from marketd.rehearsal.dialect import Dialect, Word
+from marketd.rehearsal.dialects import spoken
 from marketd.rehearsal.faults import (
     Faults,
     Hang,
@@ -32,21 +32,45 @@ from marketd.rehearsal.market import Market
 from marketd.rehearsal.said import Said as Content
 from marketd.rehearsal.stats import Asked
 from marketd.rehearsal.trouble import Trouble
-from marketd.transport import retry_after
+from marketd.timeframe import TIMEFRAMES
+from tests.conformance.direct import call_of, reply_of
 from tests.simulation.journal import Journal
 from tests.simulation.loop import HostClock
 from tests.simulation.server import Line
 from tests.simulation.truth import MINUTE_MS, Lives, Said, Truth, scan
 from tests.simulation.watch import Watch
 
+TIMEFRAME = "1m"
 READ_S = 10.0  # after so long without a byte the real transport gives up
 TOTAL_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Meant(Request):
+    """A request for candles that says which ask it was made for: its intervals, and its order."""
+
+    span: tuple[int, int] = (0, 0)
+    newest_first: bool = True
+
+
+def meaning(exchange: Exchange) -> Exchange:
+    """The same exchange, whose requests say what they are for: not every wire format lets it be read."""
+
+    def meant(symbol: str, timeframe: str, start_ms: int, end_ms: int, newest_first: bool, limit: int) -> Request:
+        made = exchange.candles_request(symbol, timeframe, start_ms, end_ms, newest_first, limit)
+        if timeframe != TIMEFRAME:
+            return made
+        span = start_ms // MINUTE_MS, end_ms // MINUTE_MS
+        return Meant(made.path, made.query, made.body, made.headers, made.weight, span, newest_first)
+
+    return replace(exchange, candles_request=meant)
 
 
 @dataclass
 class Site:
     """One exchange: ``clock`` is what it trades by, ``date`` what it says the time is."""
 
+    exchange: Exchange
     lives: Lives
     clock: HostClock
     date: HostClock
@@ -59,11 +83,12 @@ class Site:
     faults: Faults = field(init=False)
     trouble: Trouble = field(init=False)
     answers: Answers = field(init=False)
-    dialect: Bitfinex = field(init=False)
+    dialect: Dialect = field(init=False)
 
     def __post_init__(self) -> None:
         self.faults = Faults(self.clock)
-        self.dialect = Bitfinex()
+        self.dialect = spoken(self.exchange.name)
+        self._refusals = {self.dialect.refused(word).body.content for word in get_args(Word)}
         self.trouble = Trouble(self.clock, self.faults, self.dialect)
         self.open()
 
@@ -74,13 +99,11 @@ class Site:
     def instead(self, asked: Asked) -> Content | None:
         return self.trouble.throttled(asked) or self.trouble.refused(asked)
 
-    def answer(self, asked: Asked) -> Content:
+    def answer(self, asked: Asked, request: Request) -> Content:
         """The reply, and a note of what it says for those who judge it."""
-        if asked.kind == "symbols":
-            return self.answers.said(asked)
-        content = self.answers.candles(self._accepted(asked) if self.lenient else asked)
-        if asked.kind == "candles" and content.status == 200:
-            self._note(asked, content)
+        content = self.answers.said(self._accepted(asked) if self.lenient else asked)
+        if isinstance(request, Meant) and content.status == 200 and content.body.content not in self._refusals:
+            self._note(asked, request, content)
         return content
 
     def _accepted(self, asked: Asked) -> Asked:
@@ -88,34 +111,31 @@ class Site:
         query = ((name, str(min(int(value), now_ms)) if name == "end" else value) for name, value in asked.query)
         return replace(asked, query=tuple(query))
 
-    def _note(self, asked: Asked, content: Content) -> None:
-        said, span, newest_first = self._said(asked)
+    def _note(self, asked: Asked, request: Meant, content: Content) -> None:
+        said = self._said(asked, request.span)
         if not self._standing(Malformed, asked) and content.rows != said.rows.size:
-            self.journal.wrong("rehearsal", asked.symbol, span, content.rows, "candles, not", said.rows.size)
-        self.watch.says(asked.symbol, span, newest_first, said)
+            self.journal.wrong("rehearsal", asked.symbol, request.span, content.rows, "candles, not", said.rows.size)
+        self.watch.says(asked.symbol, request.span, request.newest_first, said)
 
-    def _said(self, asked: Asked) -> tuple[Said, tuple[int, int], bool]:
+    def _said(self, asked: Asked, span: tuple[int, int]) -> Said:
         """What the exchange says to ``asked`` by the model: from the faults that stand and the truth alone."""
-        now_ms, given = self.clock.now_ms(), dict(asked.query)
-        span = int(given["start"]) // MINUTE_MS, (int(given["end"]) + 1) // MINUTE_MS
-        newest_first = given["sort"] == "-1"
+        now_ms = self.clock.now_ms()
+        if self._standing(Nothing, asked):
+            return Said(now_ms, Ranges.of(span), NOTHING)
+        bounds = self.dialect.bounds(asked)
         for fault in self.faults.standing(Ignores):
             if fault.concerns(asked):
-                given = {name: value for name, value in given.items() if name not in fault.parameters}
+                bounds = bounds.without(fault.parameters)
+        page = self.dialect.window(bounds, TIMEFRAMES[TIMEFRAME], now_ms)
         limits = [fault.rows for fault in self.faults.standing(PageLimit) if fault.concerns(asked)]
-        limit = min([int(given.get("limit", "100")), *limits])
-        listed, delisted = self.lives.bounds_ms(asked.symbol)
-        start_ms = int(given.get("start", "0"))
-        end_ms = min(int(given.get("end", now_ms)), now_ms)
+        start_ms, end_ms = page.start_ms or 0, now_ms if page.end_ms is None else min(page.end_ms, now_ms)
         window = -(-start_ms // MINUTE_MS), end_ms // MINUTE_MS + 1
-        if self._standing(Nothing, asked):
-            return Said(now_ms, Ranges.of(span), NOTHING), span, newest_first
+        listed, delisted = self.lives.bounds_ms(asked.symbol)
         trading = Ranges.of(window) & Ranges.of((listed // MINUTE_MS, -(-delisted // MINUTE_MS)))
         numbers = self.truth.numbers(asked.symbol, trading, now_ms)
         for late in [fault for fault in self.faults.standing(Late) if fault.concerns(asked)][:1]:
             numbers = [number for number in numbers if not _withheld(late, number, now_ms)]
-        scanned, rows = scan(numbers, window, limit, given.get("sort", "-1") == "-1")
-        return Said(now_ms, scanned, rows), span, newest_first
+        return Said(now_ms, *scan(numbers, window, min([page.limit, *limits]), newest_first=page.newest_first))
 
     def _standing(self, kind: type[Nothing] | type[Malformed], asked: Asked) -> bool:
         return any(fault.concerns(asked) for fault in self.faults.standing(kind))
@@ -140,14 +160,15 @@ class Wire:
     async def send(self, base_url: str, request: Request, proxy: str | None = None) -> Reply:
         await self.line.thawed.wait()
         site = self.site
-        site.watch.sends(self.lane, self.now_ms.now_ms())
+        site.watch.sends(self.lane, self.now_ms.now_ms(), request.weight)
         try:
             async with asyncio.timeout(TOTAL_S):
                 reply = await self._answered(request)
         except TimeoutError as error:
             raise Unreachable("no complete answer within the time limit") from error
-        if reply.status == 429:
-            silence_s = BITFINEX.blocked_s if reply.retry_after_s is None else reply.retry_after_s
+        failure = site.exchange.failure(reply)
+        if isinstance(failure, Throttled):
+            silence_s = site.exchange.blocked_s if failure.retry_after_s is None else failure.retry_after_s
             site.watch.banned(self.lane, self.now_ms.now_ms() + int(max(silence_s, 1.0) * 1000))
         return reply
 
@@ -161,21 +182,19 @@ class Wire:
         content = site.trouble.throttled(asked)
         if content is None:
             await self._broken(asked)
-            content = site.trouble.refused(asked) or site.answer(asked)
+            content = site.trouble.refused(asked) or site.answer(asked, request)
         date_ms, now_ms = site.date.now_ms() // 1000 * 1000, site.clock.now_ms() // 1000 * 1000
         body = await self._delivered(asked, content)
         await asyncio.sleep(self.dice.uniform(0.02, 0.2))
         await self.line.thawed.wait()
         if 300 <= content.status < 400:
             raise Unreachable("answered with a redirect, which is not followed")
-        headers = dict(content.headers)
-        return Reply(
-            content.status, body, content.body.content_type, date_ms,
-            retry_after_s=retry_after(headers.get("Retry-After"), now_ms),
-        )  # fmt: skip
+        told = reply_of(content, now_ms, *site.dialect.headers(lambda: 0, now_ms))
+        return replace(told, body=body, date_ms=date_ms)
 
     def _asked(self, request: Request) -> Asked:
-        return self.site.dialect.asked(Call(unquote(request.path), request.query), self.site.clock.now_ms())
+        call = call_of(request)
+        return self.site.dialect.asked(replace(call, path=unquote(call.path)), self.site.clock.now_ms())
 
     async def _broken(self, asked: Asked) -> None:
         if self.site.faults.take(Hang, asked, lambda fault: fault.where == "headers") is not None:

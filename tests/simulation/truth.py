@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from marketd.ranges import Ranges
 from marketd.rehearsal.sources import DAY_MS, Chunk, Source, Synthetic
+from tests.conformance.direct import line_of
 
 MINUTE_MS = 60_000
 DAY = 1440
@@ -78,6 +79,9 @@ class Said:
 @dataclass
 class Truth:
     source: Source
+    columns: tuple[str, ...] = ("open_ms", "open", "close", "high", "low", "volume")
+    """In this order its candles are to be stored."""
+
     hidden: list[Hidden] = field(default_factory=list)
     revisions: list[Revision] = field(default_factory=list)
     late: list[Delay] = field(default_factory=list)
@@ -94,7 +98,7 @@ class Truth:
         if any(item.start <= number < item.end and item.from_ms <= at_ms < item.until_ms for item in hidden):
             return None
         units = sum(item.start <= number < item.end and item.from_ms <= at_ms for item in revisions)
-        return _revised(found, units) if units else found
+        return line_of(_revised(found, units) if units else found, self.columns)
 
     def _about(self, symbol: str, day: int) -> tuple[list[Hidden], list[Revision]]:
         """What has ever been hidden or revised of a day; looked up once, until there is more of either."""
@@ -142,22 +146,20 @@ class Truth:
         key = symbol, day
         if key not in self._days:
             chunk = self.source.day(symbol, day)
-            self._days[key] = {
-                open_ms // MINUTE_MS: row[1:-1] for open_ms, row in zip(chunk.opens, chunk.rows, strict=True)
-            }
+            self._days[key] = {open_ms // MINUTE_MS: row for open_ms, row in zip(chunk.opens, chunk.rows, strict=True)}
         return self._days[key]
 
 
-def _revised(line: bytes, units: int) -> bytes:
+def _revised(row: bytes, units: int) -> bytes:
     """``units`` of volume more, written as the exchange writes numbers."""
-    head, _, volume = line.rpartition(b",")
+    head, _, volume = row.removesuffix(b"]").rpartition(b",")
     text = str((Decimal(volume.decode()) + units).normalize())
     if "E+" in text:
         text = format(Decimal(text), "f")
-    return head + b"," + text.replace("E", "e").encode()
+    return head + b"," + text.replace("E", "e").encode() + b"]"
 
 
-def scan(numbers: Sequence[int], window: tuple[int, int], limit: int, newest_first: bool) -> tuple[Ranges, Ranges]:
+def scan(numbers: Sequence[int], window: tuple[int, int], limit: int, *, newest_first: bool) -> tuple[Ranges, Ranges]:
     """What a page of ``limit`` candles of ``window`` speaks for, and its candles: from the side it is filled from to
     its last candle where it is full, else the whole window.
     """

@@ -57,6 +57,7 @@ class Watch:
     """Nothing has gone wrong for a while: every firing has to be on time."""
 
     lateness_s: float = 0.0
+    _heaviest: int = 1
     _sent: dict[str, deque[int]] = field(default_factory=lambda: defaultdict(deque))
     _bans: dict[str, int] = field(default_factory=dict)
     _working: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -65,14 +66,18 @@ class Watch:
 
     # What is asked of the exchange
 
-    def sends(self, lane: str, now_ms: int) -> None:
-        """A request leaves; ``lane`` names who works on the exchange, ``now_ms`` is the true time."""
+    def sends(self, lane: str, now_ms: int, weight: int) -> None:
+        """A request leaves; ``lane`` names who works on the exchange, ``now_ms`` is the true time.
+
+        What a heavy one weighs is waited for before it leaves, and counts from then on.
+        """
+        self._heaviest = max(self._heaviest, weight)
         self.requests += 1
         sent = self._sent[lane]
-        sent.append(now_ms)
+        sent.extend([now_ms] * weight)
         while sent[0] <= now_ms - WINDOW_MS:
             sent.popleft()
-        if len(sent) > self.per_minute:
+        if len(sent) >= self.per_minute + self._heaviest:
             self.journal.wrong("budget", lane, len(sent), "requests in a minute")
         if now_ms < self._bans.get(lane, 0):
             self.journal.wrong("ban", lane, "asks", self._bans[lane] - now_ms, "ms before the end of the ban")

@@ -4,25 +4,32 @@ Owns how a world is made from a seed, and what it means that it is complete. Ref
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
 from marketd.blocks import union
 from marketd.clock import at
 from marketd.config import Config, build
-from marketd.model import Cause, Series
+from marketd.exchanges import EXCHANGES
+from marketd.exchanges.facts import Paging
+from marketd.model import Series
 from marketd.ranges import Ranges
-from marketd.rehearsal.sources import DAY_MS, Synthetic
+from marketd.rehearsal.dialects import spoken
+from marketd.rehearsal.sources import DAY_MS, Filled, Synthetic
+from tests.conformance.spec import symbols_of
 from tests.simulation.host import Host
 from tests.simulation.journal import Journal
 from tests.simulation.loop import HostClock
 from tests.simulation.server import Line, Server
-from tests.simulation.site import Site, Wire
+from tests.simulation.site import TIMEFRAME, Site, Wire
 from tests.simulation.tables import SeriesTable
 from tests.simulation.truth import MINUTE_MS, Lives, Truth
 from tests.simulation.watch import Watch
 
-SYMBOLS = ("BTCUSD", "ETHUSD", "LTCUSD", "XRPUSD", "EOSUSD", "DOGE:USD", "NEOUSD", "ZECUSD", "ETCUSD", "DSHUSD")
+COINS = ("BTC", "ETH", "LTC", "XRP", "EOS", "NEO", "ZEC", "ETC", "DSH", "SOL")
 EPOCH_MS = 1_704_067_200_000  # 2024-01-01T00:00Z
+RECENT_ROWS = 720  # the exchange whose pages are its newest candles sends so many of them
+REACH_MARGIN = 5  # intervals that may end between an ask and its look
 LAG_MIN = 15  # a series whose newest answered interval is older than this and a step of its schedule is not complete
 
 
@@ -31,6 +38,7 @@ class Plan:
     """What a world is like; drawn from its seed, or set by a test."""
 
     seed: int
+    exchange: str = "bitfinex"
     series: int = 6
     days: float = 30.0
     history_days: int = 3
@@ -65,18 +73,18 @@ class Plan:
         return (self.every_min + LAG_MIN) * MINUTE_MS
 
     @classmethod
-    def drawn(cls, seed: int, days: float, series: int = 6) -> "Plan":
+    def drawn(cls, seed: int, days: float, series: int = 6, exchange: str = "bitfinex") -> "Plan":
         dice = Random(f"plan {seed}")
         every_min = dice.choice([3, 5, 15, 60, 60, 240, 240])
         return cls(
-            seed, series, days,
+            seed, exchange, series, days,
             history_days=dice.randint(1, 5),
             every_min=every_min,
             per_minute=dice.choice([24.0, 60.0, 240.0]),
-            page_limit=dice.choice([120, 1000, 10_000]),
+            page_limit=min(dice.choice([120, 1000, 10_000]), EXCHANGES[exchange].page_limits[0]),
             skew_ms=dice.randint(0, 30_000),
             repair_all=dice.random() < 0.2,
-            lenient=dice.random() < 0.5,
+            lenient=dice.random() < 0.5 and exchange == "bitfinex",
             live_all=dice.random() < 0.4,
         )  # fmt: skip
 
@@ -94,7 +102,8 @@ class World:
         self.start_ms = EPOCH_MS + self.dice.randrange(700) * DAY_MS + self.dice.randrange(DAY_MS)
         self.true = HostClock(self.start_ms)
         self.journal.now_ms = self.true.now_ms
-        self.symbols = SYMBOLS[: plan.series]
+        self.exchange = EXCHANGES[plan.exchange]
+        self.symbols = symbols_of(plan.exchange, COINS[: plan.series])
         first_ms = (self.start_ms // DAY_MS - plan.history_days) * DAY_MS
         last_ms = self.start_ms + int((plan.days + 30) * DAY_MS)
         markets = {
@@ -102,13 +111,15 @@ class World:
             for symbol in self.symbols
         }
         lives = Lives(markets, dict.fromkeys(self.symbols, (first_ms, last_ms)))
-        self.truth = Truth(lives)
+        self.truth = Truth(Filled(lives) if spoken(plan.exchange).flat else lives, self.exchange.columns)
         self.server = Server(HostClock(self.start_ms, self._skew()), self.journal, self._dice("server"))
         self.watch = Watch(
             self.journal, self.truth, lambda: self.server.tables, plan.per_minute, int(plan.settle_s * 1000)
         )
         date = HostClock(self.start_ms, min(self._skew(), 4_000))
-        self.site = Site(lives, HostClock(self.start_ms), date, self.truth, self.watch, self.journal, plan.lenient)
+        self.site = Site(
+            self.exchange, lives, HostClock(self.start_ms), date, self.truth, self.watch, self.journal, plan.lenient
+        )
         self._jobs()
 
     def _dice(self, name: str) -> Random:
@@ -118,18 +129,18 @@ class World:
         return self.dice.randint(-self.plan.skew_ms, self.plan.skew_ms)
 
     def _jobs(self) -> None:
-        created, tables = at(self.start_ms), self.server.tables
+        add = partial(self.server.tables.add_job, at(self.start_ms), exchange=self.plan.exchange)
         for symbol in self.symbols:
-            named = {"symbol": symbol, "timeframe": "1m"}
+            named = {"symbol": symbol, "timeframe": TIMEFRAME}
             if not self.plan.live_all:
-                tables.add_job(created, **named, job_type="continuous", schedule=self.plan.schedule)
-            tables.add_job(created, **named, job_type="backfill")
+                add(**named, job_type="continuous", schedule=self.plan.schedule)
+            add(**named, job_type="backfill")
             if not self.plan.repair_all:
-                tables.add_job(created, **named, job_type="gap_repair", schedule="0 2 * * *")
+                add(**named, job_type="gap_repair", schedule="0 2 * * *")
         if self.plan.live_all:
-            tables.add_job(created, job_type="continuous", schedule=self.plan.schedule)
+            add(job_type="continuous", schedule=self.plan.schedule)
         if self.plan.repair_all:
-            tables.add_job(created, job_type="gap_repair", schedule="0 2 * * *")
+            add(job_type="gap_repair", schedule="0 2 * * *")
 
     def host(self) -> Host:
         """Another host, not started yet."""
@@ -145,7 +156,7 @@ class World:
         """The configuration; ``share`` of the budget may be used."""
         plan = self.plan
         text = (
-            f"[engine]\nsettle_s = {plan.settle_s}\n[exchanges.bitfinex]\nbase_url = 'http://127.0.0.1:1/v2'\n"
+            f"[engine]\nsettle_s = {plan.settle_s}\n[exchanges.{plan.exchange}]\nbase_url = 'http://127.0.0.1:1'\n"
             f"requests_per_minute = {plan.per_minute * share}\npage_limit = {plan.page_limit}\n"
         )
         return build(text, {}, None, lambda path: None, need_database=False)
@@ -160,18 +171,18 @@ class World:
     # What it means to be complete
 
     def tables(self) -> dict[str, SeriesTable]:
-        return {symbol: self.server.tables.of(Series("bitfinex", symbol, "1m")) for symbol in self.symbols}
+        return {symbol: self.table(symbol) for symbol in self.symbols}
+
+    def table(self, symbol: str) -> SeriesTable:
+        return self.server.tables.of(Series(self.plan.exchange, symbol, TIMEFRAME))
 
     def incomplete(self) -> dict[str, str]:
         """What is missing of each series that the exchange still has, by the jobs as they are now."""
         found: dict[str, str] = {}
         for symbol, table in self.tables().items():
             wanted = self.wanted(symbol)
-            answered = union(table.blocks[number].answered for number in table.numbers)
-            unknown = wanted - answered
-            closed_ms = self.site.lives.bounds_ms(symbol)[1]
-            # A market that has closed is a silence without end: a day of it is always in doubt.
-            gaps = [g for g in table.gaps.values() if closed_ms > self.true.now_ms() or g.cause is not Cause.SUSPECT]
+            unknown = wanted - self.answered(symbol)
+            gaps = [gap for gap in table.gaps.values() if gap.missing & wanted]
             if gaps:
                 found[symbol] = f"{len(gaps)} open gaps: {gaps[0]}"
             elif unknown:
@@ -179,18 +190,37 @@ class World:
         return found
 
     def wanted(self, symbol: str) -> Ranges:
-        """From the first candle of the market, or of what is kept, to what has been closed for a while."""
-        first, kept = self.truth.first(symbol), self.tables()[symbol].retired
-        return Ranges.of(
-            (first if kept is None else max(first, kept), (self.true.now_ms() - self.plan.lag_ms) // MINUTE_MS)
-        )
+        """From the first candle of the market, or of what is kept, to what has been closed for a while.
+
+        Without what nobody could get any more, as it was not answered while the exchange served it, and what came after
+        the close of the market.
+        """
+        first, kept, now = self.truth.first(symbol), self.table(symbol).retired, self.true.now_ms() // MINUTE_MS
+        end = min(now - self.plan.lag_ms // MINUTE_MS, self.site.lives.bounds_ms(symbol)[1] // MINUTE_MS)
+        whole = Ranges.of((first if kept is None else max(first, kept), end))
+        if self.reach is None:
+            return whole
+        return whole - (Ranges.of((0, now - self.reach + REACH_MARGIN)) - self.answered(symbol))
+
+    def answered(self, symbol: str) -> Ranges:
+        table = self.table(symbol)
+        return union(table.blocks[number].answered for number in table.numbers)
+
+    @property
+    def reach(self) -> int | None:
+        """How many of the newest intervals are served."""
+        return RECENT_ROWS if self.exchange.paging is Paging.RECENT else self.exchange.reach
 
     def punctual(self, from_ms: int, until_ms: int) -> None:
-        """Every due time of a continuous job within a time of the host's clock was fired, but for the last minute."""
+        """Every due time of a continuous job within a time of the host's clock was fired, but for the last minute.
+
+        The job of a market that has closed may rest.
+        """
+        closed = {symbol for symbol in self.symbols if self.site.lives.bounds_ms(symbol)[1] < self.true.now_ms()}
         step_ms = self.plan.every_min * MINUTE_MS
         expected = range(from_ms + -from_ms % step_ms, until_ms - 60_000, step_ms)
         for row in self.server.tables.jobs.values():
-            if row["job_type"] == "continuous" and row["origin"] == "sql":
+            if row["job_type"] == "continuous" and row["origin"] == "sql" and row["symbol"] not in closed:
                 self.watch.slots(row["id"], expected)
 
     def compare(self) -> int:

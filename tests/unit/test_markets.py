@@ -6,7 +6,8 @@ import pytest
 
 from marketd.errors import Unreachable
 from marketd.exchanges.facts import Listing, Status
-from marketd.markets import Markets, Rest, is_believable, reason, resting
+from marketd.markets import Markets, Rest, Resting, is_believable, reason, resting
+from marketd.model import JobType, Series
 
 LISTING = {
     "BTCUSDT": Status.TRADING, "ETHUSDT": Status.TRADING, "NAVBTC": Status.DELISTED, "LUNAUSDT": Status.HALTED,
@@ -18,6 +19,39 @@ def test_what_is_not_traded_rests() -> None:
         "NAVBTC": Rest.DELISTED, "LUNAUSDT": Rest.HALTED, "BTCUSD": Rest.UNLISTED,
     }  # fmt: skip
     assert resting((), LISTING) == {}
+
+
+MINUTE, HOUR = Series("binance", "NAVBTC", "1m"), Series("binance", "NAVBTC", "1h")
+
+
+def test_a_live_series_rests_when_it_was_followed_past_the_interval_in_which_its_market_was_seen_to_rest() -> None:
+    seen_ms = 1_700_000_000_000  # 13 minutes and 20 seconds past an hour
+    rest = Resting("binance", LISTING)
+    assert rest.judge(("NAVBTC", "BTCUSDT"), seen_ms) == {"NAVBTC"}
+    for series, closes_ms in ((MINUTE, seen_ms + 40_000), (HOUR, seen_ms + 2_800_000)):
+        rest.note_followed(series, closes_ms - 1)
+        assert not rest.rests(series, JobType.CONTINUOUS)
+        rest.note_followed(series, closes_ms)
+        assert rest.rests(series, JobType.CONTINUOUS)
+        assert not rest.rests(series, JobType.GAP_REPAIR)
+        assert not rest.rests(series, JobType.BACKFILL)
+    assert rest.judge(("NAVBTC", "BTCUSDT"), seen_ms + 7_200_000) == frozenset()
+    assert rest.rests(HOUR, JobType.CONTINUOUS), "it was seen to rest before"
+    rest.note_followed(Series("binance", "BTCUSDT", "1m"), seen_ms + 7_200_000)
+    assert not rest.rests(Series("binance", "BTCUSDT", "1m"), JobType.CONTINUOUS)
+    rest.listing = {**LISTING, "NAVBTC": Status.TRADING}
+    rest.judge(("NAVBTC", "BTCUSDT"), seen_ms + 7_200_000)
+    rest.listing = LISTING
+    rest.judge(("NAVBTC", "BTCUSDT"), seen_ms + 9_000_000)
+    assert not rest.rests(HOUR, JobType.CONTINUOUS), "it was traded meanwhile"
+
+
+def test_what_the_exchange_refuses_rests_whatever_its_list_says() -> None:
+    rest = Resting("binance", LISTING, unknown={"NAVBTC", "GONE"})
+    rest.judge(("NAVBTC", "LUNAUSDT", "GONE", "OTHER"), 0)
+    found = [rest.rests(Series("binance", name, "1m"), JobType.BACKFILL) for name in ("NAVBTC", "LUNAUSDT", "GONE")]
+    assert found == [True, False, True]
+    assert not rest.rests(Series("binance", "OTHER", "1m"), JobType.CONTINUOUS), "what is not listed may be served"
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,9 @@ class Works:
     outcome: Outcome = field(default_factory=lambda: Outcome(RunStatus.SUCCESS, Tally()))
     failure: Exception | None = None
     failing: frozenset[JobType] = frozenset(JobType)
+    held: frozenset[JobType] = frozenset(JobType)
+    """What waits to be let go of."""
+
     orders: list[Order] = field(default_factory=list)
     derived: dict[str, str] = field(default_factory=dict)
 
@@ -145,7 +148,7 @@ class Works:
         self.left = max(0, self.left - 1)
         if self.failure is not None and order.job_type in self.failing:
             raise self.failure
-        while not self.gate.is_set():
+        while order.job_type in self.held and not self.gate.is_set():
             if account.stop.is_set():
                 return Outcome(RunStatus.INTERRUPTED, Tally())
             await asyncio.sleep(0)
@@ -581,7 +584,7 @@ class TestMarketsThatRest:
         stage.works.gate.set()
         await stage.pass_minutes(6)
         stage.works.fetcher.listing = {"BTCUSD": Status.HALTED}
-        await stage.pass_minutes(60)
+        await stage.pass_minutes(67)
         began = stage.works.began
         assert stage.rows.noted[-1] == (1, "idle", "bitfinex has halted BTCUSD")
         await stage.pass_minutes(30)
@@ -590,6 +593,21 @@ class TestMarketsThatRest:
         await stage.pass_minutes(16)
         assert list(stage.rows.noted[-1]) == [1, "resumed", None]
         assert stage.works.began > began
+
+    async def test_what_was_traded_until_it_came_to_rest_is_still_fetched(self, stage: Stage) -> None:
+        """A live job fires on until a run is well that began after the interval in which it was seen to rest."""
+        stage.works.gate.set()
+        hourly = replace(job(), timeframe="1h")
+        series = BTC._replace(timeframe="1h")
+        stage.scheduler.take(JobSet(jobs={1: hourly}, work={1: (series,)}, tracked=frozenset({series})))
+        stage.works.fetcher.listing = {"BTCUSD": Status.DELISTED}
+        stage.works.outcome = Outcome(RunStatus.FAILED, Tally(), ((series, Unreachable("away")),))
+        await stage.pass_minutes(126)
+        assert stage.works.began == 25, "what failed is tried again"
+        stage.works.outcome = Outcome(RunStatus.SUCCESS, Tally())
+        await stage.pass_minutes(20)
+        assert stage.works.began == 26
+        assert stage.rows.noted[-1] == (1, "idle", "bitfinex has delisted BTCUSD")
 
     async def test_it_is_looked_at_every_hour_and_more_often_while_one_rests(self, stage: Stage) -> None:
         stage.works.gate.set()
@@ -608,7 +626,7 @@ class TestMarketsThatRest:
         backfill = Job(2, "bitfinex", "BTCUSD", "1m", JobType.BACKFILL, "*/5 * * * *", created_ms=NOON)
         stage.works.fetcher.listing = {"BTCUSD": Status.DELISTED, "ETHUSD": Status.TRADING}
         stage.scheduler.take(jobs(job(), backfill))
-        await stage.pass_minutes(70)
+        await stage.pass_minutes(80)
         assert {number for number, _, _ in stage.rows.noted} == {1}
         began = len(stage.rows.begun)
         await stage.pass_minutes(20)
@@ -621,15 +639,18 @@ class TestMarketsThatRest:
         assert (2, "idle", "bitfinex does not list BTCUSD; did you mean BTCUSDT, ETHUSD?") in stage.rows.noted
 
     async def test_a_run_that_is_under_way_stops_at_a_page_border(self, stage: Stage) -> None:
-        await stage.pass_minutes(6)
-        assert stage.works.began == 1
-        stage.works.fetcher.listing = {"BTCUSD": Status.HALTED}
-        await stage.pass_minutes(60)
-        assert stage.rows.finished[-1][1] is RunStatus.INTERRUPTED
+        """Of a market that is gone: its live run was refused."""
+        stage.works.held = frozenset({JobType.BACKFILL})
+        stage.works.outcome = Outcome(RunStatus.FAILED, Tally(), ((BTC, UnknownSymbol("no such symbol")),))
+        stage.works.fetcher.listing = {"ETHUSD": Status.TRADING}
+        backfill = Job(2, "bitfinex", "BTCUSD", "1m", JobType.BACKFILL, "*/5 * * * *", created_ms=NOON)
+        stage.scheduler.take(jobs(job(), backfill))
+        await stage.pass_minutes(8)
+        assert [status for _, status, *_ in stage.rows.finished] == [RunStatus.FAILED, RunStatus.INTERRUPTED]
 
     async def test_of_several_series_the_others_are_worked_on(self, stage: Stage) -> None:
         stage.works.gate.set()
-        both = Job(3, "bitfinex", None, "1m", JobType.GAP_REPAIR, "*/5 * * * *", created_ms=NOON)
+        both = Job(3, "bitfinex", None, "1m", JobType.CONTINUOUS, "*/5 * * * *", created_ms=NOON)
         eth = BTC._replace(symbol="ETHUSD")
         stage.works.fetcher.listing = {"BTCUSD": Status.HALTED, "ETHUSD": Status.TRADING}
         stage.scheduler.take(JobSet(jobs={3: both}, work={3: (BTC, eth)}, tracked=frozenset({BTC, eth})))
