@@ -346,20 +346,21 @@ class Asking:
                 continue
             except OutOfReach:
                 return _unserved(ask, exchange.columns, fetcher.now_ms())
+            latest_ms = max(at_ms, reply.date_ms or 0, fetcher.clock.now_ms())
             if len(reply.body) < _LONG:
-                answer = self._checked(ask, reply.body, at_ms)
+                answer = self._checked(ask, reply.body, at_ms, latest_ms)
             else:
-                answer = await asyncio.to_thread(self._checked, ask, reply.body, at_ms)
+                answer = await asyncio.to_thread(self._checked, ask, reply.body, at_ms, latest_ms)
             fetcher.learn_reach(answer)
             return answer
 
-    def _checked(self, ask: Ask, body: bytes, at_ms: int) -> Answer:
+    def _checked(self, ask: Ask, body: bytes, at_ms: int, latest_ms: int) -> Answer:
         """Changes nothing but counters, so that it may run in a thread."""
         exchange, sent = self.fetcher.exchange, 0
         try:
             rows = exchange.read_candles(body)
             sent = len(rows.open_ms)
-            return page.check(ask, rows, exchange, at_ms=at_ms)
+            return page.check(ask, rows, exchange, at_ms=at_ms, latest_ms=latest_ms)
         except BadReply as error:
             reason = Drop.CONFLICTING if isinstance(error, page.Conflicting) else Drop.PAGE_REFUSED
             self.fetcher.events.page_refused(exchange.name, reason, sent)

@@ -37,8 +37,11 @@ class TooManyDropped(BadReply):
     """So much of the page is unusable that asking in halves would not help: the series' run fails."""
 
 
-def check(ask: Ask, rows: Rows, exchange: Exchange, *, at_ms: int) -> Answer:
+def check(ask: Ask, rows: Rows, exchange: Exchange, *, at_ms: int, latest_ms: int | None = None) -> Answer:
     """What ``rows``, received at the exchange's time ``at_ms``, say about ``ask``.
+
+    Where clocks differ ``at_ms`` is the earlier one, by which no candle is closed too soon; by ``latest_ms``, the later
+    one, nothing counts as served for too long.
 
     Raises BadReply when two candles of one interval differ, when more than 1 % of the rows are unusable, or when rows
     were sent and none lies in the ask.
@@ -49,7 +52,7 @@ def check(ask: Ask, rows: Rows, exchange: Exchange, *, at_ms: int) -> Answer:
     numbers, aligned = _numbers(rows.open_ms, frame)
     # A candle is closed once the grace of the exchange's cache has passed; an open one ends what the answer speaks for.
     end = min(ask.end, frame.closed_end(at_ms - int(exchange.grace_s * 1000)), *(numbers[at] for at in rows.unfinished))
-    served_from = _served_from(ask, numbers, exchange, frame.closed_end(at_ms))
+    served_from = _served_from(ask, numbers, exchange, frame.closed_end(at_ms if latest_ms is None else latest_ms))
     order = _ordered(numbers)
     low, high, past = (bisect_left(order.numbers, bound) for bound in (ask.start, end, ask.end))
     outside = len(numbers) - (past - low)
@@ -65,7 +68,7 @@ def check(ask: Ask, rows: Rows, exchange: Exchange, *, at_ms: int) -> Answer:
     misaligned = sum(1 for at in unusable if not aligned[at])
     return Answer(
         ask=ask,
-        covered=_covered(ask, end, good | bad, numbers, exchange) - Ranges.of((ask.start, served_from or ask.start)),
+        covered=_covered(ask, end, good | bad, numbers, exchange) - _unserved(ask, served_from, good | bad),
         rows=good,
         dropped=bad - good,
         csv=b"".join(rows.lines[at] + b"\n" for at in stored),
@@ -96,6 +99,11 @@ def _served_from(ask: Ask, sent: Sequence[int], exchange: Exchange, closed_end: 
     else:
         return None
     return min(oldest, ask.end) if oldest > ask.start else None
+
+
+def _unserved(ask: Ask, served_from: int | None, seen: Ranges) -> Ranges:
+    """What an empty answer would not speak for; a candle that came was served, whatever is known of the reach."""
+    return NOTHING if served_from is None else Ranges.of((ask.start, served_from)) - seen
 
 
 def _always(exchange: Exchange, volumes: Iterable[float]) -> bool:

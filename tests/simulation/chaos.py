@@ -20,9 +20,6 @@ from tests.simulation.truth import MINUTE_MS, Delay, Hidden, Revision
 from tests.simulation.world import World
 
 HOUR_S = 3600.0
-AHEAD_MS = 4_000
-"""Of the host's clock and the exchange's one is never further ahead than the grace: two wrong clocks prove nothing."""
-
 _PASSING = tuple(kind for kind in fault.KINDS.values() if kind is not fault.Revised)
 
 Trouble = Callable[[], Awaitable[None]]
@@ -266,7 +263,8 @@ class Chaos:
     async def exchange_clock(self) -> None:
         """The exchange's ``Date`` goes wrong: behind, or ahead while no host is."""
         date = self.world.site.date
-        ahead_ms = AHEAD_MS if any(host.clock.offset_ms > AHEAD_MS for host in self._hosts()) else 600_000
+        least_ms = self.world.ahead_ms
+        ahead_ms = least_ms if any(host.clock.offset_ms > least_ms for host in self._hosts()) else 600_000
         before_ms = date.offset_ms
         date.offset_ms = self.dice.choice([-int(self._length(1000, 4e6)), self.dice.randint(0, ahead_ms)])
         try:
@@ -276,7 +274,7 @@ class Chaos:
 
     async def host_clock(self) -> None:
         host = self.primary
-        if self.world.site.date.offset_ms > AHEAD_MS:
+        if self.world.site.date.offset_ms > self.world.ahead_ms:
             return
         before_ms = host.clock.offset_ms
         sign = self.dice.choice([-1, 1])

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from marketd.exchanges import NAMES
 from tests.simulation.loop import HostClock, Stuck, VirtualLoop
 from tests.simulation.run import run
 from tests.simulation.world import Plan
@@ -19,6 +20,15 @@ def test_a_troubled_world_keeps_every_promise(seed: int) -> None:
     assert result.troubles
     assert result.liveness_s
     assert result.held > 2 * 1440
+
+
+@pytest.mark.parametrize("exchange", [name for name in NAMES if name != "bitfinex"])
+def test_a_troubled_world_of_any_exchange_keeps_every_promise(exchange: str) -> None:
+    result = run(Plan.drawn(3, days=0.5, series=1, exchange=exchange))
+    assert result.violations == []
+    assert result.troubles
+    assert result.liveness_s
+    assert result.held > 720
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from marketd.config import Config, build
 from marketd.exchanges import EXCHANGES
 from marketd.exchanges.facts import Paging
 from marketd.model import Series
-from marketd.ranges import Ranges
+from marketd.ranges import NOTHING, Ranges
 from marketd.rehearsal.dialects import spoken
 from marketd.rehearsal.sources import DAY_MS, Filled, Synthetic
 from tests.conformance.spec import symbols_of
@@ -116,11 +116,18 @@ class World:
         self.watch = Watch(
             self.journal, self.truth, lambda: self.server.tables, plan.per_minute, int(plan.settle_s * 1000)
         )
-        date = HostClock(self.start_ms, min(self._skew(), 4_000))
+        date = HostClock(self.start_ms, min(self._skew(), self.ahead_ms))
         self.site = Site(
             self.exchange, lives, HostClock(self.start_ms), date, self.truth, self.watch, self.journal, plan.lenient
         )
         self._jobs()
+
+    @property
+    def ahead_ms(self) -> int:
+        """Of the host's clock and the exchange's one is never further ahead than this, which is within the grace: two
+        wrong clocks prove nothing.
+        """
+        return int(self.exchange.grace_s * 1000) - 1000
 
     def _dice(self, name: str) -> Random:
         return Random(f"{name} {self.plan.seed}")
@@ -182,7 +189,7 @@ class World:
         for symbol, table in self.tables().items():
             wanted = self.wanted(symbol)
             unknown = wanted - self.answered(symbol)
-            gaps = [gap for gap in table.gaps.values() if gap.missing & wanted]
+            gaps = [gap for gap in table.gaps.values() if gap.missing & wanted - self.unserved]
             if gaps:
                 found[symbol] = f"{len(gaps)} open gaps: {gaps[0]}"
             elif unknown:
@@ -198,18 +205,19 @@ class World:
         first, kept, now = self.truth.first(symbol), self.table(symbol).retired, self.true.now_ms() // MINUTE_MS
         end = min(now - self.plan.lag_ms // MINUTE_MS, self.site.lives.bounds_ms(symbol)[1] // MINUTE_MS)
         whole = Ranges.of((first if kept is None else max(first, kept), end))
-        if self.reach is None:
-            return whole
-        return whole - (Ranges.of((0, now - self.reach + REACH_MARGIN)) - self.answered(symbol))
+        return whole - (self.unserved - self.answered(symbol))
 
     def answered(self, symbol: str) -> Ranges:
         table = self.table(symbol)
         return union(table.blocks[number].answered for number in table.numbers)
 
     @property
-    def reach(self) -> int | None:
-        """How many of the newest intervals are served."""
-        return RECENT_ROWS if self.exchange.paging is Paging.RECENT else self.exchange.reach
+    def unserved(self) -> Ranges:
+        """What is too old for the exchange."""
+        reach = RECENT_ROWS if self.exchange.paging is Paging.RECENT else self.exchange.reach
+        if reach is None:
+            return NOTHING
+        return Ranges.of((0, self.true.now_ms() // MINUTE_MS - reach + REACH_MARGIN))
 
     def punctual(self, from_ms: int, until_ms: int) -> None:
         """Every due time of a continuous job within a time of the host's clock was fired, but for the last minute.

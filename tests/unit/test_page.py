@@ -277,6 +277,21 @@ class TestExchanges:
         sent = replace(rows(range(12, 12 + len(volumes))), volume=volumes)
         assert self.said(sent, no_trade=look).always is always
 
+    def test_of_what_is_too_old_only_what_came_is_spoken_for(self) -> None:
+        """The exchange may look a moment before we do, and still serve a candle that we know to be out of reach."""
+        closed = page.check(ask(0, 1), rows([]), BITFINEX, at_ms=LATER).ask.series.frame.closed_end(LATER)
+        answer = self.said(rows([12, 15]), reach=closed - 14)
+        assert answer.served_from == 16
+        assert (answer.covered, answer.rows) == (Ranges(((12, 13), (15, 16))), numbers([12, 15]))
+
+    def test_nothing_counts_as_served_for_longer_by_a_clock_that_is_behind(self) -> None:
+        """Whichever of the two it is, the exchange's or our own."""
+        facts = replace(BITFINEX, reach=LATER // MINUTE_MS - 14)
+        at = page.check(ask(10, 20), rows([]), facts, at_ms=LATER)
+        later = page.check(ask(10, 20), rows([]), facts, at_ms=LATER, latest_ms=LATER + 3 * MINUTE_MS)
+        assert (at.covered, later.covered) == (Ranges.of((16, 20)), Ranges.of((19, 20)))
+        assert at.at_ms == later.at_ms
+
 
 def _both(one: Rows, other: Rows) -> Rows:
     return Rows(*(getattr(one, name) + getattr(other, name) for name in Rows.__dataclass_fields__))
