@@ -6,12 +6,14 @@ import random
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from marketd.clock import ScaledClock
+from marketd.clock import ScaledClock, ms_of
 from marketd.exchanges import EXCHANGES, NAMES
 from marketd.exchanges.facts import NoTrade
 from marketd.rehearsal.market import Market, Overlay, Window, synthetic
@@ -23,10 +25,13 @@ from tests.oracle import violations
 DAY = 86_400_000
 START = 1_700_006_400_000
 PAGE = 250
+MONTH = 31 * DAY // 60_000
 ROOT = Path(__file__).parents[2]
 
 
-async def command(dsn: str, base_url: str, *arguments: str, exchange: str = "bitfinex") -> Process:
+async def command(
+    dsn: str, base_url: str, *arguments: str, exchange: str = "bitfinex", more: Mapping[str, str] | None = None
+) -> Process:
     settings = f"MARKETD_EXCHANGES__{exchange.upper()}__"
     environ = {
         **{name: value for name, value in os.environ.items() if not name.startswith("MARKETD_")},
@@ -34,6 +39,7 @@ async def command(dsn: str, base_url: str, *arguments: str, exchange: str = "bit
         f"{settings}BASE_URL": base_url,
         f"{settings}REQUESTS_PER_MINUTE": "60000",
         f"{settings}PAGE_LIMIT": str(PAGE),
+        **(more or {}),
     }
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "marketd", *arguments, env=environ, cwd=ROOT, stdout=DEVNULL, stderr=PIPE
@@ -117,6 +123,40 @@ async def test_killed_again_and_again_every_exchange_ends_in_its_truth(database:
         rows = await asyncio.to_thread(filled.page, symbol, "1m", window, clock.now_ms(), Overlay())
         assert [tuple(row) for row in stored] == [decimals(row) for row in rows]
         assert len(stored) > 650
+        assert await violations(database) == {}
+    finally:
+        await connection.close()
+
+
+@pytest.mark.timeout(120)
+async def test_killed_again_and_again_a_backfill_from_an_archive_ends_in_the_truth(database: str) -> None:
+    """A month comes in several pages: what was stored of one that was begun is finished by requests."""
+    chance = random.Random(8)
+    start, now = ms_of(datetime(2024, 11, 29, tzinfo=UTC)), ms_of(datetime(2025, 2, 5, tzinfo=UTC))
+    market, clock = synthetic(8, ("BTCUSDT",), start, now + DAY, 0.2).filled(), ScaledClock(now)
+    order = ("backfill", "--exchange", "binance", "--symbol", "BTCUSDT", "--timeframe", "1m", "--oldest-first")
+    connection = await asyncpg.connect(database)
+    try:
+        async with RehearsalServer(market, clock, dialect="binance") as server:
+            address = {"MARKETD_EXCHANGES__BINANCE__ARCHIVE_URL": server.base_url}
+            killed_with: list[int] = []
+            for _ in range(5):
+                process = await command(database, server.base_url, *order, exchange="binance", more=address)
+                before = server.stats.kinds["archive"]
+                while server.stats.kinds["archive"] < before + 2 and process.returncode is None:  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
+                if await died_after(process, server, 0, chance.random() * 0.6):
+                    killed_with.append(await connection.fetchval("SELECT count(*) FROM candles"))
+                await connection.execute("UPDATE exchange_leases SET expires_at = now()")
+                assert set(await violations(database)) <= {"i12_orphans"}
+            process = await command(database, server.base_url, *order, exchange="binance", more=address)
+            _, said = await process.communicate()
+        assert process.returncode == 0, said.decode()
+        assert any(0 < count < 2 * MONTH for count in killed_with), killed_with
+        window = Window(start, now - 60_000, 10**9, newest_first=False)
+        rows = await asyncio.to_thread(market.page, "BTCUSDT", "1m", window, clock.now_ms(), Overlay())
+        stored = await connection.fetch(_STORED)
+        assert [tuple(row) for row in stored][: len(rows)] == [decimals(row) for row in rows]
         assert await violations(database) == {}
     finally:
         await connection.close()

@@ -18,6 +18,8 @@ import asyncpg
 
 from marketd.clock import at
 from marketd.embedded import EmbeddedPostgres, wheel_bin_dir
+from marketd.exchanges import EXCHANGES
+from marketd.exchanges.facts import Paging
 from marketd.model import Series
 from marketd.rehearsal.dialects import spoken
 from marketd.rehearsal.market import Market, Window
@@ -28,12 +30,12 @@ from tests.conftest import CARELESS, open_folder
 MINUTE = 60_000
 HOUR = 60 * MINUTE
 START = 1_700_006_400_000  # 2023-11-15 00:00 UTC
-NOW = START + 12 * HOUR + 25_000
+NAME = os.environ.get("MARKETD_PROVE_EXCHANGE", "bitfinex")
+"""Whose wire format is spoken."""
+
+NOW = START + (10 if EXCHANGES[NAME].paging is Paging.RECENT else 12) * HOUR + 25_000  # within reach to the end
 END = NOW + 36 * HOUR
 SILENCE = (START + 5 * HOUR, START + 6 * HOUR + 20 * MINUTE)
-NAME = os.environ.get("MARKETD_PROVE_EXCHANGE", "bitfinex")
-"""Whose wire format is spoken; not one that serves less than half a day."""
-
 DIALECT = spoken(NAME)
 SYMBOLS = DIALECT.symbols[:2]
 NATIVE = tuple(Series(NAME, symbol, "1m") for symbol in SYMBOLS)
