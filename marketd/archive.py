@@ -75,13 +75,14 @@ class _Splice:
             try:
                 await self._take(month)
             except BadReply as error:
-                self._leave(month, error)
+                self._leave(month, error, "absent" if isinstance(error, Absent) else "refused")
             except ExchangeError as error:  # it would be as far away for the next month
-                self._leave(month, error)
+                self._leave(month, error, "unreachable")
                 return
 
-    def _leave(self, month: Month, error: ExchangeError) -> None:
+    def _leave(self, month: Month, error: ExchangeError, outcome: str) -> None:
         series = self.walk.series
+        self.fetcher.events.month_read(series.exchange, outcome)
         fields = {"series": str(series), "month": str(month), "error": str(error), "once": f"archive {series}"}
         log.warning("month left to requests", extra={"fields": fields})
 
@@ -94,6 +95,8 @@ class _Splice:
             if answer.rows:
                 owe_from, self.owe_from = self.owe_from, None
                 self.walk = await self.walker.take(self.walk, answer, owe_from=owe_from)
+        if not self._ended:
+            self.fetcher.events.month_read(self.walk.series.exchange, "taken")
 
     async def _fetched(self, files: MonthFiles) -> bytes:
         """The month's zip, proven; tried twice: files are issued anew, and lines break."""

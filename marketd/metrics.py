@@ -33,6 +33,7 @@ JOB_STATES: Final = ("enabled", "refused")
 SERIES_STATES: Final = ("complete", "incomplete", "late", "never")
 INTERVAL_STATES: Final = ("stored", "empty_once", "empty_confirmed", "unknown")
 PAGE_OUTCOMES: Final = ("stored", "refused")
+MONTH_OUTCOMES: Final = ("taken", "absent", "refused", "unreachable")
 VERIFY_OUTCOMES: Final = ("clean", "violated", "failed")
 INVARIANTS: Final = (
     "i01_accounted", "i03_repaired", "i06_empties_within", "i07_closed", "i08_aligned", "i09_sane", "i10_counted",
@@ -149,6 +150,7 @@ class Metrics(Events):
         self._lease = self._gauge("lease_held", "1 while this process works on the exchange.", "exchange")
 
     def _define_storing(self) -> None:
+        self._months = self._counter("archive_months_total", "Months of an archive, by outcome.", "exchange", "outcome")
         self._pages = self._counter("pages_total", "Pages of candles by outcome.", "exchange", "outcome")
         self._stored = self._counter("candles_stored_total", "Candles written.", "exchange", "kind")
         self._revised = self._counter("revisions_total", "Stored candles that the exchange changed.", "exchange")
@@ -226,7 +228,7 @@ class Metrics(Events):
             (self._stored, ("inserted", "updated")), (self._requests, REQUEST_OUTCOMES), (self._pages, PAGE_OUTCOMES),
             (self._wait_s, CLAIMS.values()), (self._dropped, Drop), (self._tracked, SERIES_STATES),
             (self._intervals, INTERVAL_STATES), (self._open_gaps, Cause), (self._missing, Cause),
-            (self._failing, JobType), (self._resting, RESTS),
+            (self._failing, JobType), (self._resting, RESTS), (self._months, MONTH_OUTCOMES),
         )  # fmt: skip
 
     def show_series(self, most: int) -> None:
@@ -328,6 +330,10 @@ class Metrics(Events):
         """A page could not be used; ``rows`` is 0 where it could not even be read."""
         self._pages.labels(exchange, "refused").inc()
         self._dropped.labels(exchange, reason).inc(rows)
+
+    def month_read(self, exchange: str, outcome: str) -> None:
+        """Of an exchange's archive; ``outcome`` is one of ``MONTH_OUTCOMES``."""
+        self._months.labels(exchange, outcome).inc()
 
     def gaps_changed(self, series: Series, opened: int, closed: int) -> None:
         self._opened.labels(series.exchange).inc(opened)

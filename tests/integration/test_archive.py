@@ -16,9 +16,10 @@ from marketd import months, zipped
 from marketd.clock import ms_of
 from marketd.exchanges import binancefiles
 from marketd.exchanges.facts import Reply, Request
+from marketd.metrics import MONTH_OUTCOMES
 from marketd.model import JobType, RunStatus, Series
 from marketd.planner import ANCHORS
-from marketd.ports import Progress, Transport
+from marketd.ports import Events, Progress, Transport
 from marketd.rehearsal.faults import Archived, Fault, Faults, Huge, Lost, Redirect, Reset, ServerError, Truncated
 from marketd.rehearsal.market import Market, Window, synthetic
 from tests.conformance.direct import Free, StandingClock, decimals
@@ -32,6 +33,17 @@ DECEMBER, JANUARY = datetime(2024, 12, 1, tzinfo=UTC), datetime(2025, 1, 1, tzin
 PAGE = 1000 - ANCHORS
 
 
+class Heard(Events):
+    """What came of each month."""
+
+    def __init__(self) -> None:
+        self.months: list[str] = []
+
+    def month_read(self, exchange: str, outcome: str) -> None:
+        assert outcome in MONTH_OUTCOMES
+        self.months.append(outcome)
+
+
 @dataclass
 class Desk:
     """An engine of Binance with its archive, and what is true there."""
@@ -41,6 +53,7 @@ class Desk:
     faults: Faults
     bench: Bench
     gate: Free
+    heard: Heard
 
     def truth(self, series: Series = SERIES) -> list[tuple[Any, ...]]:
         """(open ms, open, close, high, low, volume) of every candle that is closed by now, grace included."""
@@ -79,14 +92,16 @@ async def desk(database: str) -> AsyncIterator[Desk]:
     market = synthetic(11, ["BTCUSDT"], ms_of(LISTED), ms_of(NOW + timedelta(days=100)), 0.2).filled()
     faults, gate = Faults(clock), Free()
     async with bench(database, market, clock, faults=faults, name="binance", archive=True) as made:
-        made.runner.fetcher.gate = gate
-        yield Desk(market, clock, faults, made, gate)
+        heard = Heard()
+        made.runner.fetcher.gate, made.runner.fetcher.events = gate, heard
+        yield Desk(market, clock, faults, made, gate, heard)
 
 
 async def test_whole_months_cost_no_request_and_the_rest_is_asked_for(desk: Desk) -> None:
     """From November to February, over the end of 2024, where the files begin to count in microseconds."""
     await desk.proves_the_truth()
     assert (desk.asked("archive"), desk.asked("candles")) == (4, REST)
+    assert desk.heard.months == ["taken", "taken"]
     assert desk.gate.passed == REST + 1 + 10  # the first candle, and the list of symbols
     (run,) = await desk.bench.fetch("SELECT candles_fetched, candles_inserted, requests FROM market_data_job_runs")
     assert run["candles_inserted"] == len(desk.truth())
@@ -131,12 +146,13 @@ def left(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 @pytest.mark.parametrize("fault", FILES.values(), ids=FILES)
 async def test_a_month_that_is_not_as_it_should_be_is_asked_for(
-    desk: Desk, fault: Fault, caplog: pytest.LogCaptureFixture
+    desk: Desk, fault: Archived, caplog: pytest.LogCaptureFixture
 ) -> None:
     desk.faults.add(fault)
     with caplog.at_level(logging.WARNING, "marketd.archive"):
         await desk.proves_the_truth()
     assert left(caplog) == ["2025-01"]
+    assert desk.heard.months == ["refused" if fault.how != "missing" else "absent", "taken"]
     assert desk.asked("candles") == pages(LISTED, DECEMBER) + pages(JANUARY, NOW)
 
 
@@ -156,6 +172,7 @@ async def test_an_archive_out_of_reach_is_tried_twice_and_then_left_alone(
     with caplog.at_level(logging.WARNING, "marketd.archive"):
         await desk.proves_the_truth()
     assert left(caplog) == ["2025-01"]
+    assert desk.heard.months == ["unreachable"]
     assert desk.asked("archive") in (2, 4)  # a connection that was in use before is opened anew once more
     assert desk.asked("candles") == pages(LISTED, NOW)
 
