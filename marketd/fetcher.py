@@ -31,6 +31,7 @@ _TRIES = 5
 _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 30.0
 _LONGEST_SILENCE_S = 7 * 86_400  # Binance bans for three days; nothing sane is longer
+_MOST_BEHIND_MS = 7_200_000
 _SLOWED_FOR_S = 600.0
 _LONGEST_REST_S = 120.0
 _AT_ONCE_MS = 2_000  # the exchange's time is told in whole seconds, and is older by the time it is read
@@ -258,6 +259,11 @@ class Fetcher:
         # Straight from the reply: with milliseconds of our own, the next reply of the same second would look older.
         return min(host_ms - age_ms, reply.date_ms)
 
+    def latest(self, reply: Reply, at_ms: int) -> int:
+        """The latest time that a reply may be of: a ``Date`` may be behind for a while, our own clock ahead by years."""
+        date_ms = at_ms if reply.date_ms is None else reply.date_ms
+        return max(date_ms, min(self.clock.now_ms(), date_ms + _MOST_BEHIND_MS))
+
     def _learn(self, reply: Reply) -> None:
         """The exchange's time, from every reply, errors too: a cached one is older by its age than it says."""
         if reply.date_ms is None:
@@ -346,7 +352,7 @@ class Asking:
                 continue
             except OutOfReach:
                 return _unserved(ask, exchange.columns, fetcher.now_ms())
-            latest_ms = max(at_ms, reply.date_ms or 0, fetcher.clock.now_ms())
+            latest_ms = fetcher.latest(reply, at_ms)
             if len(reply.body) < _LONG:
                 answer = self._checked(ask, reply.body, at_ms, latest_ms)
             else:

@@ -101,7 +101,8 @@ class Site:
 
     def answer(self, asked: Asked, request: Request) -> Content:
         """The reply, and a note of what it says for those who judge it."""
-        content = self.answers.said(self._accepted(asked) if self.lenient else asked)
+        asked = self._accepted(asked) if self.lenient else asked
+        content = self.answers.said(asked)
         if isinstance(request, Meant) and content.status == 200 and content.body.content not in self._refusals:
             self._note(asked, request, content)
         return content

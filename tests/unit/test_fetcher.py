@@ -96,6 +96,18 @@ async def test_a_page_that_is_used_is_not() -> None:
     assert heard.refused == []
 
 
+@pytest.mark.parametrize(
+    ("host_ahead_s", "latest_s"), [(-60, 0), (0, 0), (180, 180), (7_200, 7_200), (90_000_000, 7_200)]
+)
+def test_the_later_clock_is_believed_within_reason(host_ahead_s: int, latest_s: int) -> None:
+    """A ``Date`` that is minutes behind must not lengthen the reach, nor a host that is years ahead end it."""
+    fetcher = asking(b"[]", Heard()).fetcher
+    fetcher.clock = ScaledClock(NOW_MS + host_ahead_s * 1000, 1e-9)
+    reply = Reply(200, b"[]", date_ms=NOW_MS)
+    assert fetcher.latest(reply, min(NOW_MS, NOW_MS + host_ahead_s * 1000)) == NOW_MS + latest_s * 1000
+    assert fetcher.latest(Reply(200, b"[]"), NOW_MS) >= NOW_MS
+
+
 class TestCircuit:
     def opened(self) -> Circuit:
         circuit = Circuit()
