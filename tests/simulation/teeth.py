@@ -73,8 +73,8 @@ def unclosed_candle() -> Iterator[None]:
 
 
 def _later(check: Callable[..., Answer]) -> Callable[..., Answer]:
-    def wrong(ask: Any, rows: Any, exchange: Any, *, at_ms: int) -> Answer:
-        return replace(check(ask, rows, exchange, at_ms=at_ms + 65_000), at_ms=at_ms)
+    def wrong(ask: Any, rows: Any, exchange: Any, *, at_ms: int, **more: Any) -> Answer:
+        return replace(check(ask, rows, exchange, at_ms=at_ms + 65_000, **more), at_ms=at_ms)
 
     return wrong
 
