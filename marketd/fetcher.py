@@ -260,7 +260,7 @@ class Fetcher:
         return min(host_ms - age_ms, reply.date_ms)
 
     def latest(self, reply: Reply, at_ms: int) -> int:
-        """The latest time that a reply may be of: a ``Date`` may be behind for a while, our own clock ahead by years."""
+        """The latest time that a reply may be of: a ``Date`` may be behind for a while, our clock ahead by years."""
         date_ms = at_ms if reply.date_ms is None else reply.date_ms
         return max(date_ms, min(self.clock.now_ms(), date_ms + _MOST_BEHIND_MS))
 
