@@ -170,7 +170,8 @@ class Wire:
         failure = site.exchange.failure(reply)
         if isinstance(failure, Throttled):
             silence_s = site.exchange.blocked_s if failure.retry_after_s is None else failure.retry_after_s
-            site.watch.banned(self.lane, self.now_ms.now_ms() + int(max(silence_s, 1.0) * 1000))
+            now_ms = self.now_ms.now_ms()
+            site.watch.banned(self.lane, now_ms, now_ms + int(max(silence_s, 1.0) * 1000))
         return reply
 
     async def _answered(self, request: Request) -> Reply:

@@ -59,7 +59,7 @@ class Watch:
     lateness_s: float = 0.0
     _heaviest: int = 1
     _sent: dict[str, deque[int]] = field(default_factory=lambda: defaultdict(deque))
-    _bans: dict[str, int] = field(default_factory=dict)
+    _bans: dict[str, tuple[int, int]] = field(default_factory=dict)
     _working: dict[tuple[str, int], int] = field(default_factory=dict)
     _fired: set[tuple[int, int]] = field(default_factory=set)
     _inserted: Counter[int] = field(default_factory=Counter)
@@ -79,11 +79,13 @@ class Watch:
             sent.popleft()
         if len(sent) >= self.per_minute + self._heaviest:
             self.journal.wrong("budget", lane, len(sent), "requests in a minute")
-        if now_ms < self._bans.get(lane, 0):
-            self.journal.wrong("ban", lane, "asks", self._bans[lane] - now_ms, "ms before the end of the ban")
+        told_ms, until_ms = self._bans.get(lane, (0, 0))
+        if told_ms < now_ms < until_ms:  # what leaves in the instant in which the word arrives had left before
+            self.journal.wrong("ban", lane, "asks", until_ms - now_ms, "ms before the end of the ban")
 
-    def banned(self, lane: str, until_ms: int) -> None:
-        self._bans[lane] = max(self._bans.get(lane, 0), until_ms)
+    def banned(self, lane: str, now_ms: int, until_ms: int) -> None:
+        told_ms, before_ms = self._bans.get(lane, (now_ms, 0))
+        self._bans[lane] = told_ms if now_ms < before_ms else now_ms, max(before_ms, until_ms)
 
     def says(self, symbol: str, span: tuple[int, int], newest_first: bool, said: Said) -> None:
         """An answer is on its way."""
@@ -219,7 +221,8 @@ class Watch:
     def taken(self, who: str, epoch: int, blocked_ms: int) -> None:
         """``blocked_ms``: what is left of a ban that an earlier holder met."""
         self.journal.note("lease", who, epoch)
-        self.banned(f"{who}/{epoch}", self.journal.now_ms() + blocked_ms)
+        now_ms = self.journal.now_ms()
+        self.banned(f"{who}/{epoch}", now_ms, now_ms + blocked_ms)
 
     def begun(self, who: str, runs: Iterable[Run]) -> None:
         for run in runs:
