@@ -7,10 +7,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 # numbers fit an int4 (docs/decisions.md).
 SQUAWK := --pg-version 15.0 --assume-in-transaction \
 	--exclude require-lock-timeout,require-statement-timeout,require-concurrent-index-creation,prefer-bigint-over-int,prefer-bigint-over-smallint
+UPLOT := 1.6.32
 SCRIPTS := .ci/run $(wildcard packaging/*/*.sh tests/system/*.sh) packaging/deb/postinst packaging/deb/prerm packaging/deb/postrm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-alerts test-monitoring test-system fuzz deb sbom audit lint format check bench bench-large profile lock clean prove prove-long simulate soak coverage mutants second-opinion
+.PHONY: help demo uplot test test-alerts test-monitoring test-browser test-system fuzz deb sbom audit lint format check bench bench-large profile lock clean prove prove-long simulate soak coverage mutants second-opinion
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +64,10 @@ test-alerts: .venv/.installed ## the rules for Prometheus, and the page of metri
 test-monitoring: .venv/.installed ## the alerts in a real Prometheus that scrapes real daemons, in less than three minutes
 	@command -v prometheus >/dev/null || { echo "make test-monitoring needs Debian's package prometheus" >&2; exit 1; }
 	@$(BIN)/python -m pytest tests/monitoring $(ARGS)
+
+test-browser: .venv/.installed ## the pages in Chromium (Debian's package): what is read there, and pictures in build/pictures
+	@command -v chromium >/dev/null || { echo "make test-browser needs Debian's package chromium" >&2; exit 1; }
+	@$(BIN)/python -m pytest tests/browser $(ARGS)
 
 test-system: .venv/.installed ## the package and its units on a booted Debian (as root; docs/operations.md says what it takes)
 	@$(BIN)/python -m tests.system.machine
@@ -143,6 +148,12 @@ bench-large: .venv/.installed ## the same beside ten and fifty million candles, 
 	@$(BIN)/python -m bench.gaps --large
 	@$(BIN)/python -m bench.jobs --large
 	@$(BIN)/python -m bench.verify --large
+
+uplot: ## fetch the charts' library from npm anew, and hold it against its checksums
+	@rm -rf build/uplot && mkdir -p build/uplot && cd build/uplot && npm pack --silent uplot@$(UPLOT) >/dev/null && tar -xzf uplot-$(UPLOT).tgz
+	@cp build/uplot/package/dist/uPlot.iife.min.js build/uplot/package/dist/uPlot.min.css marketd/web/static/
+	@cp build/uplot/package/LICENSE marketd/web/static/uPlot.LICENSE
+	@cd marketd/web/static && sha256sum --check uPlot.sha256
 
 lock: ## pin the newest versions that fit pyproject.toml (uv comes into a scratch environment)
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock

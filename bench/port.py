@@ -62,7 +62,7 @@ def _standing(config: Config) -> Standing:
 
 
 @asynccontextmanager
-async def _port(config: Config, dsn: str) -> AsyncIterator[Port]:
+async def port_on(config: Config, dsn: str) -> AsyncIterator[Port]:
     standing, metrics = _standing(config), Metrics()
     metrics.know(["bitfinex"], dict(standing.objectives()))
     async with (
@@ -72,7 +72,7 @@ async def _port(config: Config, dsn: str) -> AsyncIterator[Port]:
         yield port
 
 
-async def _backfill(config: Config, dsn: str) -> None:
+async def backfill(config: Config, dsn: str) -> None:
     """Until cancelled: from the empty hand to the last page, then all of it again."""
     async with Database(dsn, prepare=sql("page_table")) as database:
         while True:
@@ -84,10 +84,10 @@ async def _polled(address: str) -> list[Timing]:
         sys.executable, "-m", "bench.poll", address, str(TIMES), *PATHS, stdout=asyncio.subprocess.PIPE
     )
     out, _ = await process.communicate()
-    return [_timing(path, took) for path, took in json.loads(out).items()]
+    return [timing(path, took) for path, took in json.loads(out).items()]
 
 
-def _timing(path: str, took_ms: list[float]) -> Timing:
+def timing(path: str, took_ms: list[float]) -> Timing:
     ordered = sorted(took_ms)
     return Timing(path, ordered[len(ordered) // 2], ordered[len(ordered) * 99 // 100], ordered[-1])
 
@@ -96,10 +96,10 @@ async def measure(dsn: str) -> list[Timing]:
     """The timings with the database at ``dsn``, which is filled already."""
     async with exchange(BESIDE) as at:
         config = work.config_for(dsn, at.base_url)
-        async with _port(config, dsn) as port, asyncio.TaskGroup() as group:
-            backfill = group.create_task(_backfill(config, dsn))
+        async with port_on(config, dsn) as port, asyncio.TaskGroup() as group:
+            filling = group.create_task(backfill(config, dsn))
             timings = await _polled(port.address)
-            backfill.cancel()
+            filling.cancel()
     return timings
 
 

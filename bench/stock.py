@@ -23,6 +23,10 @@ _WRITERS = 2
 _SQL = {query.name: query.sql for query in parse(Path(__file__).with_suffix(".sql").read_text(), "stock")}
 
 
+def statement(name: str) -> str:
+    return _SQL[name]
+
+
 async def fill(dsn: str, blocks: int, tell: Callable[[str], None], symbols: Sequence[str] = SYMBOLS) -> int:
     """Put a series of so many days of minutes for each of ``symbols`` into the migrated database; candles stored."""
     first = END_MS // DAY_MS - blocks

@@ -27,7 +27,6 @@ from marketd.metrics import Metrics
 from marketd.model import JobRow
 from marketd.nightly import Nightly
 from marketd.notify import Notifier
-from marketd.ports import Progress
 from marketd.pulse import Pulse
 from marketd.scheduler import Desk, Scheduler
 from marketd.standing import Standing, Working
@@ -349,8 +348,8 @@ class _Service:
         clock, metrics, engine = self.daemon.clock, self.daemon.metrics, self.config.engine
         try:
             async with assembly.lane(
-                name, self.config, assembly.Books.of(self.opened), self.transport, clock, metrics, Progress(),
-                leases=self.leases,
+                name, self.config, assembly.Books.of(self.opened), self.transport, clock, metrics,
+                self.standing.progress, leases=self.leases,
             ) as lane:  # fmt: skip
                 desk = Desk(name, lane.lease.epoch, lane.runner, lane.runs, lane.orders, SeriesReader(self.opened))
                 scheduler = Scheduler(

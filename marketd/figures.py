@@ -6,8 +6,10 @@ Owns their names and units, so that the store and the edges that show them agree
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 
 from marketd.model import Cause, JobType, Resolution, RunStatus, Series
+from marketd.ranges import Ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,3 +260,47 @@ class LeaseFigures:
     expires_ms: int
     last_request_ms: int | None
     blocked_until_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenGap:
+    id: int
+    cause: Cause
+    missing: Ranges
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesMap:
+    """What is known of the intervals ``[start, end)`` of a series; ``quiet`` are longer runs of empty ones."""
+
+    series: Series
+    start: int
+    end: int
+    answered: Ranges
+    quiet: Ranges
+    gaps: tuple[OpenGap, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CandleFigures:
+    """A stored candle, its numbers exact."""
+
+    open_ms: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionFigures:
+    """What a candle was before the exchange changed it, and what it is since; ``new`` is None where it vanished.
+
+    Open, high, low, close and volume.
+    """
+
+    open_ms: int
+    told_ms: int
+    old: tuple[Decimal, ...]
+    new: tuple[Decimal, ...] | None

@@ -9,8 +9,8 @@ whoever waits first drives the bucket for all.
 import asyncio
 import logging
 from bisect import insort
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from math import inf
@@ -63,7 +63,7 @@ class Budget:
         self._queue: list[_Waiter] = []
         self._numbers = count()
         self._driver: _Waiter | None = None
-        self._passed: deque[float] = deque()
+        self._passed: deque[tuple[float, Claim]] = deque()
         self._last_pass = -inf
         self._blocked_until = 0.0
         self._slow_factor = 1.0
@@ -118,6 +118,12 @@ class Budget:
         return len(self._passed)
 
     @property
+    def used_by_claim(self) -> Mapping[Claim, int]:
+        """The same, by what the requests were for."""
+        self._forget(self._now())
+        return Counter(claim for _, claim in self._passed)
+
+    @property
     def blocked_for_s(self) -> float:
         """Seconds until somebody may pass again; 0 where nothing blocks."""
         left_s = self._blocked_until - self._now()
@@ -168,7 +174,7 @@ class Budget:
         """One pass to whoever is first now: it may have come after the driver."""
         now = self._now()
         self._forget(now)
-        self._passed.append(now)
+        self._passed.append((now, self._queue[0].claim))
         self._last_pass = now
         self._turn_at = None
         self._give(self._queue[0])
@@ -196,7 +202,7 @@ class Budget:
             self._queue[0].woken.set()
 
     def _forget(self, now: float) -> None:
-        while self._passed and self._passed[0] <= now - MINUTE_S:
+        while self._passed and self._passed[0][0] <= now - MINUTE_S:
             self._passed.popleft()
 
 

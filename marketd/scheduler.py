@@ -22,7 +22,7 @@ from marketd.errors import ConfigError, DatabaseUnavailable, LeaseLost, MarketdE
 from marketd.fetcher import Asking
 from marketd.jobs import job_from_row
 from marketd.jobset import JobSet
-from marketd.markets import LOOK_AGAIN_MS, LOOK_MS, Markets, Resting
+from marketd.markets import LOOK_AGAIN_MS, LOOK_MS, Markets, Rest, Resting
 from marketd.model import Claim, Job, JobType, RunStatus, Series
 from marketd.ports import Events
 from marketd.runner import Order, Outcome, Runner
@@ -196,6 +196,11 @@ class Scheduler:
         # What was answered stays answered: only a job that is another one now is looked at again.
         self._finished = {number: job for number, job in self._finished.items() if mine.get(number) == job}
         self._own_work_ms = 0
+
+    @property
+    def resting(self) -> Mapping[str, Rest]:
+        """Tracked symbols that the exchange does not trade, by its list."""
+        return self._resting.found
 
     @property
     def running(self) -> frozenset[int]:

@@ -5,13 +5,15 @@ Owns the answers that the port needs at once and from memory: is it ready, what 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import marketd
 from marketd.assembly import Lane
 from marketd.bulletin import Verdict
 from marketd.clock import Clock
 from marketd.cron import Crons
+from marketd.fillings import Filling, Fillings
+from marketd.jobs import Feasibility
 from marketd.jobset import JobSet
 from marketd.model import Series
 from marketd.pauses import next_run_ms
@@ -43,6 +45,7 @@ class Standing:
     job_set: JobSet = field(default_factory=JobSet)
     last_reload: Verdict | None = None
     working: dict[str, Working] = field(default_factory=dict)
+    progress: Fillings = field(default_factory=Fillings)
 
     def now_ms(self) -> int:
         return self.clock.now_ms()
@@ -83,16 +86,29 @@ class Standing:
         if working is None:
             return ExchangeStatus(name, self.budgets[name], 0)
         budget, circuit = working.lane.budget, working.lane.fetcher.circuit
-        now_ms = self.clock.now_ms()
+        now = ExchangeStatus(name, budget.per_minute, budget.used_last_minute, used=budget.used_by_claim)
         if circuit.open_until_ms is not None:
-            return ExchangeStatus(name, budget.per_minute, budget.used_last_minute, "open", circuit.open_until_ms)
+            return replace(now, state="open", until_ms=circuit.open_until_ms)
         if budget.blocked_for_s > 0:
-            until_ms = now_ms + int(budget.blocked_for_s * 1000)
-            return ExchangeStatus(name, budget.per_minute, budget.used_last_minute, "cooling", until_ms)
-        return ExchangeStatus(name, budget.per_minute, budget.used_last_minute)
+            return replace(now, state="cooling", until_ms=self.clock.now_ms() + int(budget.blocked_for_s * 1000))
+        return now
 
     def reloaded(self) -> Mapping[str, object] | None:
         return None if self.last_reload is None else self.last_reload.shape()
 
     def objectives(self) -> Mapping[Series, float]:
         return self.job_set.objectives
+
+    def feasibility(self) -> Sequence[Feasibility]:
+        return self.job_set.feasibility
+
+    def fillings(self) -> Mapping[Series, Filling]:
+        return self.progress.now
+
+    def reach(self, series: Series) -> int | None:
+        working = self.working.get(series.exchange)
+        return None if working is None else working.lane.fetcher.reach(series)
+
+    def resting(self, exchange: str) -> Mapping[str, str]:
+        working = self.working.get(exchange)
+        return {} if working is None else working.scheduler.resting

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from marketd.cli import words
+from marketd import words
 from marketd.cli.contact import Account, Contact
 from marketd.cli.output import say, talk
 from marketd.config import Config

@@ -6,10 +6,11 @@ from typing import Any
 
 import click
 
-from marketd.cli import words
+from marketd import words
 from marketd.cli.answered import Answered
 from marketd.cli.app import App, command, json_option, pass_app
 from marketd.cli.contact import contact
+from marketd.cli.options import EXCHANGE
 from marketd.cli.output import say, show_json, talk
 from marketd.cli.start import configured, exposed, log_warnings, on_loop, reading
 from marketd.config import Config, describe
@@ -37,7 +38,7 @@ class Verdict:
 @command("check")
 @click.option("--print", "print_it", is_flag=True, help="Every setting, its value and its origin; secrets masked.")
 @click.option(
-    "--exchange", metavar="NAME",
+    "--exchange", type=EXCHANGE, metavar="NAME",
     help="Ask this exchange instead: is it in reach, what time is it there, what may the key do?",
 )  # fmt: skip
 @json_option

@@ -1,25 +1,24 @@
 """``marketd coverage``: the states of all intervals over time, a line a series."""
 
-import sys
 from collections.abc import Sequence
 
 import click
+from rich.text import Text
 
-from marketd.cli import words
+from marketd import words
+from marketd.cli import blocks
 from marketd.cli.app import App, command, json_option, pass_app
 from marketd.cli.known import every_series
 from marketd.cli.options import checked_filter, filter_options, range_options
 from marketd.cli.output import say, show_json
 from marketd.cli.start import configured, log_warnings, on_loop, reading
+from marketd.cli.tables import console
 from marketd.config import Config
+from marketd.coverage import Beside, stretches
 from marketd.errors import UsageError
-from marketd.figures import Bucket, SeriesFigures
-from marketd.model import Series
+from marketd.figures import Bucket, SeriesFigures, SeriesMap
 from marketd.store.reports import Reports
 from marketd.web import shapes
-
-_SIGNS = {"stored": "█", "empty": "░", "part": "▒", "gap": "!", "unknown": "·"}
-_PLAIN = {"stored": "#", "empty": "-", "part": "+", "gap": "!", "unknown": "."}
 
 
 @command("coverage")
@@ -34,8 +33,8 @@ def coverage(
 ) -> int:  # fmt: skip
     """What is stored, empty, owed and unknown, over time.
 
-    One line a series, one sign a stretch of time; a stretch with anything owed shows it. Without --start and --end the
-    line goes from the beginning of the wanted history to the newest answer.
+    One line a series, one sign a stretch of time; a stretch with anything owed shows its cause. Without --start and
+    --end the line goes from the beginning of the wanted history to the newest answer.
 
     \b
     Examples:
@@ -47,58 +46,65 @@ def coverage(
     if start_ms is not None and end_ms is not None and end_ms <= start_ms:
         raise UsageError("--end is not later than --start")
     log_warnings(config)
-    maps = on_loop(_maps(config, (exchange, symbol, timeframe), (start_ms, end_ms), width))
-    if as_json:
-        show_json([
-            {"exchange": series.exchange, "symbol": series.symbol, "timeframe": series.timeframe,
-             "buckets": [shapes.bucket(each) for each in buckets]}
-            for series, buckets in maps
-        ])  # fmt: skip
-        return 0
-    show_maps(maps)
+    return on_loop(_coverage(app, config, (exchange, symbol, timeframe), (start_ms, end_ms), width, as_json=as_json))
+
+
+async def _coverage(
+    app: App, config: Config, which: tuple[str | None, str | None, str | None], given: tuple[int | None, int | None],
+    width: int, *, as_json: bool,
+) -> int:  # fmt: skip
+    async with reading(config, "marketd coverage") as opened:
+        reports = Reports(opened)
+        figures = await every_series(reports, *which)
+        if as_json:
+            show_json([_shape(each, await _buckets(reports, each, given, width)) for each in figures])
+            return 0
+        maps = [(each, await _map(reports, each, span, width)) for each in figures if (span := _span(each, given))]
+    show_maps(maps, figures, app.clock.now_ms(), given, width)
     return 0
 
 
-async def _maps(
-    config: Config, which: tuple[str | None, str | None, str | None], span: tuple[int | None, int | None], width: int
-) -> list[tuple[Series, Sequence[Bucket]]]:
-    async with reading(config, "marketd coverage") as opened:
-        reports = Reports(opened)
-        return [
-            (figures.series, await _buckets(reports, figures, span, width))
-            for figures in await every_series(reports, *which)
-        ]
+def _span(figures: SeriesFigures, given: tuple[int | None, int | None]) -> tuple[int, int] | None:
+    """What the line of a series reaches over; None where nothing is known of it."""
+    start_ms = given[0] if given[0] is not None else figures.wanted_from_ms or figures.answered_from_ms
+    end_ms = given[1] if given[1] is not None else figures.answered_until_ms
+    return None if start_ms is None or end_ms is None or start_ms >= end_ms else (start_ms, end_ms)
 
 
 async def _buckets(
-    reports: Reports, figures: SeriesFigures, span: tuple[int | None, int | None], width: int
+    reports: Reports, figures: SeriesFigures, given: tuple[int | None, int | None], width: int
 ) -> Sequence[Bucket]:
-    start_ms = span[0] if span[0] is not None else figures.wanted_from_ms or figures.answered_from_ms
-    end_ms = span[1] if span[1] is not None else figures.answered_until_ms
-    if start_ms is None or end_ms is None:
-        return ()
-    return await reports.coverage_buckets(figures.series, start_ms, end_ms, width)
+    span = _span(figures, given)
+    return () if span is None else await reports.coverage_buckets(figures.series, *span, width)
 
 
-def show_maps(maps: Sequence[tuple[Series, Sequence[Bucket]]]) -> None:
-    if not maps:
+async def _map(reports: Reports, figures: SeriesFigures, span: tuple[int, int], width: int) -> SeriesMap:
+    (found,) = await reports.maps([figures], *span, least_s=(span[1] - span[0]) / 1000 / width)
+    return found
+
+
+def _shape(figures: SeriesFigures, buckets: Sequence[Bucket]) -> dict[str, object]:
+    exchange, symbol, timeframe = figures.series
+    return {
+        "exchange": exchange, "symbol": symbol, "timeframe": timeframe,
+        "buckets": [shapes.bucket(each) for each in buckets],
+    }  # fmt: skip
+
+
+def show_maps(
+    maps: Sequence[tuple[SeriesFigures, SeriesMap]], figures: Sequence[SeriesFigures], now_ms: int,
+    given: tuple[int | None, int | None], width: int,
+) -> None:  # fmt: skip
+    if not figures:
         say("no series yet")
         return
-    signs = _SIGNS if "utf" in (sys.stdout.encoding or "").lower() else _PLAIN
-    names = [str(series) for series, _ in maps]
-    for name, (_, buckets) in zip(names, maps, strict=True):
-        line = "".join(signs[_state(bucket)] for bucket in buckets) or "nothing answered yet"
-        reach = f"  {words.moment(buckets[0].start_ms)} … {words.moment(buckets[-1].end_ms)}" if buckets else ""
-        say(f"{name:<{max(map(len, names))}}  {line}{reach}")
-    say("  ".join((
-        f"{signs['stored']} stored", f"{signs['empty']} nothing traded", f"{signs['gap']} owed",
-        f"{signs['part']} partly unknown", f"{signs['unknown']} unknown",
-    )))  # fmt: skip
-
-
-def _state(bucket: Bucket) -> str:
-    if bucket.gap:
-        return "gap"
-    if bucket.unknown:
-        return "part" if bucket.stored or bucket.empty else "unknown"
-    return "stored" if bucket.stored else "empty"
+    drawn = {each.series: known for each, known in maps}
+    screen, longest = console(), max(len(str(each.series)) for each in figures)
+    for each in figures:
+        text, span, known = Text(f"{each.series!s:<{longest}}  "), _span(each, given), drawn.get(each.series)
+        if span is None or known is None:
+            screen.print(text.append("nothing answered yet"))
+            continue
+        text.append(blocks.line(stretches(known, each, Beside(now_ms)), *span, width))
+        screen.print(text.append(f"  {words.moment(span[0])} … {words.moment(span[1])}"))
+    screen.print(blocks.legend())

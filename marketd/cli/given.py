@@ -6,8 +6,7 @@ Owns the order of things: database, progress, work, table or JSON, and after a s
 import shlex
 from collections.abc import Sequence
 
-from marketd import assembly
-from marketd.cli import words
+from marketd import assembly, words
 from marketd.cli.app import App
 from marketd.cli.orders import Orders, Result, exit_code
 from marketd.cli.output import complain, show_json, talk

@@ -11,12 +11,11 @@ from typing import Any, Final
 
 import click
 
-from marketd import assembly
-from marketd.cli import words
+from marketd import assembly, words
 from marketd.cli.app import App, command, json_option, pass_app
 from marketd.cli.jobrules import held, holders, refuse
 from marketd.cli.jobwords import SOON
-from marketd.cli.options import exchange_option
+from marketd.cli.options import JOB_TYPE, TIMEFRAME, exchange_option
 from marketd.cli.output import say, show_json, talk
 from marketd.cli.start import configured, log_warnings, on_loop
 from marketd.config import Config
@@ -57,10 +56,12 @@ class Seconds(click.ParamType[object]):
 @click.option("--symbol", "symbols", multiple=True, metavar="SYMBOL", help="Such as BTCUSD; may be repeated.")
 @click.option("--all-symbols", is_flag=True, help="Instead of --symbol: all series that other jobs track.")
 @click.option(
-    "--timeframe", "timeframes", multiple=True, metavar="TF",
+    "--timeframe", "timeframes", type=TIMEFRAME, multiple=True, metavar="TF",
     help="Such as 1m, 1h, 1d; may be repeated. Left out: all of `timeframes` in the configuration.",
 )  # fmt: skip
-@click.option("--type", "job_type", required=True, metavar="TYPE", help="continuous, gap_repair or backfill.")
+@click.option(
+    "--type", "job_type", type=JOB_TYPE, required=True, metavar="TYPE", help="continuous, gap_repair or backfill."
+)
 @click.option("--schedule", metavar="CRON", help="Five cron fields, UTC, such as '*/5 * * * *'.")
 @click.option("--start", metavar="TIME", help="History from here: 2024-01-01 or 2024-01-01T00:00:00Z.")
 @click.option("--end", metavar="TIME", help="Until when (exclusive).")

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from marketd import assembly
-from marketd.cli import words
+from marketd import assembly, words
 from marketd.cli.app import App, command, pass_app
 from marketd.cli.jobrules import Verb, checked, held, holders, reached, refuse
 from marketd.cli.jobwords import SOON

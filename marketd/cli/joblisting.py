@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from marketd.cli import words
+from marketd import words
 from marketd.cli.app import App, command, json_option, pass_app
 from marketd.cli.jobwords import paused
-from marketd.cli.options import checked_filter, exchange_option
+from marketd.cli.options import JOB_TYPE, checked_filter, exchange_option
 from marketd.cli.output import say, show_json, talk
 from marketd.cli.start import configured, log_warnings, on_loop, reading
 from marketd.cli.tables import show_table
@@ -66,7 +66,7 @@ class ListedJob:
 @command("list")
 @exchange_option(None)
 @click.option("--symbol", metavar="SYMBOL", help="Only jobs that name this symbol.")
-@click.option("--type", "job_type", metavar="TYPE", help="Only continuous, gap_repair or backfill.")
+@click.option("--type", "job_type", type=JOB_TYPE, metavar="TYPE", help="Only continuous, gap_repair or backfill.")
 @click.option("--all", "everything", is_flag=True, help="Removed jobs and orders that have ended, too.")
 @json_option
 @pass_app

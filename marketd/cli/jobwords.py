@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from marketd.cli import words
+from marketd import words
 
 SOON: Final = "a running daemon takes this up within a minute"
 

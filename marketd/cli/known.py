@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import marketd
 from marketd.clock import Clock
 from marketd.figures import SeriesFigures
+from marketd.fillings import Filling
+from marketd.jobs import Feasibility
 from marketd.model import Series
 from marketd.store.reports import PAGE, Reports
 from marketd.web.status import ExchangeStatus, JobStatus
@@ -63,3 +65,15 @@ class Onlooker:
 
     def objectives(self) -> Mapping[Series, float]:
         return self.freshness
+
+    def feasibility(self) -> Sequence[Feasibility]:
+        return ()
+
+    def fillings(self) -> Mapping[Series, Filling]:
+        return {}
+
+    def reach(self, series: Series) -> None:
+        return None
+
+    def resting(self, exchange: str) -> Mapping[str, str]:
+        return {}

@@ -2,7 +2,7 @@
 
 import click
 
-from marketd.cli import words
+from marketd import words
 from marketd.cli.app import App, command, json_option, pass_app
 from marketd.cli.options import JOB_ID, checked_filter, filter_options
 from marketd.cli.output import say, show_json, talk

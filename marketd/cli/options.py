@@ -5,19 +5,22 @@ future or without a time zone, an end before its start, unknown names and repeti
 would be accepted, before anything starts.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from marketd.cli.app import App
 from marketd.clock import at
 from marketd.config import Config
 from marketd.errors import UsageError
+from marketd.exchanges import NAMES
 from marketd.jobfields import facts_of, offered, spelled
 from marketd.jobfile import moment
-from marketd.model import Series
+from marketd.model import JobType, Series
+from marketd.timeframe import TIMEFRAMES
 
 
 def now_ms_of(ctx: click.Context | None) -> int:
@@ -74,9 +77,26 @@ def _written(ms: int) -> str:
     return text.removesuffix("T00:00:00+00:00") if text.endswith("T00:00:00+00:00") else text.replace("+00:00", "Z")
 
 
+class Words(click.ParamType[str]):
+    """A text whose usual values a shell can complete; which are allowed is decided where it is used."""
+
+    name = "text"
+
+    def __init__(self, values: Iterable[str]) -> None:
+        self._values = tuple(values)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(value) for value in self._values if value.startswith(incomplete)]
+
+
+EXCHANGE = Words(NAMES)
+TIMEFRAME = Words(TIMEFRAMES)
+JOB_TYPE = Words(JobType)
+
+
 def exchange_option(default: str | None = "bitfinex") -> Callable[[Any], Any]:
     said = "The exchange" if default is None else f"The exchange (default: {default})"
-    return click.option("--exchange", default=default, help=f"{said}.")
+    return click.option("--exchange", type=EXCHANGE, default=default, help=f"{said}.")
 
 
 def series_options(*, symbol_required: bool) -> Callable[[Any], Any]:
@@ -85,7 +105,7 @@ def series_options(*, symbol_required: bool) -> Callable[[Any], Any]:
 
     def dress(function: Any) -> Any:
         function = click.option(
-            "--timeframe", "timeframes", multiple=True, metavar="TF",
+            "--timeframe", "timeframes", type=TIMEFRAME, multiple=True, metavar="TF",
             help="Such as 1m, 1h, 1d; may be repeated. Left out: all of `timeframes` in the configuration.",
         )(function)  # fmt: skip
         function = click.option(
@@ -99,7 +119,7 @@ def series_options(*, symbol_required: bool) -> Callable[[Any], Any]:
 
 def filter_options(function: Any) -> Any:
     """``--exchange``, ``--symbol`` and ``--timeframe`` of a reader: each narrows what is shown."""
-    function = click.option("--timeframe", metavar="TF", help="Only this timeframe.")(function)
+    function = click.option("--timeframe", type=TIMEFRAME, metavar="TF", help="Only this timeframe.")(function)
     function = click.option("--symbol", metavar="SYMBOL", help="Only this symbol.")(function)
     return exchange_option(None)(function)
 

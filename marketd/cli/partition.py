@@ -9,8 +9,7 @@ from typing import Final
 
 import click
 
-from marketd import assembly
-from marketd.cli import words
+from marketd import assembly, words
 from marketd.cli.app import App, command, json_option, pass_app
 from marketd.cli.output import Seldom, say, show_json, talk
 from marketd.cli.start import configured, log_warnings, on_loop, reading

@@ -6,9 +6,8 @@ from typing import Any
 
 import click
 
-from marketd import assembly, derive, planner
+from marketd import assembly, derive, planner, words
 from marketd.blocks import union
-from marketd.cli import words
 from marketd.cli.app import App, command, json_option, pass_app
 from marketd.cli.options import Selection, range_options, selected, series_options, wait_option
 from marketd.cli.output import say, show_json, talk

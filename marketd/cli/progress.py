@@ -14,10 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 
-from marketd import ports
-from marketd.cli import words
-from marketd.cli.meter import Meter, Reading
+from marketd import ports, words
 from marketd.cli.output import talk
+from marketd.meter import Meter, Reading
 from marketd.model import Series, Tally
 
 LINE_EVERY_S = 3.0

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import click
 
-from marketd.cli import words
+from marketd import words
 from marketd.cli.app import App, command, json_option, pass_app
 from marketd.cli.output import say, show_json
 from marketd.cli.start import configured, log_warnings, on_loop, reading

@@ -10,9 +10,8 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
-from marketd import assembly
+from marketd import assembly, words
 from marketd.blocks import CHUNK, chunks
-from marketd.cli import words
 from marketd.cli.output import Seldom, say, show_json, talk
 from marketd.clock import Clock
 from marketd.config import Config

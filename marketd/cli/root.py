@@ -50,7 +50,9 @@ COMMANDS: Final = {
     "partition": Lazy("marketd.cli.partition:partition", "Give candles a table for each year."),
     "symbols": Lazy("marketd.cli.symbols:symbols", "What an exchange lists, and what of it is traded."),
     "series": Lazy("marketd.cli.series:series", "Take a mistaken series away."),
+    "completion": Lazy("marketd.cli.completion:completion", "Let bash, zsh or fish complete marketd's words."),
     "rehearse": Lazy("marketd.cli.rehearse:rehearse", "Serve a local exchange for drills and tests."),
+    "try": Lazy("marketd.cli.trial:trial", "Look at it: a daemon, its page, and trouble, for a while."),
     "demo": Lazy("marketd.cli.demo:demo", "See it work: private database, local exchange, damage, repair."),
 }
 

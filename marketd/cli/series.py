@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import click
 
-from marketd.cli import words
+from marketd import words
 from marketd.cli.app import App, command, group, json_option, pass_app
-from marketd.cli.options import exchange_option
+from marketd.cli.options import TIMEFRAME, exchange_option
 from marketd.cli.output import Seldom, say, show_json, talk
 from marketd.cli.start import configured, log_warnings, on_loop, reading
 from marketd.config import Config
@@ -36,7 +36,7 @@ def series() -> None:
 @command("drop")
 @exchange_option("bitfinex")
 @click.option("--symbol", required=True, metavar="SYMBOL")
-@click.option("--timeframe", required=True, metavar="TF")
+@click.option("--timeframe", type=TIMEFRAME, required=True, metavar="TF")
 @click.option("--dry-run", is_flag=True, help="Only show what would go.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option

@@ -17,8 +17,7 @@ from typing import Any, TextIO, TypeVar, cast
 import uvloop
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
-from marketd import assembly, logs
-from marketd.cli import words
+from marketd import assembly, logs, words
 from marketd.cli.app import App
 from marketd.cli.output import talk
 from marketd.config import Config, load
@@ -72,6 +71,12 @@ def log_warnings(config: Config) -> None:
     level = "debug" if config.log.level == "debug" else "warning"
     logs.configure(level, logs.LogFormat.TEXT, cast(TextIO, _CurrentStderr()), secrets_of(config))
     set_on_retry_hooks([_say_retry])
+
+
+def log_errors(config: Config) -> None:
+    """A command that tells a story of its own: only what nobody expects in it is logged."""
+    logs.configure("error", logs.LogFormat.TEXT, cast(TextIO, _CurrentStderr()), secrets_of(config))
+    set_on_retry_hooks([])
 
 
 def _say_retry(details: RetryDetails) -> None:

@@ -1,26 +1,33 @@
 """``marketd status``: how complete and how fresh each series is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from marketd.cli import words
+from rich.text import Text
+
+from marketd import words
+from marketd.cli import blocks
 from marketd.cli.app import App, command, json_option, pass_app
 from marketd.cli.known import Onlooker, every_series
 from marketd.cli.options import checked_filter, filter_options
 from marketd.cli.output import say, show_json, talk
 from marketd.cli.start import configured, log_warnings, on_loop, reading
-from marketd.cli.tables import show_table
+from marketd.cli.tables import console, show_table
 from marketd.config import Config
+from marketd.coverage import Beside, stretches
 from marketd.figures import LeaseFigures, SeriesFigures
 from marketd.jobtable import JobTable
+from marketd.model import Series
 from marketd.store.reports import Reports
 from marketd.store.runs import Runs
 from marketd.store.session import Database
 from marketd.web import shapes
 
 _COLUMNS = (
-    "series", "complete", "stored", "empty", "once", "unknown", "open gaps", "latest candle", "lag", "built from",
-    "last run",
+    "series", "last 7 days", "complete", "stored", "empty", "once", "unknown", "open gaps", "latest candle", "lag",
+    "built from", "last run",
 )  # fmt: skip
+_WEEK_MS = 7 * 86_400_000
+_SIGNS = 28
 _NUMBERS = ("complete", "stored", "empty", "once", "unknown", "lag")
 
 
@@ -33,7 +40,8 @@ def status(app: App, exchange: str | None, symbol: str | None, timeframe: str | 
 
     complete: the share of the wanted history that is stored or answered empty. empty: intervals in which nothing was
     traded; once: those of them that were answered only once so far. unknown: never asked for, a backfill's work.
-    open gaps: how many intervals are owed, by cause. lag: how far the answered range is behind now.
+    open gaps: how many intervals are owed, by cause. lag: how far the answered range is behind now. last 7 days: six
+    hours a sign, as `marketd coverage` draws them.
 
     \b
     Examples:
@@ -52,6 +60,7 @@ async def _status(app: App, config: Config, which: tuple[str | None, str | None,
         reports = Reports(opened)
         figures, leases = await every_series(reports, *which), await reports.leases()
         onlooker = Onlooker(app.clock, (await JobTable(Runs(opened), app.clock).read(config)).objectives)
+        drawn = {} if as_json else await drawings(reports, figures, app.clock.now_ms())
     if as_json:
         show_json({
             "series": [shapes.series(each, onlooker) for each in figures],
@@ -60,28 +69,42 @@ async def _status(app: App, config: Config, which: tuple[str | None, str | None,
         return 0
     for lease in leases:
         talk(_who(lease))
-    show_series(figures, app.clock.now_ms())
+    show_series(figures, app.clock.now_ms(), drawn)
+    if figures:
+        console().print(blocks.legend())
     return 0
 
 
-def show_series(figures: Sequence[SeriesFigures], now_ms: int) -> None:
+async def drawings(reports: Reports, figures: Sequence[SeriesFigures], now_ms: int) -> Mapping[Series, Text]:
+    """The last week of each series."""
+    start_ms = now_ms - _WEEK_MS
+    maps = await reports.maps(figures, start_ms, now_ms, least_s=_WEEK_MS / 1000 / _SIGNS)
+    return {
+        each.series: blocks.line(stretches(known, each, Beside(now_ms)), start_ms, now_ms, _SIGNS)
+        for each, known in zip(figures, maps, strict=True)
+    }
+
+
+def show_series(figures: Sequence[SeriesFigures], now_ms: int, drawn: Mapping[Series, Text]) -> None:
     if not figures:
         say("no series yet: `marketd backfill` or a job makes one")
         return
-    show_table(_COLUMNS, [_row(each, now_ms) for each in figures], right=_NUMBERS, optional=_COLUMNS[-2:])
+    rows = [_row(each, now_ms, drawn[each.series]) for each in figures]
+    show_table(_COLUMNS, rows, right=_NUMBERS, optional=_COLUMNS[-2:])
 
 
 async def show_status(opened: Database, now_ms: int) -> Sequence[SeriesFigures]:
     """The table of everything, for a story; returns its figures."""
-    figures = await every_series(Reports(opened))
-    show_series(figures, now_ms)
+    reports = Reports(opened)
+    figures = await every_series(reports)
+    show_series(figures, now_ms, await drawings(reports, figures, now_ms))
     return figures
 
 
-def _row(each: SeriesFigures, now_ms: int) -> tuple[str, ...]:
+def _row(each: SeriesFigures, now_ms: int, drawn: Text) -> tuple[str | Text, ...]:
     run = each.last_run
     return (
-        str(each.series), words.percent(each.completeness), words.count(each.stored), words.count(each.empty),
+        str(each.series), drawn, words.percent(each.completeness), words.count(each.stored), words.count(each.empty),
         words.count(each.empty_once), words.count(each.unknown), _owed(each), words.moment(each.latest_ms),
         words.duration(shapes.lag_s(each.answered_until_ms, each.known_since_ms, now_ms)),
         each.derived_from or "",

@@ -10,7 +10,7 @@ from typing import Final
 
 from rich.text import Text
 
-from marketd.cli import words
+from marketd import words
 from marketd.cli.given import show_results
 from marketd.cli.orders import Orders
 from marketd.cli.output import say, talk

@@ -5,6 +5,7 @@ import difflib
 import click
 
 from marketd.cli.app import App, command, json_option, pass_app
+from marketd.cli.options import EXCHANGE
 from marketd.cli.output import say, show_json
 from marketd.cli.start import configured, log_warnings, on_loop
 from marketd.cli.tables import show_table
@@ -20,7 +21,7 @@ from marketd.transport import Transport
 
 
 @command("symbols")
-@click.argument("exchange")
+@click.argument("exchange", type=EXCHANGE)
 @click.option("--like", metavar="TEXT", help="Only symbols with this in their name, in whatever case.")
 @click.option("--status", type=click.Choice([each.value for each in Status]), help="Only those of this status.")
 @json_option

@@ -20,26 +20,34 @@ _FREE_TEXT = ("note", "said", "problem")
 
 
 def show_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), optional: Sequence[str] = ()
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str | Text]],
+    *,
+    right: Sequence[str] = (),
+    optional: Sequence[str] = (),
 ) -> None:
     """Print ``rows`` under ``columns``; those in ``right`` hold numbers, those in ``optional`` go when empty."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 0))
     shown = [
         place
         for place, column in enumerate(columns)
-        if column not in optional or any(row[place] not in _NOTHING for row in rows)
+        if column not in optional or any(str(row[place]) not in _NOTHING for row in rows)
     ]
     for place in shown:
         column = columns[place]
         free = column in _FREE_TEXT
         table.add_column(column, justify="right" if column in right else "left", no_wrap=not free, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(row[place], style=_STYLES.get(row[place], "")) for place in shown))
+        table.add_row(*(_cell(row[place]) for place in shown))
     screen = console()
     needed = Measurement.get(screen, screen.options.update(max_width=_WIDE), table).minimum
     if needed > screen.width:
         screen = Console(highlight=False, width=needed)  # the terminal breaks the line, not the cells
     screen.print(table)
+
+
+def _cell(value: str | Text) -> Text:
+    return value if isinstance(value, Text) else Text(value, style=_STYLES.get(value, ""))
 
 
 def console() -> Console:

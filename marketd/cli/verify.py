@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from marketd.cli import words
+from marketd import words
 from marketd.cli.app import App, command, json_option, pass_app
 from marketd.cli.options import checked_filter, filter_options
 from marketd.cli.output import Seldom, say, show_json, talk

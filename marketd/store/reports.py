@@ -7,16 +7,19 @@ of them. Refuses to write.
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import asyncpg
 
+from marketd.blocks import BLOCK
 from marketd.clock import ms_of
 from marketd.figures import (
     Answered,
     Bucket,
+    CandleFigures,
     DayFigures,
     GapFigures,
     GapPage,
@@ -24,14 +27,18 @@ from marketd.figures import (
     JobFigures,
     LeaseFigures,
     Missing,
+    OpenGap,
+    RevisionFigures,
     RunFigures,
     SeriesFigures,
+    SeriesMap,
     Tables,
     Totals,
     Verification,
 )
 from marketd.model import Cause, JobType, Resolution, RunStatus, Series
-from marketd.ranges import Span
+from marketd.ranges import NOTHING, Ranges, Span
+from marketd.store import codec
 from marketd.store.codec import millis
 from marketd.store.queries import sql
 from marketd.store.session import Connection, Database
@@ -107,9 +114,14 @@ class Reports:
         async with self._database.session() as connection:
             known = await connection.fetch(sql("report_known"), exchange, symbol, timeframe, *after, limit)
             keys = [[row[column] for row in known] for column in Series._fields]
-            rows = await connection.fetch(sql("report_series"), *keys)
-            runs = await _runs_named(connection, (row["last_run"] for row in rows))
-        return tuple(_series_figures(row, runs.get(row["last_run"])) for row in rows)
+            return await _figures_of(connection, keys)
+
+    async def figures_of(self, which: Sequence[Series]) -> tuple[SeriesFigures, ...]:
+        """Of these series, in this order, whether anything is known of them or not."""
+        async with self._database.session() as connection:
+            found = await _figures_of(connection, [list(column) for column in zip(*which, strict=True)] or [[], [], []])
+        by_series = {figures.series: figures for figures in found}
+        return tuple(by_series[one] for one in which)
 
     async def runs(
         self, job_id: int | None = None, *, limit: int = PAGE, cursor: int | None = None
@@ -181,6 +193,52 @@ class Reports:
         rows = await self._all("report_buckets", *series, starts, ends)
         return tuple(_bucket(series, span, row) for span, row in zip(spans, rows, strict=True))
 
+    async def maps(
+        self, figures: Sequence[SeriesFigures], start_ms: int, end_ms: int, *, least_s: float
+    ) -> tuple[SeriesMap, ...]:
+        """What is known of the intervals that open in ``[start_ms, end_ms)``, of each of these series.
+
+        Silences of ``least_s`` and more are told while few blocks have to be read for it. Beyond that only series with
+        holes are read: of the others their figures say all.
+        """
+        windows = [_window(each, start_ms, end_ms) for each in figures]
+        close = sum((window.end - window.start) // BLOCK + 2 for window in windows) <= _FEW_BLOCKS
+        asked = [at for at, each in enumerate(figures) if close or not is_whole(each)]
+        if not asked:
+            return tuple(windows)
+        keys = [(*windows[at].series, windows[at].start, windows[at].end) for at in asked]
+        columns = [list(column) for column in zip(*keys, strict=True)]
+        step_s = min(windows[at].series.frame.typical_s for at in asked)
+        async with self._database.session() as connection:
+            rows = await connection.fetch(
+                sql("report_maps"), *columns, max(2, int(least_s // step_s)) if close else None
+            )
+            gaps = await connection.fetch(sql("report_map_gaps"), *columns, _MOST_GAPS)
+        for at, row, own in zip(asked, rows, _gaps_of(gaps, len(asked)), strict=True):
+            answered, quiet = codec.ranges(row["answered"] or ()), codec.ranges(row["quiet"] or ())
+            windows[at] = replace(windows[at], answered=answered, quiet=quiet, gaps=tuple(own))
+        return tuple(windows)
+
+    async def gap(self, gap_id: int) -> GapFigures | None:
+        rows = await self._all("report_gap", gap_id)
+        return _gap(rows[0]) if rows else None
+
+    async def runs_of(self, series: Series, limit: int = PAGE) -> tuple[RunFigures, ...]:
+        """The newest runs of the jobs that may have worked on a series, newest first."""
+        async with self._database.session() as connection:
+            ids = [row["id"] for row in await connection.fetch(sql("report_series_runs"), *series, limit)]
+            found = await _runs_named(connection, ids)
+        return tuple(found[number] for number in ids)
+
+    async def revisions(self, series: Series, limit: int = PAGE) -> tuple[RevisionFigures, ...]:
+        """Of the newest candles that were ever revised."""
+        return tuple(_revision(row) for row in await self._all("report_revisions", *series, limit))
+
+    async def candles(self, series: Series, before_ms: int, limit: int = PAGE) -> tuple[CandleFigures, ...]:
+        """The newest ``limit`` candles that open before a time, ascending."""
+        rows = await self._all("report_candles", *series, codec.moment(before_ms), limit)
+        return tuple(_candle(row) for row in reversed(rows))
+
     async def leases(self) -> tuple[LeaseFigures, ...]:
         """Who works on which exchange."""
         return tuple(_lease(row) for row in await self._all("report_leases"))
@@ -196,6 +254,37 @@ class Reports:
         return (await self._one(name, *values))[0]
 
 
+_FEW_BLOCKS = 2_000
+_MOST_GAPS = 20_000
+
+
+def _gaps_of(rows: Iterable[asyncpg.Record], count: int) -> list[list[OpenGap]]:
+    """By the number of their series."""
+    found: list[list[OpenGap]] = [[] for _ in range(count)]
+    for row in rows:
+        found[row["number"] - 1].append(OpenGap(row["id"], Cause(row["cause"]), codec.ranges(row["missing"])))
+    return found
+
+
+def is_whole(figures: SeriesFigures) -> bool:
+    """Everything from the first answered interval to the last one is answered."""
+    return figures.open_gaps == 0 and figures.stored + figures.empty == _hull(figures).size
+
+
+def _hull(figures: SeriesFigures) -> Ranges:
+    if figures.answered_from_ms is None or figures.answered_until_ms is None:
+        return NOTHING
+    frame = figures.series.frame
+    return Ranges.of((frame.number(figures.answered_from_ms), frame.number(figures.answered_until_ms)))
+
+
+def _window(figures: SeriesFigures, start_ms: int, end_ms: int) -> SeriesMap:
+    """What the figures alone say of a stretch of time, where there are no holes."""
+    frame = figures.series.frame
+    start = max(frame.ceiling(start_ms), 0)
+    return SeriesMap(figures.series, start, max(frame.ceiling(end_ms), start + 1), _hull(figures), NOTHING, ())
+
+
 _DAY_COUNTS = ("total", "success", "partial", "failed", "interrupted", "skipped", "running", "candles")
 
 
@@ -207,6 +296,12 @@ def stretches(start: int, end: int, count: int) -> tuple[Span, ...]:
         return ()
     edges = [start + size * at // count for at in range(count + 1)]
     return tuple(pairwise(edges))
+
+
+async def _figures_of(connection: Connection, keys: Sequence[Sequence[str]]) -> tuple[SeriesFigures, ...]:
+    rows = await connection.fetch(sql("report_series"), *keys)
+    runs = await _runs_named(connection, (row["last_run"] for row in rows))
+    return tuple(_series_figures(row, runs.get(row["last_run"])) for row in rows)
 
 
 async def _runs_named(connection: Connection, ids: Iterable[int | None]) -> dict[int | None, RunFigures]:
@@ -314,6 +409,19 @@ def _gap(row: asyncpg.Record) -> GapFigures:
         next_attempt_ms=millis(row["next_attempt_at"]),
         last_error=row["last_error"],
     )
+
+
+_PRICES = ("open", "high", "low", "close", "volume")
+
+
+def _candle(row: asyncpg.Record) -> CandleFigures:
+    return CandleFigures(ms_of(row["open_time"]), *(row[name] for name in _PRICES))
+
+
+def _revision(row: asyncpg.Record) -> RevisionFigures:
+    new = None if row["kind"] == "vanished" else tuple(row[f"new_{name}"] for name in _PRICES)
+    old = tuple(row[f"old_{name}"] for name in _PRICES)
+    return RevisionFigures(ms_of(row["open_time"]), ms_of(row["new_answered_at"]), old, new)
 
 
 def _bucket(series: Series, span: Span, row: asyncpg.Record) -> Bucket:

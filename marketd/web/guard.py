@@ -242,5 +242,6 @@ def _error(status: int, detail: str, headers: Any = ()) -> web.Response:
 
 async def dress(_: web.Request, response: web.StreamResponse) -> None:
     """Headers of every answer; runs when aiohttp has added its own."""
-    response.headers.update(_HEADERS)
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
     response.headers.popall("Server", None)

@@ -15,12 +15,13 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 
 from marketd.errors import MarketdError, SchemaError, leaf
 from marketd.model import Series
-from marketd.web import health, page, params, shapes
+from marketd.web import detail, health, overview, page, params, shapes
+from marketd.web.detail import Known
+from marketd.web.overview import Found, Given
 from marketd.web.shapes import Shape
 from marketd.web.status import Reports, Status
 
 MOST_READERS: Final = 32
-PAGE_SERIES: Final = 500
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -36,6 +37,10 @@ class Handlers:
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/", self.status_page),
+            web.get("/series", self.series_page),
+            web.get("/gap", self.gap_page),
+            web.get("/candles", self.candles),
+            web.get("/static/{name}", self.static),
             web.get("/livez", self.livez),
             web.get("/readyz", self.readyz),
             web.get("/health", self.health),
@@ -228,9 +233,7 @@ class Handlers:
         )
 
     async def coverage(self, request: web.Request) -> web.Response:
-        which = params.series(request.query)
-        if which is None:
-            raise params.BadParameter("symbol", "missing: coverage is shown of one series")
+        which = params.needed_series(request.query)
         given, buckets = _given_range(request.query), params.buckets(request.query)
         async with self._reading() as reports:
             start_ms, end_ms = await self._coverage_range(reports, which, *given)
@@ -259,15 +262,81 @@ class Handlers:
             start_ms = min((begin for begin in begins if begin is not None), default=end_ms)
         return start_ms, end_ms
 
-    async def status_page(self, _: web.Request) -> web.Response:
+    async def status_page(self, request: web.Request) -> web.Response:
+        given = params.given(request.query)
         async with self._reading() as reports:
             try:
-                series = await reports.series_figures(limit=PAGE_SERIES)
-                summary = await reports.gaps_summary()
+                found = await self._found(reports, given)
             except MarketdError as error:
                 return page.response(page.broken(self._status, health.reason(error)))
-        rows = [shapes.series(figures, self._status) for figures in series]
-        return page.response(page.whole(self._status, rows, summary.open_gaps))
+        view = overview.overview(found, self._status, given)
+        return page.response(await asyncio.to_thread(page.whole, view, self._status.version))
+
+    async def _found(self, reports: Reports, given: Given) -> Found:
+        answered, owed = await reports.answered(), await reports.missing()
+        ranked, late = overview.ranked(answered, owed, self._status, given)
+        shown = ranked[(given.page - 1) * overview.PAGE : given.page * overview.PAGE]
+        figures = await reports.figures_of(shown)
+        start_ms, end_ms = overview.window(given, figures, self._status.now_ms())
+        least_s = (end_ms - start_ms) / 1000 / overview.COLUMNS
+        return Found(
+            ranked=ranked,
+            late=late,
+            owed=owed,
+            open_gaps=(await reports.gaps_summary(given.exchange)).open_gaps,
+            figures=figures,
+            maps=await reports.maps(figures, start_ms, end_ms, least_s=least_s),
+            jobs=await reports.jobs(given.exchange, limit=overview.JOBS, at_work=True),
+            day=await reports.runs_24h(given.exchange),
+        )
+
+    async def series_page(self, request: web.Request) -> web.Response:
+        which, given = params.needed_series(request.query), params.given(request.query)
+        before_ms = params.moment(request.query, "before") or self._status.exchange_now_ms(which.exchange)
+        async with self._reading() as reports:
+            try:
+                known = await self._known(reports, which, given, before_ms)
+            except MarketdError as error:
+                return page.response(page.broken(self._status, health.reason(error)))
+        view = detail.series(known, self._status, given)
+        return page.response(page.of_series(view, self._status.version, self._status.now_ms()))
+
+    async def _known(self, reports: Reports, which: Series, given: Given, before_ms: int) -> Known:
+        figures = await reports.series_figures(*which, limit=1)
+        if not figures:
+            raise web.HTTPNotFound(text=f"nothing is known of {which}")
+        start_ms, end_ms = overview.window(given, figures, self._status.now_ms())
+        (drawn,) = await reports.maps(figures, start_ms, end_ms, least_s=(end_ms - start_ms) / 1000 / overview.COLUMNS)
+        return Known(
+            figures=figures[0],
+            map=drawn,
+            candles=await reports.candles(which, before_ms, limit=detail.CANDLES),
+            before_ms=before_ms,
+            gaps=(await reports.gaps(*which, limit=detail.LISTED)).gaps,
+            runs=await reports.runs_of(which, limit=detail.LISTED),
+            revisions=await reports.revisions(which, limit=detail.LISTED),
+        )
+
+    async def gap_page(self, request: web.Request) -> web.Response:
+        number = params.identity(request.query.get("id", ""))
+        async with self._reading() as reports:
+            try:
+                found = await reports.gap(number)
+            except MarketdError as error:
+                return page.response(page.broken(self._status, health.reason(error)))
+        if found is None:
+            raise web.HTTPNotFound(text=f"no gap {number}")
+        return page.response(page.of_gap(detail.gap(found), self._status.version, self._status.now_ms()))
+
+    async def candles(self, request: web.Request) -> web.Response:
+        which = params.needed_series(request.query)
+        before_ms = params.moment(request.query, "before") or self._status.exchange_now_ms(which.exchange)
+        async with self._reading() as reports:
+            found = await reports.candles(which, before_ms, limit=params.limit(request.query, detail.CANDLES))
+        return web.json_response(shapes.candles(found))
+
+    async def static(self, request: web.Request) -> web.Response:
+        return page.asset(request.match_info["name"])
 
 
 def _given_range(query: params.Query) -> tuple[int | None, int | None]:

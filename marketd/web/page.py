@@ -1,91 +1,108 @@
-"""The status page at ``/``: one table, no script.
+"""Pages for people: the templates, their files, and what a browser may do with them.
 
-Owns the HTML. Everything it shows was escaped here. Refuses to load anything from anywhere.
+Owns the HTML's way out. A page loads nothing from anywhere but this port, and is whole without script. Refuses to look
+anything up (see ``handlers``) and to decide what is said (see ``overview``).
 """
 
-from collections.abc import Sequence
-from html import escape
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cache
+from hashlib import sha256
+from importlib import resources
+from typing import Any, Final
+from urllib.parse import urlencode
 
 from aiohttp import web
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from marketd.clock import at
-from marketd.web.shapes import Shape, iso
+from marketd import words
+from marketd.model import Series
+from marketd.web import overview
+from marketd.web.detail import GapView, SeriesView
+from marketd.web.overview import Overview
 from marketd.web.status import Status
 
-REFRESH_S: Final = 30
-
-_CSP: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
-_STYLE: Final = (
-    "body{font:15px system-ui,sans-serif;margin:2em;color:#222;background:#fff}"
-    "table{border-collapse:collapse}th,td{padding:.3em .8em;text-align:right;border-bottom:1px solid #ddd}"
-    "th:nth-child(-n+3),td:nth-child(-n+3){text-align:left}.bad{color:#a00}.good{color:#060}"
+_CSP: Final = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'"
 )
-_HEADINGS: Final = (
-    "exchange", "symbol", "timeframe", "candles", "from", "latest", "behind", "open gaps", "empty", "complete",
-)  # fmt: skip
+_TYPES: Final = {"css": "text/css", "js": "text/javascript"}
+_KEPT: Final = "public, max-age=31536000, immutable"  # an address names one content
 
 
-def response(html: str) -> web.Response:
-    return web.Response(text=html, content_type="text/html", headers={"Content-Security-Policy": _CSP})
+@cache
+def _environment() -> Environment:
+    """Made with the first page: a daemon that nobody looks at does not load it."""
+    made = Environment(
+        loader=PackageLoader("marketd.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    made.globals.update(asset=asset_path, series_link=_series_link, legend=overview.LEGEND)
+    return made
 
 
-def whole(status: Status, rows: Sequence[Shape], open_gaps: int) -> str:
-    incomplete = sum(not row["complete"] for row in rows)
-    summary = f"{len(rows)} series, {incomplete} not complete, {open_gaps} open gaps"
-    body = "".join(_row(row) for row in rows)
-    heads = "".join(f'<th scope="col">{head}</th>' for head in _HEADINGS)
-    exchanges = "".join(
-        f"<li>{escape(entry.name)}: {entry.state}"
-        f"{'' if entry.until_ms is None else f' until {iso(entry.until_ms)}'}, "
-        f"{entry.used_last_minute} of {entry.budget_per_minute:g} requests in the last minute</li>"
-        for entry in status.exchanges()
-    )
-    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
-    return _document(status, f"<p>{summary}</p><ul>{exchanges}</ul>{table}")
+@cache
+def _assets() -> Mapping[str, tuple[bytes, str]]:
+    """The content of each file, and the mark by which a browser tells it from an older one."""
+    found = {}
+    for file in resources.files("marketd.web").joinpath("static").iterdir():
+        content = file.read_bytes()
+        found[file.name] = content, sha256(content).hexdigest()[:16]
+    return found
+
+
+def asset_path(name: str) -> str:
+    return f"/static/{name}?v={_assets()[name][1]}"
+
+
+def asset(name: str) -> web.Response:
+    """HTTPNotFound where there is none of this name."""
+    if name not in _assets():
+        raise web.HTTPNotFound
+    kind = _TYPES.get(name.rpartition(".")[2], "text/plain")
+    return web.Response(body=_assets()[name][0], content_type=kind, charset="utf-8", headers={"Cache-Control": _KEPT})
+
+
+def response(html: str, status: int = 200) -> web.Response:
+    return web.Response(text=html, status=status, content_type="text/html", headers={"Content-Security-Policy": _CSP})
+
+
+def whole(view: Overview, version: str) -> str:
+    """May run in a thread: it asks nobody."""
+
+    def link(**changed: Any) -> str:
+        chosen = asdict(view.given) | changed
+        return "/?" + urlencode({name: value for name, value in chosen.items() if value not in (None, "")})
+
+    return _rendered(
+        "overview.html", version, view.end_ms, budgets=view.budgets, view=view, link=link,
+        spans=(*overview.SPANS, overview.ALL),
+    )  # fmt: skip
+
+
+def of_series(view: SeriesView, version: str, now_ms: int) -> str:
+    def link(**changed: Any) -> str:
+        chosen = view.series._asdict() | {"span": view.given.span, "before": view.before_ms} | changed
+        return "/series?" + urlencode({name: value for name, value in chosen.items() if value is not None})
+
+    candles = "/candles?" + urlencode({**view.series._asdict(), "before": view.before_ms})
+    return _rendered(
+        "series.html", version, now_ms, view=view, link=link, candles_link=candles,
+        spans=(*overview.SPANS, overview.ALL),
+    )  # fmt: skip
+
+
+def of_gap(view: GapView, version: str, now_ms: int) -> str:
+    return _rendered("gap.html", version, now_ms, view=view)
 
 
 def broken(status: Status, reason: str) -> str:
-    return _document(status, f'<p class="bad">No figures: {escape(reason)}.</p>')
+    return _rendered("broken.html", status.version, status.now_ms(), budgets=overview.budgets(status), reason=reason)
 
 
-def _document(status: Status, body: str) -> str:
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="refresh" content="{REFRESH_S}"><title>marketd</title><style>{_STYLE}</style></head>'
-        f"<body><h1>marketd {escape(status.version)}</h1>{body}<p>{iso(status.now_ms())}</p></body></html>\n"
-    )
+def _rendered(template: str, version: str, now_ms: int, **more: Any) -> str:
+    return _environment().get_template(template).render(version=version, now=words.moment(now_ms), **more)
 
 
-def _row(row: Shape) -> str:
-    cells = (
-        escape(row["exchange"]),
-        escape(row["symbol"]),
-        escape(row["timeframe"]),
-        f"{row['candles_count']:,}",
-        _minute(row["first_open_time"]),
-        _minute(row["latest_candle_open_time"]),
-        _behind(row["lag_seconds"], row["freshness_objective_seconds"]),
-        str(row["open_gaps"]),
-        f"{row['empty_intervals']:,}",
-        _complete(row),
-    )
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
-
-
-def _minute(ms: int | None) -> str:
-    return "none" if ms is None else at(ms).strftime("%Y-%m-%d %H:%M")
-
-
-def _behind(lag_s: float | None, objective_s: float | None) -> str:
-    if lag_s is None:
-        return '<span class="bad">never answered</span>'
-    text = f"{lag_s:,.0f} s"
-    return f'<span class="bad">{text}</span>' if objective_s is not None and lag_s > objective_s else text
-
-
-def _complete(row: Shape) -> str:
-    if row["complete"]:
-        return '<span class="good">yes</span>'
-    ratio = row["completeness_ratio"]
-    return '<span class="bad">no</span>' if ratio is None else f'<span class="bad">{ratio:.3%}</span>'
+def _series_link(series: Series) -> str:
+    return "/series?" + urlencode(series._asdict())

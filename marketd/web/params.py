@@ -14,6 +14,7 @@ from marketd.errors import UsageError
 from marketd.model import Cause, Series
 from marketd.text import clean
 from marketd.timeframe import TIMEFRAMES
+from marketd.web.overview import ALL, DEFAULT_SPAN, SPANS, Given
 
 DEFAULT_EXCHANGE: Final = "bitfinex"
 MOST_ROWS: Final = 1000
@@ -59,6 +60,23 @@ def series(query: Query) -> Series | None:
     return Series(exchange(query) or DEFAULT_EXCHANGE, found[0], found[1])
 
 
+def needed_series(query: Query) -> Series:
+    """The series that is named; BadParameter where none is."""
+    which = series(query)
+    if which is None:
+        raise BadParameter("symbol", "missing: this is told of one series")
+    return which
+
+
+def given(query: Query) -> Given:
+    """What the status page shall show."""
+    span = query.get("span") or DEFAULT_SPAN
+    if span not in (*SPANS, ALL):
+        raise BadParameter("span", f"{clean(span, 20)!r} is not one of {' '.join((*SPANS, ALL))}")
+    text = _name("text", query.get("text", "").strip().upper(), _SYMBOL)
+    return Given(span, exchange(query), text or "", _number(query, "page", 1, 10_000))
+
+
 def cause(query: Query) -> Cause | None:
     value = query.get("cause") or None
     if value is not None and value not in list(Cause):
@@ -97,7 +115,9 @@ def written(cursor: Series) -> str:
 
 
 def identity(text: str) -> int:
-    """The id in a path."""
+    """The id of a row."""
+    if not text:
+        raise BadParameter("id", "missing")
     return _number({"id": text}, "id", 0, _LARGEST_ID)
 
 

@@ -4,12 +4,12 @@ Owns the keys and spellings that readers of the port hold on to (``docs/http.md`
 in, dictionaries out. Times are ISO 8601 with offset, or milliseconds where the key is an open time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from marketd.clock import at
-from marketd.figures import Bucket, DayFigures, GapFigures, JobFigures, RunFigures, SeriesFigures
+from marketd.figures import Bucket, CandleFigures, DayFigures, GapFigures, JobFigures, RunFigures, SeriesFigures
 from marketd.model import Cause, Series
 from marketd.web.status import ExchangeStatus, JobStatus, Status
 
@@ -160,6 +160,14 @@ def gap(figures: GapFigures) -> Shape:
         "next_attempt_at": iso(figures.next_attempt_ms),
         "last_error": figures.last_error,
     }
+
+
+def candles(found: Sequence[CandleFigures]) -> Shape:
+    """Column by column, ascending; prices and volumes as exact texts."""
+    shape: Shape = {"open_time": [each.open_ms for each in found]}
+    for name in ("open", "high", "low", "close", "volume"):
+        shape[name] = [f"{getattr(each, name):f}" for each in found]
+    return shape
 
 
 def exchange(status: ExchangeStatus) -> Shape:

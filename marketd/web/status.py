@@ -5,22 +5,29 @@ knows. Refuses to know who answers them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from marketd.figures import (
     Answered,
     Bucket,
+    CandleFigures,
     DayFigures,
+    GapFigures,
     GapPage,
     GapSummary,
     JobFigures,
+    Missing,
+    RevisionFigures,
     RunFigures,
     SeriesFigures,
+    SeriesMap,
     Tables,
     Totals,
 )
-from marketd.model import Cause, Series
+from marketd.fillings import Filling
+from marketd.jobs import Feasibility
+from marketd.model import Cause, Claim, Series
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +40,17 @@ class JobStatus:
 
 @dataclass(frozen=True, slots=True)
 class ExchangeStatus:
-    """``cooling``: the exchange asked to wait; ``open``: its circuit is open. ``until_ms`` is when that ends."""
+    """``cooling``: the exchange asked to wait; ``open``: its circuit is open. ``until_ms`` is when that ends.
+
+    ``used`` says what the requests of the last minute were for.
+    """
 
     name: str
     budget_per_minute: float
     used_last_minute: int
     state: Literal["ok", "cooling", "open"] = "ok"
     until_ms: int | None = None
+    used: Mapping[Claim, int] = field(default_factory=dict)
 
 
 class Status(Protocol):
@@ -77,6 +88,18 @@ class Status(Protocol):
     def objectives(self) -> Mapping[Series, float]:
         """Freshness objective in seconds of every series that has one."""
 
+    def feasibility(self) -> Sequence[Feasibility]:
+        """What live jobs ask of each exchange against what it allows."""
+
+    def fillings(self) -> Mapping[Series, Filling]:
+        """What runs of this process are fetching right now."""
+
+    def reach(self, series: Series) -> int | None:
+        """How many of its newest intervals the exchange serves; None: all, or nobody knows."""
+
+    def resting(self, exchange: str) -> Mapping[str, str]:
+        """Symbols that the exchange does not trade now, and how its list says so."""
+
 
 class Reports(Protocol):
     """Every method may raise a MarketdError: the database is away, or refuses."""
@@ -88,6 +111,22 @@ class Reports(Protocol):
     async def totals(self) -> Totals: ...
 
     async def answered(self) -> tuple[Answered, ...]: ...
+
+    async def gap(self, gap_id: int) -> GapFigures | None: ...
+
+    async def runs_of(self, series: Series, limit: int = ...) -> tuple[RunFigures, ...]: ...
+
+    async def revisions(self, series: Series, limit: int = ...) -> tuple[RevisionFigures, ...]: ...
+
+    async def candles(self, series: Series, before_ms: int, limit: int = ...) -> tuple[CandleFigures, ...]: ...
+
+    async def missing(self) -> Mapping[Series, Missing]: ...
+
+    async def figures_of(self, which: Sequence[Series]) -> tuple[SeriesFigures, ...]: ...
+
+    async def maps(
+        self, figures: Sequence[SeriesFigures], start_ms: int, end_ms: int, *, least_s: float
+    ) -> tuple[SeriesMap, ...]: ...
 
     async def series_figures(
         self,

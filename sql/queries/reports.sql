@@ -303,6 +303,70 @@ CROSS JOIN LATERAL (
 ) g
 ORDER BY b.number
 
+-- name: report_gap
+-- params: gap bigint
+SELECT id, exchange, symbol, timeframe, gap_start, gap_end, missing_size AS missing, marketd_size(owed) AS owed, detected_at, repaired_at,
+       cause, resolution, filled, emptied, attempts, next_attempt_at, last_error
+FROM candle_gaps WHERE id = $1::bigint
+
+-- name: report_series_runs
+-- params: exchange text, symbol text, timeframe text, most integer
+-- The newest runs of the jobs that may have worked on a series.
+SELECT n.id
+FROM market_data_jobs j
+CROSS JOIN LATERAL (
+    SELECT k.id, k.started_at FROM market_data_job_runs k
+    WHERE k.job_id = j.id AND k.started_at IS NOT NULL ORDER BY k.scheduled_for DESC LIMIT $4::integer
+) n
+WHERE j.exchange = $1::text AND (j.symbol IS NULL OR j.symbol = $2::text) AND (j.timeframe IS NULL OR j.timeframe = $3::text)
+ORDER BY n.started_at DESC LIMIT $4::integer
+
+-- name: report_revisions
+-- params: exchange text, symbol text, timeframe text, most integer
+-- The revisions of the newest candles.
+SELECT open_time, kind, new_answered_at, old_open, old_high, old_low, old_close, old_volume, new_open, new_high, new_low, new_close, new_volume
+FROM candle_revisions
+WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text
+ORDER BY open_time DESC, id DESC LIMIT $4::integer
+
+-- name: report_candles
+-- params: exchange text, symbol text, timeframe text, until timestamptz, most integer
+-- The newest candles that open before a time.
+SELECT open_time, open, high, low, close, volume
+FROM candles
+WHERE exchange = $1::text AND symbol = $2::text AND timeframe = $3::text AND open_time < $4::timestamptz
+ORDER BY open_time DESC LIMIT $5::integer
+
+-- name: report_maps
+-- params: exchanges text[], symbols text[], timeframes text[], starts integer[], ends integer[], least integer
+-- What is answered of each series, in the blocks that a stretch [start, end) of interval numbers touches, and where at least so many intervals
+-- in a row were empty; NULL does not ask for that.
+SELECT p.number, c.answered, c.quiet
+FROM unnest((SELECT $1::text[]), (SELECT $2::text[]), (SELECT $3::text[]), (SELECT $4::integer[]), (SELECT $5::integer[]))
+    WITH ORDINALITY AS p (exchange, symbol, timeframe, start, until, number)
+CROSS JOIN LATERAL (
+    SELECT range_agg(k.answered) AS answered, range_agg(q.runs) AS quiet
+    FROM candle_coverage k
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN $6::integer IS NOT NULL AND k.stored < marketd_size(k.answered)
+                    THEN (SELECT range_agg(r) FROM unnest(k.empty_once + k.empty_confirmed) r WHERE upper(r) - lower(r) >= $6::integer)
+               END AS runs
+    ) q
+    WHERE k.exchange = p.exchange AND k.symbol = p.symbol AND k.timeframe = p.timeframe
+      AND k.block BETWEEN p.start / 1440 AND (p.until - 1) / 1440
+) c
+ORDER BY p.number
+
+-- name: report_map_gaps
+-- params: exchanges text[], symbols text[], timeframes text[], starts integer[], ends integer[], most integer
+-- The open gaps within a stretch [start, end) of interval numbers of each series, the longest first.
+SELECT p.number, k.id, k.cause, k.missing
+FROM unnest((SELECT $1::text[]), (SELECT $2::text[]), (SELECT $3::text[]), (SELECT $4::integer[]), (SELECT $5::integer[]))
+    WITH ORDINALITY AS p (exchange, symbol, timeframe, start, until, number)
+JOIN candle_gaps k ON k.exchange = p.exchange AND k.symbol = p.symbol AND k.timeframe = p.timeframe AND k.repaired_at IS NULL
+WHERE k.missing && int4range(p.start, p.until)
+ORDER BY k.missing_size DESC, k.id LIMIT $6::integer
+
 -- name: report_leases
 -- params:
 SELECT exchange, holder, kind, epoch, expires_at, expires_at > clock_timestamp() AS alive, last_request_at,

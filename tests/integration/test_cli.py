@@ -81,7 +81,7 @@ def test_status_coverage_and_verify_agree(desk: Desk) -> None:
     assert "nobody works on it" in table.err
     line, legend = desk("coverage", "--timeframe", "1h", "--width", "25").out.splitlines()
     assert "█" * 25 in line
-    assert "stored" in legend
+    assert "complete" in legend
     (buckets,) = desk("coverage", "--timeframe", "1h", "--start", "2024-02-04", "--width", "2", "--json").json
     assert [bucket["unknown"] for bucket in buckets["buckets"]] == [24, 0]
     verdict = desk("verify")
@@ -243,7 +243,7 @@ def test_a_suspect_silence_is_listed_until_it_is_settled(desk: Desk) -> None:
     assert "suspect" in listed.out
     assert "2024-02-02 00:00" in listed.out
     assert desk("gaps", "--cause", "failed").out == "no open gap\n"
-    assert "!" in desk("coverage", "--width", "29").out
+    assert "█?█" in desk("coverage", "--width", "29").out
     assert "24 suspect" in desk("status").out
     desk.faults.clear(Lost)
     (row,) = desk("repair-gaps", "--json").json

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from bench.partition import partitioned
-from marketd.cli import words
+from marketd import words
 from marketd.clock import ScaledClock
 from marketd.errors import Busy, PrivilegeError
 from marketd.model import RunStatus, Series

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from marketd.cli import words
+from marketd import words
 from marketd.clock import ScaledClock, SystemClock
 from marketd.errors import StoreError
 from marketd.model import JobType, RunStatus, Series

@@ -1,10 +1,11 @@
 """The port as its readers see it: a real socket on loopback in front of a real database."""
 
 import asyncio
+import re
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,52 +26,13 @@ from marketd.web.guard import Door
 from marketd.web.handlers import MOST_READERS, Handlers
 from marketd.web.port import split
 from tests.integration.ledger_rows import BLOCK, BTC, DAY, FIRST, START, Rows, minutes
+from tests.told import NOW_MS, Told
 
-NOW_MS = ms_of(START + timedelta(days=2))
 AWAY = "postgresql://secret_user:secret_word@127.0.0.1:9/none"
 READS = (
     "/", "/livez", "/readyz", "/health", "/healthz", "/system/health", "/system/status", "/ingestion/status", "/gaps",
-    "/gaps/summary", "/jobs", "/metrics", "/coverage?symbol=BTCUSD&timeframe=1m",
+    "/gaps/summary", "/jobs", "/metrics", "/coverage?symbol=BTCUSD&timeframe=1m", "/candles?symbol=BTCUSD&timeframe=1m",
 )  # fmt: skip
-
-
-@dataclass
-class Told:
-    """A daemon's status that a test can set."""
-
-    version: str = "1.2.3"
-    started_ms: int = NOW_MS - 90_000
-    watchdog_s: float = 30
-    age_s: float = 0.5
-    reasons: list[str] = field(default_factory=list)
-    known_jobs: dict[int, JobStatus] = field(default_factory=dict)
-    known_exchanges: list[ExchangeStatus] = field(default_factory=list)
-    goals: dict[Series, float] = field(default_factory=dict)
-    last_reload: dict[str, object] | None = None
-
-    def now_ms(self) -> int:
-        return NOW_MS
-
-    def exchange_now_ms(self, exchange: str) -> int:
-        return NOW_MS
-
-    def turn_age_s(self) -> float:
-        return self.age_s
-
-    def unready(self) -> Sequence[str]:
-        return self.reasons
-
-    def jobs(self) -> Mapping[int, JobStatus]:
-        return self.known_jobs
-
-    def exchanges(self) -> Sequence[ExchangeStatus]:
-        return self.known_exchanges
-
-    def reloaded(self) -> Mapping[str, object] | None:
-        return self.last_reload
-
-    def objectives(self) -> Mapping[Series, float]:
-        return self.goals
 
 
 @dataclass
@@ -398,16 +360,25 @@ async def test_coverage(site: Site, rows: Rows) -> None:
     assert (await site.get("/coverage?symbol=NONE&timeframe=1m"))["buckets"] == []
 
 
-async def test_the_status_page_lists_series_without_script(site: Site, rows: Rows) -> None:
+async def test_the_status_page_lists_series_and_loads_nothing_from_elsewhere(site: Site, rows: Rows) -> None:
     await rows.block(BLOCK, Ranges.of(DAY))
     site.told.known_exchanges = [ExchangeStatus("bitfinex", 30, 12, "open", NOW_MS)]
-    await rows.know(Series("bitfinex", "<b>&'", "1m"))
+    await rows.block(BLOCK, Ranges.of(DAY), series=Series("bitfinex", "<b>&'", "1m"))
     text = await site.text("/")
     assert "BTCUSD" in text
-    assert "&lt;b&gt;&amp;&#x27;" in text
-    assert "<script" not in text
+    assert "&lt;b&gt;&amp;&#39;" in text
+    assert "<b>&" not in text
     async with site.http.get(f"http://{site.address}/") as response:
-        assert response.headers["Content-Security-Policy"].startswith("default-src 'none'")
+        policy = response.headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'")
+        assert "unsafe" not in policy
+    loaded = re.findall(r'(?:href|src)="(/static/[^"]*)"', text)
+    assert len(loaded) == 2
+    for path in loaded:
+        async with site.http.get(f"http://{site.address}{path}") as response:
+            assert response.status == 200
+            assert "immutable" in response.headers["Cache-Control"]
+    assert await site.get("/static/../page.py", 404) == {"detail": "no such path"}
 
 
 async def test_metrics_in_both_formats(site: Site) -> None:

@@ -2,11 +2,11 @@
 
 import pytest
 
-from marketd.cli import words
-from marketd.cli.meter import Meter
+from marketd import words
 from marketd.cli.orders import Result, exit_code
 from marketd.cli.progress import summed, told
 from marketd.errors import BadReply, MarketdError, UnknownTimeframe, Unreachable
+from marketd.meter import Meter
 from marketd.model import RunStatus, Series, Tally
 
 SERIES = Series("bitfinex", "BTCUSD", "1m")

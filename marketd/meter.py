@@ -1,7 +1,7 @@
 """How far a series is, while it is worked on.
 
 Owns the arithmetic of a progress display: share done, rate, time and requests left. Pure; the caller says what time it
-is. Refuses to draw.
+is. Refuses to draw, and to keep what it is told (see ``fillings``).
 """
 
 from dataclasses import dataclass

@@ -1,0 +1,415 @@
+"""What the status page at ``/`` says.
+
+Owns the order of the series (who needs attention comes first), and how figures become words and marks. Pure: figures
+in, records for the templates out. Refuses to ask anybody, and to write HTML but for the drawings (see ``chart``).
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from marketd import coverage, words
+from marketd.coverage import Beside, State, Stretch
+from marketd.figures import Answered, DayFigures, JobFigures, Missing, SeriesFigures, SeriesMap
+from marketd.fillings import Filling
+from marketd.model import Claim, JobType, RunStatus, Series
+from marketd.web import axis, chart, shapes
+from marketd.web.status import ExchangeStatus, Status
+
+DAY_MS: Final = 86_400_000
+SPANS: Final[Mapping[str, int]] = {"day": DAY_MS, "week": 7 * DAY_MS, "month": 30 * DAY_MS, "year": 365 * DAY_MS}
+ALL: Final = "all"
+DEFAULT_SPAN: Final = "week"
+PAGE: Final = 500
+JOBS: Final = 200
+COLUMNS: Final = 600
+"""A silence that is shorter than this part of the map is not told."""
+
+_RECENT_MS: Final = 120_000
+_BACKFILL_REQUESTS: Final = 3  # less is a live run or a repair
+_CLAIMS: Final = {
+    Claim.CONTINUOUS: "live", Claim.ORDER: "orders", Claim.GAP_REPAIR: "repair", Claim.BACKFILL: "backfill",
+    Claim.RECHECK: "recheck",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the reader has chosen."""
+
+    span: str = DEFAULT_SPAN
+    exchange: str | None = None
+    text: str = ""
+    page: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the database says: of all series that are chosen, and in full of those on this page."""
+
+    ranked: Sequence[Series]
+    late: Mapping[Series, float]
+    owed: Mapping[Series, Missing]
+    open_gaps: int
+    figures: Sequence[SeriesFigures]
+    maps: Sequence[SeriesMap]
+    jobs: Sequence[JobFigures]
+    day: DayFigures
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """An answer to one of the three questions; ``mark`` is ``good``, ``bad`` or ``busy``."""
+
+    question: str
+    mark: str
+    said: str
+    more: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    series: Series
+    drawing: str
+    complete: str
+    mark: str
+    lag: str
+    late: bool
+    holes: str
+    next_run: str
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Part of a minute's requests: ``width`` is of 100."""
+
+    name: str
+    count: int
+    left: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    name: str
+    state: str
+    well: bool
+    shares: Sequence[Share]
+    free: int
+    allowed: str
+    needs: str
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    series: Series
+    share: float
+    done: str
+    rate: str
+    left: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    id: int
+    what: str
+    schedule: str
+    last: str
+    failed: bool
+    noted: bool
+    next: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    given: Given
+    cards: Sequence[Card]
+    start_ms: int
+    end_ms: int
+    ticks: Sequence[tuple[float, str]]
+    rows: Sequence[Row]
+    total: int
+    pages: int
+    outages: Sequence[str]
+    exchanges: Sequence[str]
+    budgets: Sequence[Budget]
+    backfills: Sequence[Backfill]
+    jobs: Sequence[JobRow]
+    reload: str
+
+
+def ranked(
+    answered: Iterable[Answered], owed: Mapping[Series, Missing], status: Status, given: Given
+) -> tuple[Sequence[Series], Mapping[Series, float]]:
+    """Who needs attention first: late ones by how much, then those with holes, then the others by name.
+
+    Besides, by how many seconds each late one is behind; infinite where nothing was ever answered.
+    """
+    objectives = status.objectives()
+    until = {entry.series: entry.until_ms for entry in answered}
+    chosen = [one for one in until.keys() | objectives.keys() if _is_chosen(one, given)]
+    now = {name: status.exchange_now_ms(name) for name in {one.exchange for one in chosen}}
+    late: dict[Series, float] = {}
+    for one in chosen:
+        behind_s = (now[one.exchange] - until[one]) / 1000 if one in until else float("inf")
+        if one in objectives and behind_s > objectives[one] and one.symbol not in status.resting(one.exchange):
+            late[one] = behind_s
+    order = sorted(chosen, key=lambda one: (-late.get(one, 0), -owed[one].total if one in owed else 0, one))
+    return order, late
+
+
+def _is_chosen(series: Series, given: Given) -> bool:
+    return given.exchange in (None, series.exchange) and given.text.upper() in series.symbol.upper()
+
+
+def window(given: Given, figures: Iterable[SeriesFigures], now_ms: int) -> tuple[int, int]:
+    """The stretch of time that the map shows."""
+    if given.span in SPANS:
+        return now_ms - SPANS[given.span], now_ms
+    begins = [ms for each in figures for ms in (each.wanted_from_ms, each.answered_from_ms, each.first_ms) if ms]
+    return min(begins, default=now_ms - DAY_MS), now_ms
+
+
+def overview(found: Found, status: Status, given: Given) -> Overview:
+    start_ms, end_ms = window(given, found.figures, status.now_ms())
+    fillings = backfills(status)
+    drawn = [
+        coverage.stretches(known, figures, _beside(figures.series, status, fillings))
+        for known, figures in zip(found.maps, found.figures, strict=True)
+    ]
+    outages = _outages(found.figures, drawn, (end_ms - start_ms) // COLUMNS)
+    nexts = _next_runs(found.jobs, status)
+    rows = [
+        _row(figures, chart.row(stretches, start_ms, end_ms, outages.get(figures.series.exchange, ())), status, nexts)
+        for figures, stretches in zip(found.figures, drawn, strict=True)
+    ]
+    return Overview(
+        given=given,
+        cards=(_fresh(found, status), _whole(found), _filled(found, status, fillings)),
+        start_ms=start_ms,
+        end_ms=end_ms,
+        ticks=axis.marks(start_ms, end_ms),
+        rows=rows,
+        total=len(found.ranked),
+        pages=max(1, -(-len(found.ranked) // PAGE)),
+        outages=[_lacks(name, *span, status.now_ms()) for name, spans in outages.items() for span in spans],
+        exchanges=sorted({each.name for each in status.exchanges()}),
+        budgets=budgets(status),
+        backfills=[_backfill(one, each) for one, each in sorted(fillings.items())],
+        jobs=[_job(each, status) for each in found.jobs],
+        reload=_reload(status),
+    )  # fmt: skip
+
+
+# The three questions
+
+
+def _fresh(found: Found, status: Status) -> Card:
+    question, followed = "Is everything fresh?", sum(one in status.objectives() for one in found.ranked)
+    if not followed:
+        return Card(question, "bad", "Nothing is followed", "No continuous job keeps any of these series fresh.")
+    if not found.late:
+        return Card(question, "good", "Yes", f"{_all(followed)} within the time they are allowed to be behind.")
+    worst = max(found.late, key=lambda one: (found.late[one], one))
+    behind = (
+        "was never answered"
+        if found.late[worst] == float("inf")
+        else (
+            f"is {words.duration(found.late[worst])} behind, {words.duration(status.objectives()[worst])} are allowed"
+        )
+    )
+    away = [each for each in status.exchanges() if each.state != "ok"]
+    why = f" {away[0].name} {_state(away[0])}." if away else ""
+    return Card(question, "bad", f"No: {len(found.late)} of {followed} series are late", f"{worst} {behind}.{why}")
+
+
+def _all(count: int) -> str:
+    return "The one followed series is" if count == 1 else f"All {words.count(count)} followed series are"
+
+
+def _whole(found: Found) -> Card:
+    question, holed = "Are there holes?", [one for one in found.ranked if one in found.owed]
+    by_cause = Counter[str]()
+    for one in holed:
+        by_cause.update({cause.value.replace("_", " "): n for cause, n in found.owed[one].by_cause().items() if n})
+    if by_cause:
+        causes = ", ".join(f"{words.count(count)} {cause}" for cause, count in by_cause.most_common())
+        gaps = words.plural(found.open_gaps, "open gap")
+        return Card(question, "bad", f"Yes: {gaps}", f"Candles owed, in {len(holed)} of the series: {causes}.")
+    return Card(question, "good", "No", "Every interval that was asked for is stored, or known to be without a trade.")
+
+
+def _filled(found: Found, status: Status, fillings: Mapping[Series, Filling]) -> Card:
+    question = "When will the backfill be done?"
+    unknown = sum(
+        each.unknown - coverage.never_to_come(each, _beside(each.series, status, fillings)) for each in found.figures
+    )
+    if fillings:
+        left = [each.reading.left_s for each in fillings.values()]
+        known = [seconds for seconds in left if seconds is not None]
+        said = f"In about {words.duration(max(known))}" if len(known) == len(left) else "It has only just begun"
+        share = sum(each.reading.share for each in fillings.values()) / len(fillings)
+        many = "1 series is" if len(fillings) == 1 else f"{len(fillings)} series are"
+        more = f"{many} being filled, {share:.0%} done; {words.count(unknown)} candles are still to come."
+        return Card(question, "busy", said, more)
+    if unknown:
+        return Card(question, "busy", "It waits", f"{words.count(unknown)} candles are still to be asked for.")
+    return Card(question, "good", "It is done", "All wanted history has been asked for.")
+
+
+# The map
+
+
+def stretches_of(known: SeriesMap, figures: SeriesFigures, status: Status) -> tuple[Stretch, ...]:
+    return coverage.stretches(known, figures, _beside(figures.series, status, backfills(status)))
+
+
+def backfills(status: Status) -> Mapping[Series, Filling]:
+    """What is being filled now; a live run is no backfill."""
+    return {one: each for one, each in status.fillings().items() if each.requests >= _BACKFILL_REQUESTS}
+
+
+def _beside(series: Series, status: Status, fillings: Mapping[Series, Filling]) -> Beside:
+    return Beside(
+        status.exchange_now_ms(series.exchange), status.reach(series), filling=series in fillings,
+        resting=series.symbol in status.resting(series.exchange),
+    )  # fmt: skip
+
+
+def _outages(
+    figures: Sequence[SeriesFigures], drawn: Sequence[Sequence[Stretch]], least_ms: int
+) -> Mapping[str, Sequence[tuple[int, int]]]:
+    """By exchange, when all of its series of the finest timeframe here lacked something at once."""
+    found: dict[str, Sequence[tuple[int, int]]] = {}
+    for name in dict.fromkeys(each.series.exchange for each in figures):
+        own = [(each, row) for each, row in zip(figures, drawn, strict=True) if each.series.exchange == name]
+        finest = min(each.series.frame.typical_s for each, _ in own)  # an hour lacks nothing before it is over
+        rows = [row for each, row in own if each.series.frame.typical_s == finest]
+        if spans := coverage.shared(rows, max(least_ms, 1)):
+            found[name] = spans
+    return found
+
+
+def _lacks(name: str, start_ms: int, end_ms: int, now_ms: int) -> str:
+    if now_ms - end_ms < _RECENT_MS:
+        return f"No series of {name} has anything since {words.moment(start_ms)}."
+    return f"All series of {name} lack {words.moment(start_ms)} to {words.moment(end_ms)}."
+
+
+def _row(figures: SeriesFigures, drawing: str, status: Status, nexts: Mapping[Series, int]) -> Row:
+    shape = shapes.series(figures, status)
+    lag, objective = shape["lag_seconds"], shape["freshness_objective_seconds"]
+    rest = status.resting(figures.series.exchange).get(figures.series.symbol)
+    late = rest is None and objective is not None and (lag is None or lag > objective)
+    allowed = "" if objective is None else f" of {words.duration(objective)}"
+    owed = figures.missing.by_cause().items()
+    holes = ", ".join(f"{words.count(count)} {cause.value.replace('_', ' ')}" for cause, count in owed if count)
+    return Row(
+        series=figures.series,
+        drawing=drawing,
+        complete=words.percent(figures.completeness),
+        mark="" if figures.complete else "bad" if figures.wanted_gaps else "busy",
+        lag=rest if rest is not None else "never answered" if lag is None else f"{words.duration(lag)}{allowed}",
+        late=late,
+        holes=holes,
+        next_run=_soon(nexts.get(figures.series), status.now_ms()),
+    )
+
+
+def _soon(ms: int | None, now_ms: int) -> str:
+    return "" if ms is None else f"in {words.duration(max(0, ms - now_ms) / 1000)}"
+
+
+def _next_runs(jobs: Iterable[JobFigures], status: Status) -> Mapping[Series, int]:
+    """When the live job of each series fires next."""
+    known, found = status.jobs(), dict[Series, int]()
+    for job in jobs:
+        alive = known.get(job.id)
+        if job.job_type is not JobType.CONTINUOUS or alive is None or alive.next_run_ms is None:
+            continue
+        for series in status.objectives():
+            if (
+                job.exchange == series.exchange
+                and job.symbol in (None, series.symbol)
+                and (job.timeframe in (None, series.timeframe))
+            ):
+                found[series] = min(alive.next_run_ms, found.get(series, alive.next_run_ms))
+    return found
+
+
+# The boards
+
+
+def budgets(status: Status) -> Sequence[Budget]:
+    needs = {each.exchange: each for each in status.feasibility()}
+    found: list[Budget] = []
+    for each in status.exchanges():
+        need = needs.get(each.name)
+        said = ""
+        if need is not None:
+            verdict = "which fits" if need.feasible else "which cannot be kept fresh"
+            said = f"live jobs need {need.needed_per_minute:.1f} of {need.budget_per_minute:g} a minute, {verdict}"
+        shares, left = list[Share](), 0.0
+        for claim, name in _CLAIMS.items():
+            count = each.used.get(claim, 0)
+            width = min(100 - left, count / max(each.budget_per_minute, 1e-9) * 100)
+            shares.append(Share(name, count, left, width))
+            left += width
+        free = max(0, int(each.budget_per_minute - each.used_last_minute))
+        found.append(
+            Budget(each.name, _state(each), each.state == "ok", shares, free, f"{each.budget_per_minute:g}", said)
+        )
+    return found
+
+
+def _state(each: ExchangeStatus) -> str:
+    until = "" if each.until_ms is None else f" until {words.moment(each.until_ms)}"
+    return {
+        "ok": "answers", "cooling": f"has asked for silence{until}",
+        "open": f"is out of reach, and is left alone{until}",
+    }[each.state]  # fmt: skip
+
+
+def _backfill(series: Series, filling: Filling) -> Backfill:
+    reading = filling.reading
+    done = filling.requests - reading.requests_left
+    return Backfill(
+        series,
+        share=reading.share * 100,
+        done=f"{words.count(done)} of {words.plural(filling.requests, 'request')}",
+        rate=f"{words.count(round(reading.rate))} candles/s",
+        left="-" if reading.left_s is None else words.duration(reading.left_s),
+    )
+
+
+def _job(each: JobFigures, status: Status) -> JobRow:
+    alive, run = status.jobs().get(each.id), each.last_run
+    what = f"{each.job_type.value.replace('_', ' ')} {each.exchange} {each.symbol or '*'} {each.timeframe or '*'}"
+    running = each.running or (alive is not None and alive.running)
+    until = "" if each.paused_until_ms is None else f" until {words.moment(each.paused_until_ms)}"
+    state = "runs now" if running else f"paused{until}" if each.paused else each.last_error or each.status or ""
+    failed = run is not None and run.status in (RunStatus.FAILED, RunStatus.PARTIAL)
+    return JobRow(
+        each.id, what, each.schedule or "",
+        last="never" if run is None else f"{run.status.value} {words.moment(run.completed_ms or run.started_ms)}",
+        failed=failed,
+        noted=failed or each.paused or each.last_error is not None,
+        next=_soon(None if alive is None else alive.next_run_ms, status.now_ms()),
+        state=state,
+    )  # fmt: skip
+
+
+def _reload(status: Status) -> str:
+    found = status.reloaded()
+    if found is None:
+        return "Not reloaded since the start."
+    changes = found["changes"]
+    said = [one for sentences in (changes.values() if isinstance(changes, Mapping) else ()) for one in sentences]
+    what = "; ".join(said[:8]) or str(found["reason"] or "nothing has changed")
+    return f"Reload {found['number']}, {str(found['at'])[:16].replace('T', ' ')}: {found['outcome']}: {what}"
+
+
+LEGEND: Final = [(chart.key(state), label) for state, label in chart.LABELS.items()]
+STATES: Final = State
