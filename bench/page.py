@@ -1,7 +1,7 @@
 """``python -m bench.page``: how long the status page takes beside fifty million candles, with fetches running.
 
-Only the ledger of those candles is there: neither the page nor anything else on the port reads candles but the oldest
-and the newest of a series. Every twentieth series has holes. Says, too, how large a page is on the wire.
+Of those candles only the ledger and the last day are there: neither the page nor anything else on the port reads candles
+but the oldest and the newest of a series. Every twentieth series has holes. Says, too, how large a page is on the wire.
 """
 
 import argparse
@@ -39,6 +39,7 @@ async def fill(dsn: str, series: int) -> None:
             symbol = f"BENCH{number}"
             await connection.execute(stock.statement("stock_series"), symbol, first)
             await connection.execute(stock.statement("stock_ledger"), symbol, first, blocks)
+            await connection.execute(stock.statement("stock_candles"), symbol, first + blocks - 1, 1)
             if number % _HOLES_EVERY == 0:
                 await connection.execute(stock.statement("stock_open_gaps"), symbol, first, 40)
             if number % 100 == 0:
