@@ -1,6 +1,6 @@
 """``python -m bench.page``: how long the status page takes beside fifty million candles, with fetches running.
 
-Of those candles only the ledger and the last day are there: neither the page nor anything else on the port reads candles
+Of those candles only the ledger and the last day are there: neither the page nor anything else reads candles
 but the oldest and the newest of a series. Every twentieth series has holes. Says, too, how large a page is on the wire.
 """
 
