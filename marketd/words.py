@@ -35,7 +35,7 @@ def count(number: int | None) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+    return f"{count(number)} {noun}{'' if number == 1 or noun.endswith('s') else 's'}"
 
 
 def percent(share: float | None) -> str:

@@ -28,6 +28,11 @@ SERIES: Mapping[str, Any] = {
 }  # fmt: skip
 EXCHANGE: Mapping[str, Any] = {
     "name": str, "budget_per_minute": Number, "used_last_minute": int, "state": str, "until": Time | None,
+    "used": dict.fromkeys(("continuous", "order", "gap_repair", "backfill", "recheck"), int),
+}  # fmt: skip
+BACKFILL: Mapping[str, Any] = {
+    "exchange": str, "symbol": str, "timeframe": str, "share": float, "requests": int, "requests_left": int,
+    "rate": float, "seconds_left": float | None,
 }  # fmt: skip
 JOB: Mapping[str, Any] = {
     "id": int, "exchange": str, "symbol": str | None, "timeframe": str | None, "job_type": str,
@@ -38,7 +43,8 @@ JOB: Mapping[str, Any] = {
 DAY = dict.fromkeys(("total", "success", "partial", "failed", "running", "interrupted", "skipped"), int)
 WHOLE: Mapping[str, Any] = {
     "runs_24h": DAY, "last_run": [RUN, None], "last_success": Time | None, "candles_24h": int, "series": (SERIES,),
-    "next_cursor": str | None, "exchanges": (EXCHANGE,), "jobs": (JOB,), "db_ok": bool, "schema_ok": bool,
+    "next_cursor": str | None, "exchanges": (EXCHANGE,), "backfills": (BACKFILL,), "jobs": (JOB,), "db_ok": bool,
+    "schema_ok": bool,
 }  # fmt: skip
 RELOAD: Mapping[str, Any] = {"number": int, "outcome": str, "at": Time, "reason": str | None, "changes": dict}
 JOBS: Mapping[str, Any] = {"jobs": (JOB,), "next_cursor": int | None, "last_reload": [RELOAD, None]}

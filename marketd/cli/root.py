@@ -42,6 +42,7 @@ COMMANDS: Final = {
     "plan": Lazy("marketd.cli.plan:plan", "What a backfill would cost, before it is given."),
     "verify": Lazy("marketd.cli.verify:verify", "Hold every promise against the tables."),
     "status": Lazy("marketd.cli.status:status", "How complete and how fresh each series is."),
+    "top": Lazy("marketd.cli.top:top", "Watch the daemon: freshness, budgets, backfills, runs."),
     "coverage": Lazy("marketd.cli.coverage:coverage", "What is stored, empty, owed and unknown, over time."),
     "gaps": Lazy("marketd.cli.listings:gaps", "What is owed, and since when."),
     "runs": Lazy("marketd.cli.listings:runs", "What was done, newest first."),

@@ -162,7 +162,7 @@ class Handlers:
                 error = leaf(failures)
                 if not isinstance(error, MarketdError):
                     raise error from failures
-                return _unanswered_whole(exchanges, error)
+                return _unanswered_whole(exchanges, self._backfills(exchange), error)
             day, series, jobs = reading_day.result(), reading_series.result(), reading_jobs.result()
         known = self._status.jobs()
         return {
@@ -175,8 +175,13 @@ class Handlers:
             "series": [shapes.series(figures, self._status) for figures in series],
             "next_cursor": params.written(series[-1].series) if len(series) == limit else None,
             "exchanges": exchanges,
+            "backfills": self._backfills(exchange),
             "jobs": [shapes.job(figures, known) for figures in jobs],
         }
+
+    def _backfills(self, exchange: str | None) -> list[Shape]:
+        found = overview.backfills(self._status).items()
+        return [shapes.backfill(series, each) for series, each in found if exchange in (None, series.exchange)]
 
     async def gaps(self, request: web.Request) -> web.Response:
         query = request.query
@@ -346,7 +351,7 @@ def _given_range(query: params.Query) -> tuple[int | None, int | None]:
     return start_ms, end_ms
 
 
-def _unanswered_whole(exchanges: list[Shape], error: MarketdError) -> Shape:
+def _unanswered_whole(exchanges: list[Shape], backfills: list[Shape], error: MarketdError) -> Shape:
     return {
         "db_ok": isinstance(error, SchemaError),
         "schema_ok": False,
@@ -358,5 +363,6 @@ def _unanswered_whole(exchanges: list[Shape], error: MarketdError) -> Shape:
         "series": [],
         "next_cursor": None,
         "exchanges": exchanges,
+        "backfills": backfills,
         "jobs": [],
     }

@@ -10,7 +10,8 @@ from typing import Any
 
 from marketd.clock import at
 from marketd.figures import Bucket, CandleFigures, DayFigures, GapFigures, JobFigures, RunFigures, SeriesFigures
-from marketd.model import Cause, Series
+from marketd.fillings import Filling
+from marketd.model import Cause, Claim, Series
 from marketd.web.status import ExchangeStatus, JobStatus, Status
 
 Shape = dict[str, Any]
@@ -177,6 +178,21 @@ def exchange(status: ExchangeStatus) -> Shape:
         "used_last_minute": status.used_last_minute,
         "state": status.state,
         "until": iso(status.until_ms),
+        "used": {claim.name.lower(): status.used.get(claim, 0) for claim in Claim},
+    }
+
+
+def backfill(series: Series, filling: Filling) -> Shape:
+    """A run that fetches history right now, and how far it is."""
+    return {
+        "exchange": series.exchange,
+        "symbol": series.symbol,
+        "timeframe": series.timeframe,
+        "share": filling.reading.share,
+        "requests": filling.requests,
+        "requests_left": filling.reading.requests_left,
+        "rate": filling.reading.rate,
+        "seconds_left": filling.reading.left_s,
     }
 
 

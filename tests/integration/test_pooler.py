@@ -120,6 +120,8 @@ async def test_a_daemon_works_behind_one_that_is_configured(
             await succeed(environ, "status", "--json")
             assert not daemon.lines("lease lost")
         unwell = [line for line in daemon.lines() if line["level"] in ("warning", "error")]
+        # The end may come while a live run waits for the candle that has just closed.
+        unwell = [line for line in unwell if line.get("status") != "interrupted"]
         assert unwell == [], unwell
     assert await violations(empty_database) == {}
 

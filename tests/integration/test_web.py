@@ -16,8 +16,10 @@ import pytest
 
 from marketd.clock import ms_of
 from marketd.errors import Busy, ConfigError
+from marketd.fillings import Filling
+from marketd.meter import Reading
 from marketd.metrics import Metrics
-from marketd.model import Series
+from marketd.model import Claim, Series
 from marketd.ranges import Ranges
 from marketd.store.reports import Reports
 from marketd.store.session import Database
@@ -278,7 +280,9 @@ async def test_status_of_the_whole(site: Site, rows: Rows) -> None:
     await rows.run(job, ago=timedelta(hours=2), inserted=5)
     await rows.run(job, ago=timedelta(hours=1), status="failed")
     site.told.known_jobs = {job: JobStatus(NOW_MS + 60_000, True)}
-    site.told.known_exchanges = [ExchangeStatus("bitfinex", 30, 12, "cooling", NOW_MS + 5000)]
+    used = {Claim.CONTINUOUS: 9, Claim.BACKFILL: 3}
+    site.told.known_exchanges = [ExchangeStatus("bitfinex", 30, 12, "cooling", NOW_MS + 5000, used)]
+    site.told.filling = {BTC: Filling(40, Reading(0.25, 900.0, None, 30))}
     shape = await site.get("/ingestion/status")
     assert shape["runs_24h"] == {
         "total": 2, "success": 1, "partial": 0, "failed": 1, "running": 0, "interrupted": 0, "skipped": 0,
@@ -287,8 +291,13 @@ async def test_status_of_the_whole(site: Site, rows: Rows) -> None:
     assert is_time(shape["last_success"])
     assert shape["candles_24h"] == 5
     assert [entry["symbol"] for entry in shape["series"]] == ["BTCUSD", "ETHUSD"]
+    assert shape["backfills"] == [{
+        "exchange": "bitfinex", "symbol": "BTCUSD", "timeframe": "1m", "share": 0.25, "requests": 40,
+        "requests_left": 30, "rate": 900.0, "seconds_left": None,
+    }]  # fmt: skip
     (exchange,) = shape["exchanges"]
     assert aware(exchange.pop("until")) == START + timedelta(days=2, seconds=5)
+    assert exchange.pop("used") == {"continuous": 9, "order": 0, "gap_repair": 0, "backfill": 3, "recheck": 0}
     assert exchange == {"name": "bitfinex", "budget_per_minute": 30, "used_last_minute": 12, "state": "cooling"}
     (entry,) = shape["jobs"]
     assert (entry["id"], entry["running"]) == (job, True)
