@@ -60,13 +60,19 @@ fi
 doc=$tree/usr/share/doc/marketd
 mkdir -p "$doc/packaging"
 cp -r README.md CHANGELOG.md docs config "$doc"
-cp -r packaging/postgresql packaging/prometheus packaging/systemd "$doc/packaging"
-rm -rf "$doc"/packaging/prometheus/{*.py,__pycache__}
+cp -r packaging/grafana packaging/postgresql packaging/prometheus packaging/systemd "$doc/packaging"
+rm -rf "$doc"/packaging/{grafana,prometheus}/{*.py,__pycache__}
 cp marketd.service "$doc"
 {
     cat packaging/deb/copyright
     "$bin/python" packaging/deb/runtime_lock.py --licences "$site"
 } >"$doc/copyright"
+mkdir -p "$tree"/usr/share/{man/man1,bash-completion/completions,zsh/vendor-completions,fish/vendor_completions.d}
+"$bin/python" packaging/man.py "$tree/usr/share/man/man1" "$(date --utc --date "@$SOURCE_DATE_EPOCH" +%F)" 2>/dev/null
+gzip --best --no-name "$tree"/usr/share/man/man1/*.1
+"$bin/marketd" completion bash >"$tree/usr/share/bash-completion/completions/marketd"
+"$bin/marketd" completion zsh >"$tree/usr/share/zsh/vendor-completions/_marketd"
+"$bin/marketd" completion fish >"$tree/usr/share/fish/vendor_completions.d/marketd.fish"
 find "$tree" -exec touch --no-dereference --date "@$SOURCE_DATE_EPOCH" {} +
 
 rm -f "$out"/*.deb

@@ -9,6 +9,10 @@ import pytest
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from playwright.async_api import Browser, Page, async_playwright
 
+from tests.sites import rows, site
+
+__all__ = ["rows", "site"]
+
 CHROMIUM = "/usr/bin/chromium"
 PICTURES = Path(__file__).parents[2] / "build" / "pictures"
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}

@@ -8,10 +8,7 @@ from marketd.ranges import Ranges
 from tests.browser.conftest import Eyes
 from tests.browser.scenes import SCENES, known, symbols
 from tests.integration.ledger_rows import FIRST, Rows
-from tests.integration.test_web import AWAY, Site, served
-
-pytest_plugins = ("tests.integration.test_web",)
-
+from tests.sites import AWAY, Site, served
 
 _WALK = """
 UPDATE candles SET open = price(n), close = price(n + 1), high = greatest(price(n), price(n + 1)) + 0.4,

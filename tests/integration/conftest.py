@@ -1,4 +1,4 @@
-"""Where commands are called from."""
+"""Where commands are called from, and ports that can be asked."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,9 @@ import pytest
 
 from tests.command import Desk, desk_at
 from tests.conftest import BackgroundLoop
+from tests.sites import away, rows, site
+
+__all__ = ["away", "rows", "site"]
 
 
 @pytest.fixture

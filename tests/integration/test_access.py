@@ -21,7 +21,8 @@ from marketd.web.port import Port
 from marketd.webconfig import Tls, WebConfig
 from tests.certificates import Authority
 from tests.integration.test_door import LOOPS
-from tests.integration.test_web import AWAY, READS
+from tests.integration.test_web import READS
+from tests.sites import AWAY
 from tests.told import Told
 
 pytestmark = pytest.mark.once

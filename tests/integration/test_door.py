@@ -16,7 +16,7 @@ from marketd.store.reports import Reports
 from marketd.store.session import Database
 from marketd.web.guard import Door
 from marketd.web.port import Port
-from tests.integration.test_web import AWAY, Site
+from tests.sites import AWAY, Site
 from tests.told import Told
 
 pytestmark = pytest.mark.once

@@ -12,10 +12,8 @@ from marketd.store import reports as store
 from marketd.store.reports import Reports
 from marketd.store.session import Database
 from tests.integration.ledger_rows import BLOCK, BTC, DAY, FIRST, START, Rows, minutes
-from tests.integration.test_web import Site, away, rows, site
+from tests.sites import Site
 from tests.told import NOW_MS
-
-__all__ = ["away", "rows", "site"]
 
 HALF = 43_200_000
 ETH, HOURS = BTC._replace(symbol="ETHUSD"), BTC._replace(timeframe="1h")

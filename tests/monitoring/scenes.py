@@ -16,10 +16,10 @@ from tests.monitoring.sites import SYMBOLS, Site
 MINUTE_MS: Final = 60_000
 AN_HOUR_AGO_MS: Final = int(time.time()) // 60 * MINUTE_MS - 60 * MINUTE_MS
 
-UNLISTED: Final = """
+ANOTHER: Final = f"""
 [[jobs]]
 exchange = "bitfinex"
-symbols = ["XMRUSD"]
+symbols = ["{SYMBOLS[1]}"]
 timeframes = ["1m"]
 job_type = "backfill"
 """
@@ -57,8 +57,10 @@ async def failing_exchange(here: Site) -> None:
     here.exchange.faults.add(ServerError())
 
 
-async def unlisted_symbol(here: Site) -> None:
-    here.write_jobs(["BTCUSD"], UNLISTED)
+async def nonsense(here: Site) -> None:
+    """Of another market nothing can be used: its backfill fails each time."""
+    here.exchange.faults.add(Malformed(how="negative", rows=500, symbols=(SYMBOLS[1],)))
+    here.write_jobs(["BTCUSD"], ANOTHER)
     here.reload()
 
 
@@ -151,7 +153,7 @@ SCENES: Final = {
     "down": Scene("MarketdDown", killed),
     # Requests that hang fail in the end, with their run, and too many of them open the circuit.
     "late": Scene("MarketdSeriesLate", hanging_exchange, also=frozenset({"MarketdJobFailing", "MarketdCircuitOpen"})),
-    "failing": Scene("MarketdJobFailing", unlisted_symbol),
+    "failing": Scene("MarketdJobFailing", nonsense),
     # A candle that cannot be is a gap for as long as the exchange sends it.
     "gaps": Scene("MarketdGapsPersist", faults=(Malformed(how="implausible", candle_ms=AN_HOUR_AGO_MS),)),
     "violated": Scene("MarketdInvariantViolated", deleted_candle, candle_is_back),

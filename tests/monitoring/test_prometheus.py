@@ -2,6 +2,7 @@
 in an hour in which nothing is wrong, none does."""
 
 import asyncio
+import json
 import re
 from typing import Final
 
@@ -11,9 +12,11 @@ from tests.monitoring.compression import milliseconds, shortened_ages, shorter_m
 from tests.monitoring.conftest import SHIPPED, Stage
 from tests.monitoring.prometheus import HISTORY
 from tests.monitoring.scenes import HEALTHY, NO_TARGET, SCENES
+from tests.processes import ROOT
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400)]
 
+DASHBOARD: Final = ROOT / "packaging" / "grafana" / "marketd.json"
 HOUR_S: Final = 3600
 SELECTOR: Final = re.compile(r"\b(?:marketd_\w+|up)\{[^}]*\}")
 WINDOW: Final = re.compile(r"(?<=\[)\w+(?=\])")
@@ -43,6 +46,23 @@ async def test_a_job_without_any_target_is_down(stage: Stage) -> None:
         return await stage.prometheus.fired(NO_TARGET) == {"MarketdDown"}
 
     await stage.until(NO_TARGET, fired)
+
+
+def _questions() -> list[tuple[str, str]]:
+    """Every question of the dashboard: the panel's title, and what it asks."""
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    return [(panel["title"], query["expr"]) for panel in panels for query in panel.get("targets", ())]
+
+
+@pytest.mark.parametrize(("title", "expression"), _questions())
+async def test_every_panel_of_the_dashboard_has_an_answer(stage: Stage, title: str, expression: str) -> None:
+    asked = expression.replace("$__rate_interval", "10s").replace("$instance", ".*").replace("$exchange", ".*")
+    asked = re.sub(r'instance=~"\.\*"', f'job="{HEALTHY}"', asked)
+
+    async def answered() -> bool:
+        return len(await stage.prometheus.query(asked)) > 0
+
+    await stage.until(HEALTHY, answered)
 
 
 async def test_none_fires_in_a_healthy_hour(stage: Stage) -> None:
