@@ -11,7 +11,7 @@ UPLOT := 1.6.32
 SCRIPTS := .ci/run $(wildcard packaging/*/*.sh tests/system/*.sh) packaging/deb/postinst packaging/deb/prerm packaging/deb/postrm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs uplot test test-alerts test-monitoring test-browser test-system fuzz deb sbom audit lint format check bench bench-large profile lock clean prove prove-long simulate soak coverage mutants second-opinion
+.PHONY: help demo try docs uplot test test-alerts test-monitoring test-browser test-system fuzz deb sbom audit lint format check bench bench-large profile lock clean prove prove-long simulate soak coverage mutants second-opinion
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ help: ## what can be made
 	@$(PIP) install --require-hashes -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
+
+try: .venv/.installed ## a daemon to look at, with its page and something going wrong all the time, until Ctrl-C
+	@$(BIN)/marketd try
 
 demo: .venv/.installed ## a rehearsal exchange, a private PostgreSQL and marketd between them
 	@$(BIN)/marketd demo
@@ -150,7 +153,7 @@ bench-large: .venv/.installed ## the same beside ten and fifty million candles, 
 	@$(BIN)/python -m bench.verify --large
 
 docs: .venv/.installed ## the manual, in build/docs
-	@$(BIN)/zensical build --strict >build/docs.log 2>&1 || { cat build/docs.log; exit 1; }
+	@mkdir -p build && $(BIN)/zensical build --strict >build/docs.log 2>&1 || { cat build/docs.log; exit 1; }
 	@echo "build/docs/index.html"
 
 uplot: ## fetch the charts' library from npm anew, and hold it against its checksums

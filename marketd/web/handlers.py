@@ -15,7 +15,7 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 
 from marketd.errors import MarketdError, SchemaError, leaf
 from marketd.model import Series
-from marketd.web import detail, health, overview, page, params, shapes
+from marketd.web import boards, detail, health, overview, page, params, shapes
 from marketd.web.detail import Known
 from marketd.web.overview import Found, Given
 from marketd.web.shapes import Shape
@@ -180,7 +180,7 @@ class Handlers:
         }
 
     def _backfills(self, exchange: str | None) -> list[Shape]:
-        found = overview.backfills(self._status).items()
+        found = boards.filling(self._status).items()
         return [shapes.backfill(series, each) for series, each in found if exchange in (None, series.exchange)]
 
     async def gaps(self, request: web.Request) -> web.Response:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from marketd import coverage, words
-from marketd.coverage import Beside, State, Stretch
+from marketd.coverage import Beside, Stretch
 from marketd.figures import Answered, DayFigures, JobFigures, Missing, SeriesFigures, SeriesMap
 from marketd.fillings import Filling
-from marketd.model import Claim, JobType, RunStatus, Series
-from marketd.web import axis, chart, shapes
-from marketd.web.status import ExchangeStatus, Status
+from marketd.model import JobType, Series
+from marketd.web import axis, boards, chart, shapes
+from marketd.web.status import Status
 
 DAY_MS: Final = 86_400_000
 SPANS: Final[Mapping[str, int]] = {"day": DAY_MS, "week": 7 * DAY_MS, "month": 30 * DAY_MS, "year": 365 * DAY_MS}
@@ -27,11 +27,6 @@ COLUMNS: Final = 600
 """A silence that is shorter than this part of the map is not told."""
 
 _RECENT_MS: Final = 120_000
-_BACKFILL_REQUESTS: Final = 3  # less is a live run or a repair
-_CLAIMS: Final = {
-    Claim.CONTINUOUS: "live", Claim.ORDER: "orders", Claim.GAP_REPAIR: "repair", Claim.BACKFILL: "backfill",
-    Claim.RECHECK: "recheck",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,48 +76,6 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """Part of a minute's requests: ``width`` is of 100."""
-
-    name: str
-    count: int
-    left: float
-    width: float
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    name: str
-    state: str
-    well: bool
-    shares: Sequence[Share]
-    free: int
-    allowed: str
-    needs: str
-
-
-@dataclass(frozen=True, slots=True)
-class Backfill:
-    series: Series
-    share: float
-    done: str
-    rate: str
-    left: str
-
-
-@dataclass(frozen=True, slots=True)
-class JobRow:
-    id: int
-    what: str
-    schedule: str
-    last: str
-    failed: bool
-    noted: bool
-    next: str
-    state: str
-
-
-@dataclass(frozen=True, slots=True)
 class Overview:
     given: Given
     cards: Sequence[Card]
@@ -134,9 +87,9 @@ class Overview:
     pages: int
     outages: Sequence[str]
     exchanges: Sequence[str]
-    budgets: Sequence[Budget]
-    backfills: Sequence[Backfill]
-    jobs: Sequence[JobRow]
+    budgets: Sequence[boards.Budget]
+    backfills: Sequence[boards.Backfill]
+    jobs: Sequence[boards.JobRow]
     reload: str
 
 
@@ -174,7 +127,7 @@ def window(given: Given, figures: Iterable[SeriesFigures], now_ms: int) -> tuple
 
 def overview(found: Found, status: Status, given: Given) -> Overview:
     start_ms, end_ms = window(given, found.figures, status.now_ms())
-    fillings = backfills(status)
+    fillings = boards.filling(status)
     drawn = [
         coverage.stretches(known, figures, _beside(figures.series, status, fillings))
         for known, figures in zip(found.maps, found.figures, strict=True)
@@ -196,10 +149,10 @@ def overview(found: Found, status: Status, given: Given) -> Overview:
         pages=max(1, -(-len(found.ranked) // PAGE)),
         outages=[_lacks(name, *span, status.now_ms()) for name, spans in outages.items() for span in spans],
         exchanges=sorted({each.name for each in status.exchanges()}),
-        budgets=budgets(status),
-        backfills=[_backfill(one, each) for one, each in sorted(fillings.items())],
-        jobs=[_job(each, status) for each in found.jobs],
-        reload=_reload(status),
+        budgets=boards.budgets(status),
+        backfills=[boards.backfill(one, each) for one, each in sorted(fillings.items())],
+        jobs=[boards.job(each, status) for each in found.jobs],
+        reload=boards.reload(status),
     )  # fmt: skip
 
 
@@ -221,7 +174,7 @@ def _fresh(found: Found, status: Status) -> Card:
         )
     )
     away = [each for each in status.exchanges() if each.state != "ok"]
-    why = f" {away[0].name} {_state(away[0])}." if away else ""
+    why = f" {away[0].name} {boards.state(away[0])}." if away else ""
     return Card(question, "bad", f"No: {len(found.late)} of {followed} series are late", f"{worst} {behind}.{why}")
 
 
@@ -263,12 +216,7 @@ def _filled(found: Found, status: Status, fillings: Mapping[Series, Filling]) ->
 
 
 def stretches_of(known: SeriesMap, figures: SeriesFigures, status: Status) -> tuple[Stretch, ...]:
-    return coverage.stretches(known, figures, _beside(figures.series, status, backfills(status)))
-
-
-def backfills(status: Status) -> Mapping[Series, Filling]:
-    """What is being filled now; a live run is no backfill."""
-    return {one: each for one, each in status.fillings().items() if each.requests >= _BACKFILL_REQUESTS}
+    return coverage.stretches(known, figures, _beside(figures.series, status, boards.filling(status)))
 
 
 def _beside(series: Series, status: Status, fillings: Mapping[Series, Filling]) -> Beside:
@@ -314,12 +262,8 @@ def _row(figures: SeriesFigures, drawing: str, status: Status, nexts: Mapping[Se
         lag=rest if rest is not None else "never answered" if lag is None else f"{words.duration(lag)}{allowed}",
         late=late,
         holes=holes,
-        next_run=_soon(nexts.get(figures.series), status.now_ms()),
+        next_run=boards.soon(nexts.get(figures.series), status.now_ms()),
     )
-
-
-def _soon(ms: int | None, now_ms: int) -> str:
-    return "" if ms is None else f"in {words.duration(max(0, ms - now_ms) / 1000)}"
 
 
 def _next_runs(jobs: Iterable[JobFigures], status: Status) -> Mapping[Series, int]:
@@ -339,77 +283,4 @@ def _next_runs(jobs: Iterable[JobFigures], status: Status) -> Mapping[Series, in
     return found
 
 
-# The boards
-
-
-def budgets(status: Status) -> Sequence[Budget]:
-    needs = {each.exchange: each for each in status.feasibility()}
-    found: list[Budget] = []
-    for each in status.exchanges():
-        need = needs.get(each.name)
-        said = ""
-        if need is not None:
-            verdict = "which fits" if need.feasible else "which cannot be kept fresh"
-            said = f"live jobs need {need.needed_per_minute:.1f} of {need.budget_per_minute:g} a minute, {verdict}"
-        shares, left = list[Share](), 0.0
-        for claim, name in _CLAIMS.items():
-            count = each.used.get(claim, 0)
-            width = min(100 - left, count / max(each.budget_per_minute, 1e-9) * 100)
-            shares.append(Share(name, count, left, width))
-            left += width
-        free = max(0, int(each.budget_per_minute - each.used_last_minute))
-        found.append(
-            Budget(each.name, _state(each), each.state == "ok", shares, free, f"{each.budget_per_minute:g}", said)
-        )
-    return found
-
-
-def _state(each: ExchangeStatus) -> str:
-    until = "" if each.until_ms is None else f" until {words.moment(each.until_ms)}"
-    return {
-        "ok": "answers", "cooling": f"has asked for silence{until}",
-        "open": f"is out of reach, and is left alone{until}",
-    }[each.state]  # fmt: skip
-
-
-def _backfill(series: Series, filling: Filling) -> Backfill:
-    reading = filling.reading
-    done = filling.requests - reading.requests_left
-    return Backfill(
-        series,
-        share=reading.share * 100,
-        done=f"{words.count(done)} of {words.plural(filling.requests, 'request')}",
-        rate=f"{words.count(round(reading.rate))} candles/s",
-        left="-" if reading.left_s is None else words.duration(reading.left_s),
-    )
-
-
-def _job(each: JobFigures, status: Status) -> JobRow:
-    alive, run = status.jobs().get(each.id), each.last_run
-    what = f"{each.job_type.value.replace('_', ' ')} {each.exchange} {each.symbol or '*'} {each.timeframe or '*'}"
-    running = each.running or (alive is not None and alive.running)
-    until = "" if each.paused_until_ms is None else f" until {words.moment(each.paused_until_ms)}"
-    state = "runs now" if running else f"paused{until}" if each.paused else each.last_error or each.status or ""
-    failed = run is not None and run.status in (RunStatus.FAILED, RunStatus.PARTIAL)
-    return JobRow(
-        each.id, what, each.schedule or "",
-        last="never" if run is None else f"{run.status.value} {words.moment(run.completed_ms or run.started_ms)}",
-        failed=failed,
-        noted=failed or each.paused or each.last_error is not None,
-        next=_soon(None if alive is None else alive.next_run_ms, status.now_ms()),
-        state=state,
-    )  # fmt: skip
-
-
-def _reload(status: Status) -> str:
-    found = status.reloaded()
-    if found is None:
-        return "Not reloaded since the start."
-    changes = found["changes"]
-    said = [one for sentences in (changes.values() if isinstance(changes, Mapping) else ()) for one in sentences]
-    what = "; ".join(said[:8]) or str(found["reason"] or "nothing has changed")
-    return f"Reload {found['number']}, {str(found['at'])[:16].replace('T', ' ')}: {found['outcome']}: {what}"
-
-
 LEGEND: Final = [(chart.key(state), label) for state, label in chart.LABELS.items()]
-STATES: Final = State

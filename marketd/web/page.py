@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from marketd import words
 from marketd.model import Series
-from marketd.web import overview
+from marketd.web import boards, overview
 from marketd.web.detail import GapView, SeriesView
 from marketd.web.overview import Overview
 from marketd.web.status import Status
@@ -97,7 +97,7 @@ def of_gap(view: GapView, version: str, now_ms: int) -> str:
 
 
 def broken(status: Status, reason: str) -> str:
-    return _rendered("broken.html", status.version, status.now_ms(), budgets=overview.budgets(status), reason=reason)
+    return _rendered("broken.html", status.version, status.now_ms(), budgets=boards.budgets(status), reason=reason)
 
 
 def _rendered(template: str, version: str, now_ms: int, **more: Any) -> str:

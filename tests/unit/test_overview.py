@@ -11,7 +11,7 @@ from marketd.jobs import Feasibility
 from marketd.meter import Reading
 from marketd.model import Cause, Claim, JobType, Series
 from marketd.ranges import NOTHING, Ranges
-from marketd.web import ExchangeStatus, overview
+from marketd.web import ExchangeStatus, boards, overview
 from marketd.web.overview import Found, Given, Overview
 from tests.told import NOW_MS, Told
 from tests.unit.test_coverage import figures
@@ -156,7 +156,7 @@ class TestRows:
 
 def test_a_budget_says_what_it_was_spent_on() -> None:
     exchange = ExchangeStatus("bitfinex", 30, 12, used={Claim.CONTINUOUS: 9, Claim.BACKFILL: 3})
-    (budget,) = overview.budgets(Told(known_exchanges=[exchange], needs=[Feasibility("bitfinex", 9, 45.0, 30.0)]))
+    (budget,) = boards.budgets(Told(known_exchanges=[exchange], needs=[Feasibility("bitfinex", 9, 45.0, 30.0)]))
     live, backfill = (share for share in budget.shares if share.count)
     assert (live.name, live.count, live.left, live.width) == ("live", 9, 0.0, 30.0)
     assert (backfill.name, backfill.count, backfill.left, backfill.width) == ("backfill", 3, 30.0, 10.0)
