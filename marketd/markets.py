@@ -21,6 +21,9 @@ LOOK_MS = 3_600_000
 LOOK_AGAIN_MS = 600_000
 """While a market rests."""
 
+REFUSED_MS = 6 * 3_600_000
+"""After so long a symbol that is not traded by the list, and was refused, is tried once more."""
+
 
 class Rest(StrEnum):
     """Why a market rests."""
@@ -64,21 +67,25 @@ def is_believable(listing: Listing, before: Listing) -> bool:
 class Resting:
     """The markets of one exchange that rest, by the ``listing`` that was believed last.
 
-    ``unknown`` are symbols that the exchange has refused: what is only missing in the list may still be served.
+    ``unknown`` is when the exchange refused a symbol: what is only missing in the list may be served, or be again.
     ``since_ms`` is when a market was seen to rest, ``seen_out`` are the series that were followed up to then.
     """
 
     exchange: str
     listing: Listing = field(default_factory=dict)
     found: Mapping[str, Rest] = field(default_factory=dict)
-    unknown: set[str] = field(default_factory=set)
+    unknown: dict[str, int] = field(default_factory=dict)
     since_ms: dict[str, int] = field(default_factory=dict)
     seen_out: set[Series] = field(default_factory=set)
 
     def judge(self, symbols: Collection[str], now_ms: int) -> frozenset[str]:
         """Hold ``symbols`` against the list, and tell what is different now; those that rest and did not before."""
         before, self.found = self.found, resting(symbols, self.listing)
-        self.unknown &= self.found.keys()
+        self.unknown = {
+            symbol: at_ms
+            for symbol, at_ms in self.unknown.items()
+            if symbol in self.found and 0 <= now_ms - at_ms < REFUSED_MS
+        }
         self.since_ms = {symbol: self.since_ms.get(symbol, now_ms) for symbol in self.found}
         self.seen_out = {series for series in self.seen_out if series.symbol in self.found}
         for symbol in self.found.keys() - before.keys():

@@ -541,7 +541,7 @@ class Scheduler:
             for series in frozenset(order.series) - {series for series, _ in outcome.errors}:
                 self._resting.note_followed(series, began_ms)
         if unknown:
-            self._resting.unknown |= unknown
+            self._resting.unknown |= dict.fromkeys(unknown, self.clock.now_ms())
             self._heed_markets(within_ms=_UNKNOWN_AGAIN_MS)
         if not task.by_hand and not outcome.cut_off:
             retry = self._retries.setdefault(job.id, _Retry())

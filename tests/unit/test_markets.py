@@ -6,7 +6,7 @@ import pytest
 
 from marketd.errors import Unreachable
 from marketd.exchanges.facts import Listing, Status
-from marketd.markets import Markets, Rest, Resting, is_believable, reason, resting
+from marketd.markets import REFUSED_MS, Markets, Rest, Resting, is_believable, reason, resting
 from marketd.model import JobType, Series
 
 LISTING = {
@@ -47,11 +47,23 @@ def test_a_live_series_rests_when_it_was_followed_past_the_interval_in_which_its
 
 
 def test_what_the_exchange_refuses_rests_whatever_its_list_says() -> None:
-    rest = Resting("binance", LISTING, unknown={"NAVBTC", "GONE"})
+    rest = Resting("binance", LISTING, unknown={"NAVBTC": 0, "GONE": 0})
     rest.judge(("NAVBTC", "LUNAUSDT", "GONE", "OTHER"), 0)
     found = [rest.rests(Series("binance", name, "1m"), JobType.BACKFILL) for name in ("NAVBTC", "LUNAUSDT", "GONE")]
     assert found == [True, False, True]
     assert not rest.rests(Series("binance", "OTHER", "1m"), JobType.CONTINUOUS), "what is not listed may be served"
+
+
+def test_what_was_refused_is_tried_again_after_a_while() -> None:
+    """It may be served again though the list does not show it: what is owed of it must not be owed for ever."""
+    rest, gone = Resting("binance", LISTING, unknown={"GONE": 1_000}), Series("binance", "GONE", "1m")
+    rest.judge(("GONE",), 1_000 + REFUSED_MS - 1)
+    assert rest.rests(gone, JobType.GAP_REPAIR)
+    rest.judge(("GONE",), 1_000 + REFUSED_MS)
+    assert not rest.rests(gone, JobType.GAP_REPAIR)
+    rest.unknown["GONE"] = 5_000
+    rest.judge(("GONE",), 4_000)
+    assert not rest.rests(gone, JobType.GAP_REPAIR), "a clock that was ahead must not hold it back"
 
 
 @pytest.mark.parametrize(
