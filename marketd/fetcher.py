@@ -136,6 +136,7 @@ class Fetcher:
     circuit: Circuit = field(default_factory=Circuit)
     _listing: Listing = field(default_factory=dict)
     _reach: dict[str, int] = field(default_factory=dict)
+    _silent_until_s: float = 0.0
     _hands: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
@@ -203,12 +204,14 @@ class Fetcher:
         raise AssertionError("unreachable: the last attempt raises")
 
     async def _send_once(self, request: Request, asking: "Asking") -> tuple[Reply, int]:
-        began_ms = await self._turn(asking, request.weight)
+        began_ms = await self._turn_with_hand(asking, request.weight)
         asking.count()
         decides, outcome = self.circuit.try_begun(), "failed"
         try:
-            async with self._hands:
+            try:
                 reply = await self.transport.send(self.base_url, request, self.proxy)
+            finally:
+                self._hands.release()
             self._learn(reply)
             failure = self.exchange.failure(reply)
             if failure is not None:
@@ -233,6 +236,18 @@ class Fetcher:
         if (rest_s := self.exchange.rest_s(reply)) > 0:
             self.gate.block(min(rest_s, _LONGEST_REST_S))
         return reply, self._time_of(reply)
+
+    async def _turn_with_hand(self, asking: "Asking", weight: int) -> int:
+        """The same, and a hand to send it with, which the caller gives back.
+
+        Who was asked for silence while it waited for a hand waits for another turn.
+        """
+        while True:
+            began_ms = await self._turn(asking, weight)
+            await self._hands.acquire()
+            if asyncio.get_running_loop().time() >= self._silent_until_s:
+                return began_ms
+            self._hands.release()
 
     async def _turn(self, asking: "Asking", weight: int) -> int:
         """When a request may be sent, waited for; a run does not fail because another one is the try."""
@@ -300,6 +315,7 @@ class Fetcher:
         silence_s = min(max(silence_s, 1.0), _LONGEST_SILENCE_S)
         error.retry_after_s = silence_s
         self.gate.block(silence_s)
+        self._silent_until_s = asyncio.get_running_loop().time() + silence_s
         self.gate.slow_down(2, silence_s + _SLOWED_FOR_S)
         self.on_silence(silence_s)
         log.warning("exchange wants silence", extra={"fields": {"exchange": self.exchange.name, "seconds": silence_s}})

@@ -1,7 +1,7 @@
 """Asking an exchange: what of a page that cannot be used is told; the exchange is a toy."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import stamina
@@ -214,6 +214,30 @@ async def test_who_gets_a_pass_while_another_request_tries_comes_back_for_one() 
     circuit.try_ended()
     await task
     assert (len(passes), one.requests) == (2, 1)
+
+
+@dataclass
+class OneAtATime(Says):
+    """Answers the first request with a wish for silence, after a while; notes when each was sent."""
+
+    sent_s: list[float] = field(default_factory=list)
+
+    async def send(self, base_url: str, request: Request, proxy: str | None = None) -> Reply:
+        self.sent_s.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(0.05)
+        if len(self.sent_s) == 1:
+            return Reply(429, b'["error",11010,"ratelimit: error"]', date_ms=NOW_MS, retry_after_s=1.2)
+        return Reply(200, self.body, date_ms=NOW_MS)
+
+
+async def test_who_waits_for_a_free_hand_hears_of_a_silence() -> None:
+    """It has its pass, and would be sent as soon as the reply that asks for silence has freed a hand."""
+    says = OneAtATime(b"[]")
+    facts = replace(exchange("bitfinex"), in_flight=1)
+    fetcher = Fetcher(facts, "http://localhost", says, says, ScaledClock(NOW_MS), Events(), lambda seconds: None)
+    request, asks = Request("/x"), Asking(fetcher, Claim.BACKFILL)
+    await asyncio.gather(fetcher.send(request, asks), fetcher.send(request, asks))
+    assert says.sent_s[1] - says.sent_s[0] >= 1.2
 
 
 @dataclass
