@@ -21,6 +21,7 @@ from marketd.cli.output import show_json
 from marketd.cli.start import configured, on_loop
 from marketd.cli.tables import console
 from marketd.errors import Unreachable
+from marketd.web import shapes
 
 _WORST: Final = 12
 _LATEST_RUNS: Final = 6
@@ -115,7 +116,7 @@ def _summary(whole: Mapping[str, Any]) -> Text:
     if not whole["db_ok"]:
         return Text("the database is out of reach", style="bold red")
     series = whole["series"]
-    late = sum(_is_late(each) for each in series)
+    late = sum(shapes.is_late(each) for each in series)
     gaps = sum(each["open_gaps"] for each in series)
     day = whole["runs_24h"]
     text = Text(f"{words.plural(len(series), 'series')}: ").append(
@@ -123,11 +124,6 @@ def _summary(whole: Mapping[str, Any]) -> Text:
     )
     text.append(", ").append(f"{gaps} open gaps" if gaps else "no holes", style="bold red" if gaps else "green")
     return text.append(f"   runs in 24 h: {day['total']}, {day['failed']} failed, {day['running']} under way")
-
-
-def _is_late(each: Mapping[str, Any]) -> bool:
-    lag, objective = each["lag_seconds"], each["freshness_objective_seconds"]
-    return objective is not None and (lag is None or lag > objective)
 
 
 def _exchanges(found: Sequence[Mapping[str, Any]]) -> Table:
@@ -159,9 +155,9 @@ def _backfills(found: Sequence[Mapping[str, Any]]) -> Table:
 def _series(found: Sequence[Mapping[str, Any]]) -> Table:
     """Those that need attention first."""
     table = _table("series", "behind", "allowed", "complete", "open gaps")
-    order = sorted(found, key=lambda each: (not _is_late(each), -each["open_gaps"], -(each["lag_seconds"] or 0)))
+    order = sorted(found, key=lambda each: (not shapes.is_late(each), -each["open_gaps"], -(each["lag_seconds"] or 0)))
     for each in order[:_WORST]:
-        late, gaps = _is_late(each), each["open_gaps"]
+        late, gaps = shapes.is_late(each), each["open_gaps"]
         table.add_row(
             f"{each['exchange']} {each['symbol']} {each['timeframe']}",
             Text(words.duration(each["lag_seconds"]), style="bold red" if late else ""),

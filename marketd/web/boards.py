@@ -11,7 +11,7 @@ from marketd import words
 from marketd.figures import JobFigures
 from marketd.fillings import Filling
 from marketd.model import Claim, RunStatus, Series
-from marketd.web.status import ExchangeStatus, Status
+from marketd.web.status import ExchangeStatus, JobStatus, Status
 
 _BACKFILL_REQUESTS: Final = 3  # less is a live run or a repair
 _CLAIMS: Final = {
@@ -109,8 +109,9 @@ def backfill(series: Series, filling: Filling) -> Backfill:
     )
 
 
-def job(each: JobFigures, status: Status) -> JobRow:
-    alive, run = status.jobs().get(each.id), each.last_run
+def job(each: JobFigures, alive: JobStatus | None, now_ms: int) -> JobRow:
+    """``alive`` is what the daemon knows of it, None where it does not."""
+    run = each.last_run
     what = f"{each.job_type.value.replace('_', ' ')} {each.exchange} {each.symbol or '*'} {each.timeframe or '*'}"
     running = each.running or (alive is not None and alive.running)
     until = "" if each.paused_until_ms is None else f" until {words.moment(each.paused_until_ms)}"
@@ -121,7 +122,7 @@ def job(each: JobFigures, status: Status) -> JobRow:
         last="never" if run is None else f"{run.status.value} {words.moment(run.completed_ms or run.started_ms)}",
         failed=failed,
         noted=failed or each.paused or each.last_error is not None,
-        next=soon(None if alive is None else alive.next_run_ms, status.now_ms()),
+        next=soon(None if alive is None else alive.next_run_ms, now_ms),
         state=state,
     )  # fmt: skip
 

@@ -34,7 +34,7 @@ LABELS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Gaps that are drawn as one: ``count`` of them, of which ``first`` is one."""
+    """Gaps that are drawn as one: ``count`` of them; the id is that of the first."""
 
     stretch: Stretch
     count: int

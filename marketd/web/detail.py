@@ -105,9 +105,10 @@ class SeriesView:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the database says of a series."""
+    """What the database says of a series; ``window`` is the stretch of time of the ``map``, in ms."""
 
     figures: SeriesFigures
+    window: tuple[int, int]
     map: SeriesMap
     candles: Sequence[CandleFigures]
     before_ms: int
@@ -145,7 +146,7 @@ def _due(next_attempt_ms: int | None) -> str:
 
 def series(known: Known, status: Status, given: Given) -> SeriesView:
     figures = known.figures
-    start_ms, end_ms = overview.window(given, [figures], status.now_ms())
+    start_ms, end_ms = known.window
     stretches = overview.stretches_of(known.map, figures, status)
     return SeriesView(
         series=figures.series,
@@ -166,10 +167,9 @@ def _terms(figures: SeriesFigures, status: Status) -> Sequence[Term]:
     shape = shapes.series(figures, status)
     lag, objective = shape["lag_seconds"], shape["freshness_objective_seconds"]
     allowed = "" if objective is None else f", {words.duration(objective)} are allowed"
-    late = objective is not None and (lag is None or lag > objective)
     return [
         Term("complete", words.percent(figures.completeness), not figures.complete),
-        Term("behind", ("never answered" if lag is None else words.duration(lag)) + allowed, late),
+        Term("behind", ("never answered" if lag is None else words.duration(lag)) + allowed, shapes.is_late(shape)),
         Term("stored", words.plural(figures.stored, "candle")),
         Term("without a trade", words.plural(figures.empty, "interval")),
         Term("not asked for yet", words.plural(figures.unknown, "interval")),

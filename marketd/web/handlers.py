@@ -5,7 +5,7 @@ readers at once the answer is 503, not a longer queue. Refuses to write anything
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from marketd.errors import MarketdError, SchemaError, leaf
+from marketd.figures import SeriesFigures, SeriesMap
 from marketd.model import Series
 from marketd.web import boards, detail, health, overview, page, params, shapes
 from marketd.web.detail import Known
@@ -282,17 +283,16 @@ class Handlers:
         ranked, late = overview.ranked(answered, owed, self._status, given)
         shown = ranked[(given.page - 1) * overview.PAGE : given.page * overview.PAGE]
         figures = await reports.figures_of(shown)
-        start_ms, end_ms = overview.window(given, figures, self._status.now_ms())
-        least_s = (end_ms - start_ms) / 1000 / overview.COLUMNS
+        window = overview.window(given, figures, self._status.now_ms())
         return Found(
             ranked=ranked,
             late=late,
             owed=owed,
             open_gaps=(await reports.gaps_summary(given.exchange)).open_gaps,
             figures=figures,
-            maps=await reports.maps(figures, start_ms, end_ms, least_s=least_s),
+            window=window,
+            maps=await _maps(reports, figures, window),
             jobs=await reports.jobs(given.exchange, limit=overview.JOBS, at_work=True),
-            day=await reports.runs_24h(given.exchange),
         )
 
     async def series_page(self, request: web.Request) -> web.Response:
@@ -310,10 +310,11 @@ class Handlers:
         figures = await reports.series_figures(*which, limit=1)
         if not figures:
             raise web.HTTPNotFound(text=f"nothing is known of {which}")
-        start_ms, end_ms = overview.window(given, figures, self._status.now_ms())
-        (drawn,) = await reports.maps(figures, start_ms, end_ms, least_s=(end_ms - start_ms) / 1000 / overview.COLUMNS)
+        window = overview.window(given, figures, self._status.now_ms())
+        (drawn,) = await _maps(reports, figures, window)
         return Known(
             figures=figures[0],
+            window=window,
             map=drawn,
             candles=await reports.candles(which, before_ms, limit=detail.CANDLES),
             before_ms=before_ms,
@@ -342,6 +343,11 @@ class Handlers:
 
     async def static(self, request: web.Request) -> web.Response:
         return page.asset(request.match_info["name"])
+
+
+async def _maps(reports: Reports, figures: Sequence[SeriesFigures], window: tuple[int, int]) -> Sequence[SeriesMap]:
+    start_ms, end_ms = window
+    return await reports.maps(figures, start_ms, end_ms, least_s=(end_ms - start_ms) / 1000 / overview.COLUMNS)
 
 
 def _given_range(query: params.Query) -> tuple[int | None, int | None]:

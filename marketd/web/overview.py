@@ -11,11 +11,11 @@ from typing import Final
 
 from marketd import coverage, words
 from marketd.coverage import Beside, Stretch
-from marketd.figures import Answered, DayFigures, JobFigures, Missing, SeriesFigures, SeriesMap
+from marketd.figures import Answered, JobFigures, Missing, SeriesFigures, SeriesMap
 from marketd.fillings import Filling
 from marketd.model import JobType, Series
 from marketd.web import axis, boards, chart, shapes
-from marketd.web.status import Status
+from marketd.web.status import JobStatus, Status
 
 DAY_MS: Final = 86_400_000
 SPANS: Final[Mapping[str, int]] = {"day": DAY_MS, "week": 7 * DAY_MS, "month": 30 * DAY_MS, "year": 365 * DAY_MS}
@@ -41,16 +41,19 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the database says: of all series that are chosen, and in full of those on this page."""
+    """What the database says: of all series that are chosen, and in full of those on this page.
+
+    ``window`` is the stretch of time of the ``maps``, in ms.
+    """
 
     ranked: Sequence[Series]
     late: Mapping[Series, float]
     owed: Mapping[Series, Missing]
     open_gaps: int
     figures: Sequence[SeriesFigures]
+    window: tuple[int, int]
     maps: Sequence[SeriesMap]
     jobs: Sequence[JobFigures]
-    day: DayFigures
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +82,9 @@ class Row:
 class Overview:
     given: Given
     cards: Sequence[Card]
-    start_ms: int
     end_ms: int
     ticks: Sequence[tuple[float, str]]
     rows: Sequence[Row]
-    total: int
     pages: int
     outages: Sequence[str]
     exchanges: Sequence[str]
@@ -126,14 +127,15 @@ def window(given: Given, figures: Iterable[SeriesFigures], now_ms: int) -> tuple
 
 
 def overview(found: Found, status: Status, given: Given) -> Overview:
-    start_ms, end_ms = window(given, found.figures, status.now_ms())
+    start_ms, end_ms = found.window
     fillings = boards.filling(status)
     drawn = [
         coverage.stretches(known, figures, _beside(figures.series, status, fillings))
         for known, figures in zip(found.maps, found.figures, strict=True)
     ]
     outages = _outages(found.figures, drawn, (end_ms - start_ms) // COLUMNS)
-    nexts = _next_runs(found.jobs, status)
+    alive = status.jobs()
+    nexts = _next_runs(found.jobs, alive, status.objectives())
     rows = [
         _row(figures, chart.row(stretches, start_ms, end_ms, outages.get(figures.series.exchange, ())), status, nexts)
         for figures, stretches in zip(found.figures, drawn, strict=True)
@@ -141,17 +143,15 @@ def overview(found: Found, status: Status, given: Given) -> Overview:
     return Overview(
         given=given,
         cards=(_fresh(found, status), _whole(found), _filled(found, status, fillings)),
-        start_ms=start_ms,
         end_ms=end_ms,
         ticks=axis.marks(start_ms, end_ms),
         rows=rows,
-        total=len(found.ranked),
         pages=max(1, -(-len(found.ranked) // PAGE)),
         outages=[_lacks(name, *span, status.now_ms()) for name, spans in outages.items() for span in spans],
         exchanges=sorted({each.name for each in status.exchanges()}),
         budgets=boards.budgets(status),
         backfills=[boards.backfill(one, each) for one, each in sorted(fillings.items())],
-        jobs=[boards.job(each, status) for each in found.jobs],
+        jobs=[boards.job(each, alive.get(each.id), status.now_ms()) for each in found.jobs],
         reload=boards.reload(status),
     )  # fmt: skip
 
@@ -250,7 +250,7 @@ def _row(figures: SeriesFigures, drawing: str, status: Status, nexts: Mapping[Se
     shape = shapes.series(figures, status)
     lag, objective = shape["lag_seconds"], shape["freshness_objective_seconds"]
     rest = status.resting(figures.series.exchange).get(figures.series.symbol)
-    late = rest is None and objective is not None and (lag is None or lag > objective)
+    late = rest is None and shapes.is_late(shape)
     allowed = "" if objective is None else f" of {words.duration(objective)}"
     owed = figures.missing.by_cause().items()
     holes = ", ".join(f"{words.count(count)} {cause.value.replace('_', ' ')}" for cause, count in owed if count)
@@ -266,14 +266,16 @@ def _row(figures: SeriesFigures, drawing: str, status: Status, nexts: Mapping[Se
     )
 
 
-def _next_runs(jobs: Iterable[JobFigures], status: Status) -> Mapping[Series, int]:
+def _next_runs(
+    jobs: Iterable[JobFigures], known: Mapping[int, JobStatus], followed: Iterable[Series]
+) -> Mapping[Series, int]:
     """When the live job of each series fires next."""
-    known, found = status.jobs(), dict[Series, int]()
+    found: dict[Series, int] = {}
     for job in jobs:
         alive = known.get(job.id)
         if job.job_type is not JobType.CONTINUOUS or alive is None or alive.next_run_ms is None:
             continue
-        for series in status.objectives():
+        for series in followed:
             if (
                 job.exchange == series.exchange
                 and job.symbol in (None, series.symbol)

@@ -56,6 +56,12 @@ def series(figures: SeriesFigures, status: Status) -> Shape:
     }
 
 
+def is_late(shape: Mapping[str, Any]) -> bool:
+    """Whether a series, shaped as by ``series``, is behind by more than its objective, or was never answered."""
+    lag, objective = shape["lag_seconds"], shape["freshness_objective_seconds"]
+    return objective is not None and (lag is None or lag > objective)
+
+
 def nothing_of(which: Series) -> Shape:
     """A series of which nothing is known."""
     return {

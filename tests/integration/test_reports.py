@@ -6,7 +6,6 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
-import asyncpg
 import pytest
 
 from marketd.clock import ms_of
@@ -18,15 +17,6 @@ from marketd.store.queries import sql
 from marketd.store.reports import Reports, stretches
 from marketd.store.session import Database
 from tests.integration.ledger_rows import BLOCK, BTC, DAY, FIRST, START, Rows, minutes
-
-
-@pytest.fixture
-async def rows(database: str) -> AsyncIterator[Rows]:
-    connection = await asyncpg.connect(database)
-    try:
-        yield Rows(connection)
-    finally:
-        await connection.close()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from marketd.figures import Answered, DayFigures, JobFigures, Missing, OpenGap, SeriesFigures, SeriesMap
+from marketd.figures import Answered, JobFigures, Missing, OpenGap, SeriesFigures, SeriesMap
 from marketd.fillings import Filling
 from marketd.jobs import Feasibility
 from marketd.meter import Reading
@@ -19,7 +19,6 @@ from tests.unit.test_coverage import figures
 MINUTE = 60_000
 BTC, ETH, LTC = (Series("bitfinex", symbol, "1m") for symbol in ("BTCUSD", "ETHUSD", "LTCUSD"))
 XBT = Series("kraken", "XBTUSD", "1m")
-DAY = DayFigures(0, 0, 0, 0, 0, 0, 0, 0, None, None)
 
 
 def told(**more: Any) -> Told:
@@ -61,7 +60,8 @@ def page(status: Told, *shown: SeriesFigures, maps: tuple[SeriesMap, ...] = (), 
     end = NOW_MS // MINUTE
     drawn = maps or tuple(SeriesMap(each.series, end - 1440, end, Ranges.of((0, end)), NOTHING, ()) for each in shown)
     found: dict[str, Any] = {
-        "ranked": [each.series for each in shown], "late": {}, "owed": {}, "open_gaps": 0, "jobs": (), "day": DAY,
+        "ranked": [each.series for each in shown], "late": {}, "owed": {}, "open_gaps": 0, "jobs": (),
+        "window": (NOW_MS - 86_400_000, NOW_MS),
     }  # fmt: skip
     return overview.overview(Found(figures=shown, maps=drawn, **found | more), status, Given("day"))
 
