@@ -136,7 +136,6 @@ class Fetcher:
     circuit: Circuit = field(default_factory=Circuit)
     _listing: Listing = field(default_factory=dict)
     _reach: dict[str, int] = field(default_factory=dict)
-    _silent_until_s: float = 0.0
     _hands: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
@@ -240,12 +239,12 @@ class Fetcher:
     async def _turn_with_hand(self, asking: "Asking", weight: int) -> int:
         """The same, and a hand to send it with, which the caller gives back.
 
-        Who was asked for silence while it waited for a hand waits for another turn.
+        Where the budget was blocked while it waited for a hand it waits for another turn.
         """
         while True:
             began_ms = await self._turn(asking, weight)
             await self._hands.acquire()
-            if asyncio.get_running_loop().time() >= self._silent_until_s:
+            if not self.gate.blocked_for_s:
                 return began_ms
             self._hands.release()
 
@@ -315,7 +314,6 @@ class Fetcher:
         silence_s = min(max(silence_s, 1.0), _LONGEST_SILENCE_S)
         error.retry_after_s = silence_s
         self.gate.block(silence_s)
-        self._silent_until_s = asyncio.get_running_loop().time() + silence_s
         self.gate.slow_down(2, silence_s + _SLOWED_FOR_S)
         self.on_silence(silence_s)
         log.warning("exchange wants silence", extra={"fields": {"exchange": self.exchange.name, "seconds": silence_s}})

@@ -65,6 +65,10 @@ class Gate(Protocol):
     @property
     def per_minute(self) -> float: ...
 
+    @property
+    def blocked_for_s(self) -> float:
+        """Seconds until somebody may pass again; 0 where nothing blocks."""
+
     async def acquire(self, claim: Claim, weight: int = 1) -> None: ...
 
     def block(self, delay_s: float) -> None: ...

@@ -97,6 +97,7 @@ class Free:
     """A budget without end; counts what passes."""
 
     per_minute = 600_000.0
+    blocked_for_s = 0.0
 
     def __init__(self) -> None:
         self.passed = 0

@@ -123,7 +123,7 @@ def first_empty_confirms() -> AbstractContextManager[Any]:
 
 def no_silence() -> AbstractContextManager[Any]:
     """The wait that the exchange asks for is not kept."""
-    return patch.object(Fetcher, "_be_silent", lambda self, error: None)
+    return patch.object(Budget, "block", lambda self, delay_s: None)
 
 
 @contextmanager

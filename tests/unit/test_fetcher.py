@@ -11,6 +11,7 @@ from marketd.errors import BadReply, Throttled
 from marketd.exchanges import exchange
 from marketd.exchanges.facts import Reply, Request
 from marketd.fetcher import Asking, Circuit, CircuitOpen, Fetcher
+from marketd.limiter import Budget
 from marketd.model import Answer, Ask, Claim, Drop
 from marketd.ports import Events
 from tests.toy import FRAME, SERIES
@@ -25,6 +26,7 @@ class Says:
 
     body: bytes
     per_minute: float = 60.0
+    blocked_for_s: float = 0.0
 
     async def send(self, base_url: str, request: Request, proxy: str | None = None) -> Reply:
         return Reply(200, self.body, date_ms=NOW_MS)
@@ -234,7 +236,8 @@ async def test_who_waits_for_a_free_hand_hears_of_a_silence() -> None:
     """It has its pass, and would be sent as soon as the reply that asks for silence has freed a hand."""
     says = OneAtATime(b"[]")
     facts = replace(exchange("bitfinex"), in_flight=1)
-    fetcher = Fetcher(facts, "http://localhost", says, says, ScaledClock(NOW_MS), Events(), lambda seconds: None)
+    budget, clock = Budget(60_000.0), ScaledClock(NOW_MS)
+    fetcher = Fetcher(facts, "http://localhost", says, budget, clock, Events(), lambda seconds: None)
     request, asks = Request("/x"), Asking(fetcher, Claim.BACKFILL)
     await asyncio.gather(fetcher.send(request, asks), fetcher.send(request, asks))
     assert says.sent_s[1] - says.sent_s[0] >= 1.2
