@@ -7,7 +7,8 @@ to ask, and to store.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -203,14 +204,12 @@ class Fetcher:
         raise AssertionError("unreachable: the last attempt raises")
 
     async def _send_once(self, request: Request, asking: "Asking") -> tuple[Reply, int]:
-        began_ms = await self._turn_with_hand(asking, request.weight)
+        began_ms = await self._turn(asking, request.weight)
         asking.count()
         decides, outcome = self.circuit.try_begun(), "failed"
         try:
-            try:
+            async with self._hand(asking, request.weight):
                 reply = await self.transport.send(self.base_url, request, self.proxy)
-            finally:
-                self._hands.release()
             self._learn(reply)
             failure = self.exchange.failure(reply)
             if failure is not None:
@@ -236,18 +235,6 @@ class Fetcher:
             self.gate.block(min(rest_s, _LONGEST_REST_S))
         return reply, self._time_of(reply)
 
-    async def _turn_with_hand(self, asking: "Asking", weight: int) -> int:
-        """The same, and a hand to send it with, which the caller gives back.
-
-        Where the budget was blocked while it waited for a hand it waits for another turn.
-        """
-        while True:
-            began_ms = await self._turn(asking, weight)
-            await self._hands.acquire()
-            if not self.gate.blocked_for_s:
-                return began_ms
-            self._hands.release()
-
     async def _turn(self, asking: "Asking", weight: int) -> int:
         """When a request may be sent, waited for; a run does not fail because another one is the try."""
         waiting_ms = self.clock.now_ms()
@@ -260,6 +247,16 @@ class Fetcher:
         began_ms = self.clock.now_ms()
         self.events.gate_waited(self.exchange.name, asking.claim, (began_ms - waiting_ms) / 1000)
         return began_ms
+
+    @asynccontextmanager
+    async def _hand(self, asking: "Asking", weight: int) -> AsyncIterator[None]:
+        """A hand to send a request with, which has had its turn: another one where the budget was blocked meanwhile."""
+        while True:
+            async with self._hands:
+                if not self.gate.blocked_for_s:
+                    yield
+                    return
+            await self.gate.acquire(asking.claim, weight)
 
     async def _past_circuit(self) -> None:
         await self.circuit.decided()
