@@ -25,7 +25,7 @@ def written(folder: Path, date: str) -> list[Path]:
 
 def _contexts(command: click.Command, name: str, parent: click.Context | None) -> list[click.Context]:
     """Of the command and all below it, each with the first sentences of its help as its name's line."""
-    ctx = click.Context(command, info_name=name, parent=parent)
+    ctx = click.Context(command, info_name=name, parent=parent, **command.context_settings)
     command.short_help = " ".join((command.help or "").partition("\n\n")[0].split())
     found = [ctx]
     if isinstance(command, click.Group):
