@@ -243,6 +243,32 @@ async def test_who_waits_for_a_free_hand_hears_of_a_silence() -> None:
     assert says.sent_s[1] - says.sent_s[0] >= 1.2
 
 
+async def test_who_waits_for_a_free_hand_is_the_try_already() -> None:
+    """Two that waited for their hands first would both be the try, and who waits for the one would wait for ever."""
+    one = asking(b"[]", Heard())
+    fetcher, request, hands = one.fetcher, Request("/x"), exchange("bitfinex").in_flight
+    free = asyncio.Event()
+
+    class Slow(Says):
+        async def send(self, base_url: str, request: Request, proxy: str | None = None) -> Reply:
+            await free.wait()
+            return await super().send(base_url, request, proxy)
+
+    fetcher.transport = Slow(b"[]")
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        for _ in range(hands):
+            group.create_task(fetcher.send(request, one))
+        await asyncio.sleep(0.01)
+        for _ in range(8):
+            fetcher.circuit.failed(NOW_MS - 60_000, NOW_MS - 60_000)
+        for _ in range(3):
+            group.create_task(fetcher.send(request, one))
+        await asyncio.sleep(0.01)
+        assert (one.requests, fetcher.circuit.trying) == (hands + 1, True), "one is the try, two wait for it"
+        free.set()
+    assert (one.requests, fetcher.circuit.trying) == (hands + 3, False)
+
+
 @dataclass
 class Throttling(Says):
     """An exchange that always asks to slow down; also a budget that notes for how long it is blocked."""
