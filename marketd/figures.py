@@ -47,10 +47,10 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Everything before ``until_ms`` has been asked for and answered, or is an open gap."""
+    """Everything before ``until_ms`` has been asked for and answered, or is an open gap; None: nothing yet."""
 
     series: Series
-    until_ms: int
+    until_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)

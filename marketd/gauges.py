@@ -87,7 +87,8 @@ class Gauges:
     async def _freshness(self) -> Mapping[Series, Missing]:
         """How far each series is answered, and what it owes."""
         for known in await self.reports.answered():
-            self.metrics.answered_until(known.series, known.until_ms)
+            if known.until_ms is not None:
+                self.metrics.answered_until(known.series, known.until_ms)
         owed = await self.reports.missing()
         for series in self.standing.job_set.tracked:
             self.metrics.series_missing(series, owed.get(series, Missing()).by_cause())

@@ -46,15 +46,16 @@ class JobTable:
 
     async def read(self, config: Config) -> JobSet:
         """The job set that the enabled rows make now, after the backfill rows are made that marketd makes by itself."""
-        found = await self._set(config)
+        found = await self.seen(config)
         rows = await self.runs.backfill_rows()
         own = await asyncio.to_thread(auto_rows, found.jobs.values(), rows, config.timeframes)
         if own:
             await self.runs.keep_auto(own.create, own.enable, own.disable)
-            found = await self._set(config)
+            found = await self.seen(config)
         return found
 
-    async def _set(self, config: Config) -> JobSet:
+    async def seen(self, config: Config) -> JobSet:
+        """The job set that the enabled rows make now; nothing is written."""
         # Taken before the rows: what changes in between is read once more.
         digest = await self.runs.jobs_digest()
         rows = await self.runs.enabled_jobs()

@@ -4,7 +4,7 @@ Owns the answers that the port needs at once and from memory: is it ready, what 
 ``web.status.Status``). Changed by the daemon alone; refuses to do anything.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import marketd
@@ -78,6 +78,9 @@ class Standing:
                 found[number] = JobStatus(next_ms, number in running)
         return found
 
+    def next_runs(self) -> Mapping[Series, int]:
+        return self.job_set.next_runs({number: known.next_run_ms for number, known in self.jobs().items()})
+
     def exchanges(self) -> Sequence[ExchangeStatus]:
         return [self._exchange_status(name) for name in self.budgets]
 
@@ -95,6 +98,9 @@ class Standing:
 
     def reloaded(self) -> Mapping[str, object] | None:
         return None if self.last_reload is None else self.last_reload.shape()
+
+    def tracked(self) -> Collection[Series]:
+        return self.job_set.tracked
 
     def objectives(self) -> Mapping[Series, float]:
         return self.job_set.objectives

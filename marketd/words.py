@@ -29,6 +29,11 @@ def duration(seconds: float | None) -> str:
     return " ".join(parts[:2]) or "0 s"
 
 
+def soon(ms: int | None, now_ms: int) -> str:
+    """``in 3 min``; nothing where it is never."""
+    return "" if ms is None else f"in {duration(max(0, ms - now_ms) / 1000)}"
+
+
 def count(number: int | None) -> str:
     """``1 234 567``."""
     return "-" if number is None else f"{number:,}".replace(",", " ")

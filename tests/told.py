@@ -1,6 +1,6 @@
 """A daemon's status that a test can set."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -24,6 +24,8 @@ class Told:
     age_s: float = 0.5
     reasons: list[str] = field(default_factory=list)
     known_jobs: dict[int, JobStatus] = field(default_factory=dict)
+    wanted: set[Series] = field(default_factory=set)
+    nexts: dict[Series, int] = field(default_factory=dict)
     known_exchanges: list[ExchangeStatus] = field(default_factory=list)
     goals: dict[Series, float] = field(default_factory=dict)
     last_reload: dict[str, object] | None = None
@@ -47,11 +49,17 @@ class Told:
     def jobs(self) -> Mapping[int, JobStatus]:
         return self.known_jobs
 
+    def next_runs(self) -> Mapping[Series, int]:
+        return self.nexts
+
     def exchanges(self) -> Sequence[ExchangeStatus]:
         return self.known_exchanges
 
     def reloaded(self) -> Mapping[str, object] | None:
         return self.last_reload
+
+    def tracked(self) -> Collection[Series]:
+        return self.goals.keys() | self.wanted
 
     def objectives(self) -> Mapping[Series, float]:
         return self.goals

@@ -10,7 +10,10 @@ from typing import Final, NamedTuple
 
 from rich.text import Text
 
+from marketd import words
 from marketd.coverage import OWED, State, Stretch
+from marketd.figures import Missing
+from marketd.model import Cause
 
 
 class Sign(NamedTuple):
@@ -71,6 +74,17 @@ def legend() -> Text:
     for state in _LEGEND:
         text.append(_sign(state), SIGNS[state].style).append(f" {SIGNS[state].label}  ")
     return text
+
+
+def owed(missing: Missing) -> Text:
+    """``3 late, 1 lost``, in the colours of the map; a dash where nothing is owed."""
+    causes = [(cause, count) for cause, count in missing.by_cause().items() if count]
+    parts = [Text(f"{words.count(count)} {cause.value}", cause_style(cause)) for cause, count in causes]
+    return Text(", ").join(parts) or Text("-")
+
+
+def cause_style(cause: Cause) -> str:
+    return SIGNS[State(cause.value)].style
 
 
 def _sign(state: State) -> str:

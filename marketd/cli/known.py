@@ -4,15 +4,18 @@ Owns the walk over all series, and ``Onlooker``: what a command can say in the p
 has the shapes of the daemon's own pages. Refuses to write.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import marketd
 from marketd.clock import Clock
+from marketd.cron import Crons
 from marketd.figures import SeriesFigures
 from marketd.fillings import Filling
 from marketd.jobs import Feasibility
-from marketd.model import Series
+from marketd.jobset import JobSet
+from marketd.model import JobType, Series
+from marketd.pauses import next_run_ms
 from marketd.store.reports import PAGE, Reports
 from marketd.web.status import ExchangeStatus, JobStatus
 
@@ -33,10 +36,10 @@ async def every_series(
 
 @dataclass(frozen=True, slots=True)
 class Onlooker:
-    """A ``Status`` of what is known without the daemon: the host's time, and the objectives of the jobs."""
+    """A ``Status`` of what is known without the daemon: the host's time, and what follows from the jobs."""
 
     clock: Clock
-    freshness: Mapping[Series, float] = field(default_factory=dict)
+    job_set: JobSet = field(default_factory=JobSet)
     version: str = marketd.__version__
     started_ms: int = 0
     watchdog_s: float = 0.0
@@ -57,14 +60,25 @@ class Onlooker:
     def jobs(self) -> Mapping[int, JobStatus]:
         return {}
 
+    def next_runs(self) -> Mapping[Series, int]:
+        crons, now_ms = Crons(), self.now_ms()
+        return self.job_set.next_runs({
+            job.id: next_run_ms(job, crons, now_ms)
+            for job in self.job_set.jobs.values()
+            if job.job_type is JobType.CONTINUOUS
+        })  # fmt: skip
+
     def exchanges(self) -> Sequence[ExchangeStatus]:
         return ()
 
     def reloaded(self) -> None:
         return None
 
+    def tracked(self) -> Collection[Series]:
+        return self.job_set.tracked
+
     def objectives(self) -> Mapping[Series, float]:
-        return self.freshness
+        return self.job_set.objectives
 
     def feasibility(self) -> Sequence[Feasibility]:
         return ()

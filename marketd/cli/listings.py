@@ -1,8 +1,10 @@
 """``marketd gaps`` and ``marketd runs``: what is owed, and what was done."""
 
 import click
+from rich.text import Text
 
 from marketd import words
+from marketd.cli import blocks
 from marketd.cli.app import App, command, json_option, pass_app
 from marketd.cli.options import JOB_ID, checked_filter, filter_options
 from marketd.cli.output import say, show_json, talk
@@ -77,11 +79,12 @@ async def _gaps(
         return await Reports(opened).gaps(*which, cause, closed=closed, limit=limit)
 
 
-def _gap_row(gap: GapFigures) -> tuple[str, ...]:
+def _gap_row(gap: GapFigures) -> tuple[str | Text, ...]:
     ended = "" if gap.resolution is None else f"closed {words.moment(gap.repaired_ms)}: {gap.resolution.value}"
     return (
-        str(gap.id), str(gap.series), gap.cause.value, words.moment(gap.start_ms), words.moment(gap.end_ms),
-        words.count(gap.missing), words.moment(gap.detected_ms), str(gap.attempts), words.moment(gap.next_attempt_ms),
+        str(gap.id), str(gap.series), Text(gap.cause.value, blocks.cause_style(gap.cause)),
+        words.moment(gap.start_ms), words.moment(gap.end_ms), words.count(gap.missing), words.moment(gap.detected_ms),
+        str(gap.attempts), words.moment(gap.next_attempt_ms),
         ended or gap.last_error or "",
     )  # fmt: skip
 

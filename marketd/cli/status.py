@@ -12,6 +12,7 @@ from marketd.cli.options import checked_filter, filter_options
 from marketd.cli.output import say, show_json, talk
 from marketd.cli.start import configured, log_warnings, on_loop, reading
 from marketd.cli.tables import console, show_table
+from marketd.clock import Clock
 from marketd.config import Config
 from marketd.coverage import Beside, stretches
 from marketd.figures import LeaseFigures, SeriesFigures
@@ -24,11 +25,12 @@ from marketd.web import shapes
 
 _COLUMNS = (
     "series", "last 7 days", "complete", "stored", "empty", "once", "unknown", "open gaps", "latest candle", "lag",
-    "built from", "last run",
+    "next run", "built from", "last run",
 )  # fmt: skip
 _WEEK_MS = 7 * 86_400_000
 _SIGNS = 28
-_NUMBERS = ("complete", "stored", "empty", "once", "unknown", "lag")
+_NUMBERS = ("complete", "stored", "empty", "once", "unknown", "lag", "next run")
+_SPARE = ("next run", "unknown", "stored", "empty", "once", "latest candle", "built from", "last run")
 
 
 @command("status")
@@ -40,8 +42,9 @@ def status(app: App, exchange: str | None, symbol: str | None, timeframe: str | 
 
     complete: the share of the wanted history that is stored or answered empty. empty: intervals in which nothing was
     traded; once: those of them that were answered only once so far. unknown: never asked for, a backfill's work.
-    open gaps: how many intervals are owed, by cause. lag: how far the answered range is behind now. last 7 days: six
-    hours a sign, as `marketd coverage` draws them.
+    open gaps: how many intervals are owed, by cause. lag: how far the answered range is behind now. next run: when the
+    job that keeps it fresh is due. last 7 days: six hours a sign, as `marketd coverage` draws them. A terminal that is
+    too narrow for all columns gets those that fit; a pipe gets all.
 
     \b
     Examples:
@@ -59,17 +62,20 @@ async def _status(app: App, config: Config, which: tuple[str | None, str | None,
     async with reading(config, "marketd status") as opened:
         reports = Reports(opened)
         figures, leases = await every_series(reports, *which), await reports.leases()
-        onlooker = Onlooker(app.clock, (await JobTable(Runs(opened), app.clock).read(config)).objectives)
+        onlooker = Onlooker(app.clock, await JobTable(Runs(opened), app.clock).seen(config))
         drawn = {} if as_json else await drawings(reports, figures, app.clock.now_ms())
     if as_json:
+        nexts = onlooker.next_runs()
         show_json({
-            "series": [shapes.series(each, onlooker) for each in figures],
+            "series": [
+                {**shapes.series(each, onlooker), "next_run": shapes.iso(nexts.get(each.series))} for each in figures
+            ],
             "leases": [_lease_shape(lease) for lease in leases],
         })  # fmt: skip
         return 0
     for lease in leases:
         talk(_who(lease))
-    show_series(figures, app.clock.now_ms(), drawn)
+    show_series(figures, onlooker, drawn)
     if figures:
         console().print(blocks.legend())
     return 0
@@ -85,36 +91,33 @@ async def drawings(reports: Reports, figures: Sequence[SeriesFigures], now_ms: i
     }
 
 
-def show_series(figures: Sequence[SeriesFigures], now_ms: int, drawn: Mapping[Series, Text]) -> None:
+def show_series(figures: Sequence[SeriesFigures], onlooker: Onlooker, drawn: Mapping[Series, Text]) -> None:
     if not figures:
         say("no series yet: `marketd backfill` or a job makes one")
         return
-    rows = [_row(each, now_ms, drawn[each.series]) for each in figures]
-    show_table(_COLUMNS, rows, right=_NUMBERS, optional=_COLUMNS[-2:])
+    nexts, now_ms = onlooker.next_runs(), onlooker.now_ms()
+    rows = [_row(each, now_ms, nexts.get(each.series), drawn[each.series]) for each in figures]
+    show_table(_COLUMNS, rows, right=_NUMBERS, optional=_COLUMNS[-3:], spare=_SPARE)
 
 
-async def show_status(opened: Database, now_ms: int) -> Sequence[SeriesFigures]:
+async def show_status(opened: Database, clock: Clock) -> Sequence[SeriesFigures]:
     """The table of everything, for a story; returns its figures."""
     reports = Reports(opened)
     figures = await every_series(reports)
-    show_series(figures, now_ms, await drawings(reports, figures, now_ms))
+    show_series(figures, Onlooker(clock), await drawings(reports, figures, clock.now_ms()))
     return figures
 
 
-def _row(each: SeriesFigures, now_ms: int, drawn: Text) -> tuple[str | Text, ...]:
+def _row(each: SeriesFigures, now_ms: int, next_ms: int | None, drawn: Text) -> tuple[str | Text, ...]:
     run = each.last_run
     return (
         str(each.series), drawn, words.percent(each.completeness), words.count(each.stored), words.count(each.empty),
-        words.count(each.empty_once), words.count(each.unknown), _owed(each), words.moment(each.latest_ms),
+        words.count(each.empty_once), words.count(each.unknown), blocks.owed(each.missing),
+        words.moment(each.latest_ms),
         words.duration(shapes.lag_s(each.answered_until_ms, each.known_since_ms, now_ms)),
-        each.derived_from or "",
+        words.soon(next_ms, now_ms), each.derived_from or "",
         "-" if run is None else f"{run.status.value} {words.moment(run.completed_ms or run.started_ms)}",
     )  # fmt: skip
-
-
-def _owed(each: SeriesFigures) -> str:
-    owed = each.missing.by_cause().items()
-    return ", ".join(f"{words.count(count)} {cause.value}" for cause, count in owed if count) or "-"
 
 
 def _who(lease: LeaseFigures) -> str:

@@ -86,7 +86,7 @@ class Story:
             Order(JobType.BACKFILL, _series(SYMBOLS, TIMEFRAMES), Claim.ORDER, start_ms=_START_MS), results=False
         )
         say("\nmarketd status: every interval is stored, or was answered empty, or is owed.")
-        await show_status(self.opened, self.clock.now_ms())
+        await show_status(self.opened, self.clock)
         say("\n1w is built from 1d, and 4h from 1h, since the exchange refused it: no request was spent on them.")
         say("LTCUSD was answered empty for twelve hours. That is far longer than usual, so it is not believed:")
         say("a suspect gap is open, and 4h waits for it.")
@@ -116,7 +116,7 @@ class Story:
     async def _proof(self) -> int:
         _heading("5. The proof")
         say("marketd status:")
-        figures = await show_status(self.opened, self.clock.now_ms())
+        figures = await show_status(self.opened, self.clock)
         say("\nmarketd verify: every promise as an SQL statement that must find nothing.")
         verdict = await hold(Oracle(self.opened), self.clock.now_ms())
         show_verdict(verdict)

@@ -78,9 +78,9 @@ class Reports:
         return Totals(**await self._one("report_totals"))
 
     async def answered(self) -> tuple[Answered, ...]:
-        """How far every series with an answer is answered; cheap, for freshness."""
+        """How far every series that is known is answered; cheap, for freshness."""
         rows = await self._all("report_answered")
-        return tuple(Answered(_series(row), ms_of(row["answered_until"])) for row in rows)
+        return tuple(Answered(_series(row), millis(row["answered_until"])) for row in rows)
 
     async def missing(self) -> dict[Series, Missing]:
         """What open gaps owe, of every series that owes anything."""

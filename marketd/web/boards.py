@@ -122,13 +122,9 @@ def job(each: JobFigures, alive: JobStatus | None, now_ms: int) -> JobRow:
         last="never" if run is None else f"{run.status.value} {words.moment(run.completed_ms or run.started_ms)}",
         failed=failed,
         noted=failed or each.paused or each.last_error is not None,
-        next=soon(None if alive is None else alive.next_run_ms, now_ms),
+        next=words.soon(None if alive is None else alive.next_run_ms, now_ms),
         state=state,
     )  # fmt: skip
-
-
-def soon(ms: int | None, now_ms: int) -> str:
-    return "" if ms is None else f"in {words.duration(max(0, ms - now_ms) / 1000)}"
 
 
 def reload(status: Status) -> str:

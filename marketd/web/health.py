@@ -4,8 +4,10 @@ Owns how figures become ``ok``, ``degraded`` and ``error``. An empty set is not 
 yet, a series that never got an answer are all degraded. Refuses to let a failed database hide behind numbers.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from marketd.errors import DatabaseUnavailable, DiskFull, MarketdError, PrivilegeError, SchemaError
@@ -41,15 +43,17 @@ class Verdict:
         return {"status": self.status, **self.shape}
 
 
-def late(status: Status, answered: tuple[Answered, ...]) -> tuple[Series, ...]:
-    """Series that are behind by more than their objective, or were never answered."""
+def late(status: Status, answered: Iterable[Answered]) -> Mapping[Series, float]:
+    """By how many seconds each series is behind that is so by more than its objective; infinite: never answered."""
     until = {entry.series: entry.until_ms for entry in answered}
     now = {name: status.exchange_now_ms(name) for name in {series.exchange for series in status.objectives()}}
-    return tuple(
-        series
-        for series, objective_s in status.objectives().items()
-        if series not in until or now[series.exchange] - until[series] > objective_s * 1000
-    )
+    found: dict[Series, float] = {}
+    for series, objective_s in status.objectives().items():
+        until_ms = until.get(series)
+        behind_s = math.inf if until_ms is None else (now[series.exchange] - until_ms) / 1000
+        if behind_s > objective_s:
+            found[series] = behind_s
+    return found
 
 
 def api(status: Status) -> Verdict:
@@ -89,14 +93,14 @@ async def ingestion(reports: Reports, status: Status) -> Verdict:
     return Verdict("ok" if well else "degraded", {"message": message, "details": _details(day, behind, open_gaps)})
 
 
-def _details(day: DayFigures, behind: tuple[Series, ...], open_gaps: int) -> dict[str, object]:
+def _details(day: DayFigures, behind: Collection[Series], open_gaps: int) -> dict[str, object]:
     return {
         "last_run": None if day.last_run is None else shapes.iso(day.last_run.started_ms),
         "last_success": shapes.iso(day.last_success_ms),
         "runs_24h": day.total,
         "failed_24h": day.failed,
         "series_late": len(behind),
-        "late": [str(series) for series in behind[:10]],
+        "late": [str(series) for series in islice(behind, 10)],
         "open_gaps": open_gaps,
     }
 

@@ -4,8 +4,9 @@ Owns the order of the series (who needs attention comes first), and how figures 
 in, records for the templates out. Refuses to ask anybody, and to write HTML but for the drawings (see ``chart``).
 """
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,9 +14,9 @@ from marketd import coverage, words
 from marketd.coverage import Beside, Stretch
 from marketd.figures import Answered, JobFigures, Missing, SeriesFigures, SeriesMap
 from marketd.fillings import Filling
-from marketd.model import JobType, Series
-from marketd.web import axis, boards, chart, shapes
-from marketd.web.status import JobStatus, Status
+from marketd.model import Series
+from marketd.web import axis, boards, chart, health, shapes
+from marketd.web.status import Status
 
 DAY_MS: Final = 86_400_000
 SPANS: Final[Mapping[str, int]] = {"day": DAY_MS, "week": 7 * DAY_MS, "month": 30 * DAY_MS, "year": 365 * DAY_MS}
@@ -95,21 +96,16 @@ class Overview:
 
 
 def ranked(
-    answered: Iterable[Answered], owed: Mapping[Series, Missing], status: Status, given: Given
+    answered: Collection[Answered], owed: Mapping[Series, Missing], status: Status, given: Given
 ) -> tuple[Sequence[Series], Mapping[Series, float]]:
     """Who needs attention first: late ones by how much, then those with holes, then the others by name.
 
     Besides, by how many seconds each late one is behind; infinite where nothing was ever answered.
     """
-    objectives = status.objectives()
-    until = {entry.series: entry.until_ms for entry in answered}
-    chosen = [one for one in until.keys() | objectives.keys() if _is_chosen(one, given)]
-    now = {name: status.exchange_now_ms(name) for name in {one.exchange for one in chosen}}
-    late: dict[Series, float] = {}
-    for one in chosen:
-        behind_s = (now[one.exchange] - until[one]) / 1000 if one in until else float("inf")
-        if one in objectives and behind_s > objectives[one] and one.symbol not in status.resting(one.exchange):
-            late[one] = behind_s
+    known = {entry.series for entry in answered} | set(status.tracked())
+    chosen = [one for one in known if _is_chosen(one, given)]
+    behind = health.late(status, answered)
+    late = {one: behind[one] for one in chosen if one in behind and one.symbol not in status.resting(one.exchange)}
     order = sorted(chosen, key=lambda one: (-late.get(one, 0), -owed[one].total if one in owed else 0, one))
     return order, late
 
@@ -134,8 +130,7 @@ def overview(found: Found, status: Status, given: Given) -> Overview:
         for known, figures in zip(found.maps, found.figures, strict=True)
     ]
     outages = _outages(found.figures, drawn, (end_ms - start_ms) // COLUMNS)
-    alive = status.jobs()
-    nexts = _next_runs(found.jobs, alive, status.objectives())
+    alive, nexts = status.jobs(), status.next_runs()
     rows = [
         _row(figures, chart.row(stretches, start_ms, end_ms, outages.get(figures.series.exchange, ())), status, nexts)
         for figures, stretches in zip(found.figures, drawn, strict=True)
@@ -168,7 +163,7 @@ def _fresh(found: Found, status: Status) -> Card:
     worst = max(found.late, key=lambda one: (found.late[one], one))
     behind = (
         "was never answered"
-        if found.late[worst] == float("inf")
+        if found.late[worst] == math.inf
         else (
             f"is {words.duration(found.late[worst])} behind, {words.duration(status.objectives()[worst])} are allowed"
         )
@@ -262,27 +257,8 @@ def _row(figures: SeriesFigures, drawing: str, status: Status, nexts: Mapping[Se
         lag=rest if rest is not None else "never answered" if lag is None else f"{words.duration(lag)}{allowed}",
         late=late,
         holes=holes,
-        next_run=boards.soon(nexts.get(figures.series), status.now_ms()),
+        next_run=words.soon(nexts.get(figures.series), status.now_ms()),
     )
-
-
-def _next_runs(
-    jobs: Iterable[JobFigures], known: Mapping[int, JobStatus], followed: Iterable[Series]
-) -> Mapping[Series, int]:
-    """When the live job of each series fires next."""
-    found: dict[Series, int] = {}
-    for job in jobs:
-        alive = known.get(job.id)
-        if job.job_type is not JobType.CONTINUOUS or alive is None or alive.next_run_ms is None:
-            continue
-        for series in followed:
-            if (
-                job.exchange == series.exchange
-                and job.symbol in (None, series.symbol)
-                and (job.timeframe in (None, series.timeframe))
-            ):
-                found[series] = min(alive.next_run_ms, found.get(series, alive.next_run_ms))
-    return found
 
 
 LEGEND: Final = [(chart.key(state), label) for state, label in chart.LABELS.items()]

@@ -4,7 +4,7 @@ Owns two protocols: ``Reports``, the figures that the database holds, and ``Stat
 knows. Refuses to know who answers them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -80,10 +80,16 @@ class Status(Protocol):
 
     def jobs(self) -> Mapping[int, JobStatus]: ...
 
+    def next_runs(self) -> Mapping[Series, int]:
+        """When each series that is kept fresh is asked for next, in ms."""
+
     def exchanges(self) -> Sequence[ExchangeStatus]: ...
 
     def reloaded(self) -> Mapping[str, object] | None:
         """What came of the last reload, as it is shown; None before the first."""
+
+    def tracked(self) -> Collection[Series]:
+        """Every series that a job works on."""
 
     def objectives(self) -> Mapping[Series, float]:
         """Freshness objective in seconds of every series that has one."""

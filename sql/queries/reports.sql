@@ -23,8 +23,9 @@ SELECT (SELECT coalesce(sum(stored), 0)::bigint FROM series_figures) AS stored,
 -- name: report_answered
 -- params:
 -- How far each series is answered.
-SELECT exchange, symbol, timeframe, marketd_open_time(timeframe, answered_end) AS answered_until
-FROM series_figures WHERE answered_end IS NOT NULL
+SELECT exchange, symbol, timeframe, marketd_open_time(timeframe, f.answered_end) AS answered_until
+FROM market_series s
+FULL JOIN series_figures f USING (exchange, symbol, timeframe)
 ORDER BY exchange, symbol, timeframe
 
 -- name: report_transactions

@@ -459,7 +459,16 @@ def test_a_reader_needs_no_more_than_the_readers_role(desk: Desk, database: str,
     execute(background, database, f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC")
     desk.config.write_text(desk.config.read_text().replace("user=marketd", f"user={name}_reader"))
     plan = ("plan", "--symbol", "BTCUSD", "--start", "2024-02-01")
+    # No backfill row is made for this job before a daemon or a command that writes has read it.
+    execute(
+        background, database,
+        "INSERT INTO market_data_jobs (exchange, symbol, timeframe, job_type, schedule) "
+        "VALUES ('bitfinex', 'ETHUSD', '1h', 'continuous', '5 * * * *')",
+    )  # fmt: skip
     for words in (("status",), ("verify",), ("gaps",), ("runs",), ("coverage",), ("check",), plan):
         assert desk(*words).code == 0
+    (eth,) = desk("status", "--symbol", "ETHUSD", "--json").json["series"]
+    assert eth["next_run"].endswith(":05:00+00:00")
+    assert desk("status").out.count(" in ") == 1
     assert desk("backfill", "--symbol", "BTCUSD", "--timeframe", "1d").code == 77
     execute(background, database, f"DROP ROLE {name}_reader")

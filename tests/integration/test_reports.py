@@ -179,8 +179,10 @@ async def test_answered_ignores_a_newest_block_of_gaps_only(rows: Rows, reports:
     await rows.block(BLOCK, Ranges.of(DAY))
     await rows.block(BLOCK + 1, Ranges())
     await rows.block(0, Ranges.of((5, 7)), series=Series("kraken", "BTCUSD", "1d"))
+    eth = Series("bitfinex", "ETHUSD", "1h")
+    await rows.know(eth)
     found = {entry.series: entry.until_ms for entry in await reports.answered()}
-    assert found == {BTC: BTC.frame.open_ms(FIRST + 1440), Series("kraken", "BTCUSD", "1d"): 7 * 86_400_000}
+    assert found == {BTC: BTC.frame.open_ms(FIRST + 1440), eth: None, Series("kraken", "BTCUSD", "1d"): 7 * 86_400_000}
 
 
 async def test_totals_come_from_the_ledger(rows: Rows, reports: Reports) -> None:

@@ -19,6 +19,7 @@ from tests.unit.test_coverage import figures
 MINUTE = 60_000
 BTC, ETH, LTC = (Series("bitfinex", symbol, "1m") for symbol in ("BTCUSD", "ETHUSD", "LTCUSD"))
 XBT = Series("kraken", "XBTUSD", "1m")
+DASH = Series("bitfinex", "DSHUSD", "1d")
 
 
 def told(**more: Any) -> Told:
@@ -41,6 +42,10 @@ class TestRanking:
         order, late = overview.ranked([answered(BTC, 500), answered(ETH, 1)], {}, told(), Given())
         assert order == [LTC, BTC, ETH]
         assert late == {LTC: float("inf"), BTC: 500}
+
+    def test_what_a_job_is_to_fill_is_listed_before_it_is_answered(self) -> None:
+        order, late = overview.ranked([answered(BTC, 1)], {}, told(wanted={DASH}), Given())
+        assert (DASH in order, DASH in late) == (True, False)
 
     def test_a_market_that_rests_is_not_late(self) -> None:
         _, late = overview.ranked([answered(BTC, 500)], {}, told(rests={"BTCUSD": "halted"}), Given())
