@@ -11,7 +11,7 @@ UPLOT := 1.6.32
 SCRIPTS := .ci/run $(wildcard packaging/*/*.sh tests/system/*.sh) packaging/deb/postinst packaging/deb/prerm packaging/deb/postrm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo try docs uplot test test-alerts test-monitoring test-browser test-system fuzz deb sbom audit lint format check bench bench-large profile lock clean prove prove-long simulate soak coverage mutants second-opinion
+.PHONY: help demo try docs tables uplot test test-alerts test-monitoring test-browser test-system fuzz deb sbom audit lint format check bench bench-large profile lock clean prove prove-long simulate soak coverage mutants second-opinion
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -155,6 +155,9 @@ bench-large: .venv/.installed ## the same beside ten and fifty million candles, 
 docs: .venv/.installed ## the manual, in build/docs
 	@mkdir -p build && $(BIN)/zensical build --strict >build/docs.log 2>&1 || { cat build/docs.log; exit 1; }
 	@echo "build/docs/index.html"
+
+tables: .venv/.installed ## docs/tables.md anew, of the comments in the schema
+	@$(BIN)/python packaging/tables.py
 
 uplot: ## fetch the charts' library from npm anew, and hold it against its checksums
 	@rm -rf build/uplot && mkdir -p build/uplot && cd build/uplot && npm pack --silent uplot@$(UPLOT) >/dev/null && tar -xzf uplot-$(UPLOT).tgz
