@@ -31,8 +31,8 @@ What each table and each column holds. This page is made of the comments in the 
 `\\d+ candles` shows in psql.
 
 *Who reads*: the role `marketd_read` may read everything ([roles](operations.md)). *Who writes*: marketd, as
-`marketd_run`, in one transaction a page; jobs are yours to edit. Columns keep their meaning from release to release; new
-ones may come, so name those that you read.
+`marketd_run`, in one transaction a page; jobs are yours to edit. Columns keep their meaning from release to release;
+new ones may come, so name those that you read.
 
 A *series* is `exchange`, `symbol` and `timeframe`: the exchange in lower case, the symbol in its own spelling. Its
 intervals are numbered; columns of *intervals* hold such numbers. `marketd_open_time(timeframe, number)` says when one
