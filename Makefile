@@ -11,7 +11,7 @@ UPLOT := 1.6.32
 SCRIPTS := .ci/run $(wildcard packaging/*/*.sh tests/system/*.sh) packaging/deb/postinst packaging/deb/prerm packaging/deb/postrm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo try docs tables uplot test test-alerts test-monitoring test-browser test-system fuzz deb sbom audit lint format check bench bench-large profile lock clean prove prove-long simulate soak coverage mutants second-opinion
+.PHONY: help demo try docs tables pictures uplot test test-alerts test-monitoring test-browser test-system fuzz deb sbom audit lint format check bench bench-large profile lock clean prove prove-long simulate soak coverage mutants second-opinion
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -158,6 +158,12 @@ docs: .venv/.installed ## the manual, in build/docs
 
 tables: .venv/.installed ## docs/tables.md anew, of the comments in the schema
 	@$(BIN)/python packaging/tables.py
+
+pictures: .venv/.installed ## docs/pictures anew, of what make test-browser sees
+	@$(BIN)/python -m pytest tests/browser -k "desktop-light or terminal"
+	@cp build/pictures/terminal-status.svg build/pictures/terminal-top.svg docs/pictures/
+	@cp build/pictures/the_page-desktop-light-holes.png docs/pictures/status-page.png
+	@cp build/pictures/a_series_and_its_gap-desktop-light.png docs/pictures/series.png
 
 uplot: ## fetch the charts' library from npm anew, and hold it against its checksums
 	@rm -rf build/uplot && mkdir -p build/uplot && cd build/uplot && npm pack --silent uplot@$(UPLOT) >/dev/null && tar -xzf uplot-$(UPLOT).tgz

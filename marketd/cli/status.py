@@ -95,8 +95,8 @@ def show_series(figures: Sequence[SeriesFigures], onlooker: Onlooker, drawn: Map
     if not figures:
         say("no series yet: `marketd backfill` or a job makes one")
         return
-    nexts, now_ms = onlooker.next_runs(), onlooker.now_ms()
-    rows = [_row(each, now_ms, nexts.get(each.series), drawn[each.series]) for each in figures]
+    nexts = onlooker.next_runs()
+    rows = [_row(each, onlooker, nexts.get(each.series), drawn[each.series]) for each in figures]
     show_table(_COLUMNS, rows, right=_NUMBERS, optional=_COLUMNS[-3:], spare=_SPARE)
 
 
@@ -108,14 +108,13 @@ async def show_status(opened: Database, clock: Clock) -> Sequence[SeriesFigures]
     return figures
 
 
-def _row(each: SeriesFigures, now_ms: int, next_ms: int | None, drawn: Text) -> tuple[str | Text, ...]:
-    run = each.last_run
+def _row(each: SeriesFigures, onlooker: Onlooker, next_ms: int | None, drawn: Text) -> tuple[str | Text, ...]:
+    run, shape = each.last_run, shapes.series(each, onlooker)
+    lag = Text(words.duration(shape["lag_seconds"]), "bold red" if shapes.is_late(shape) else "")
     return (
         str(each.series), drawn, words.percent(each.completeness), words.count(each.stored), words.count(each.empty),
         words.count(each.empty_once), words.count(each.unknown), blocks.owed(each.missing),
-        words.moment(each.latest_ms),
-        words.duration(shapes.lag_s(each.answered_until_ms, each.known_since_ms, now_ms)),
-        words.soon(next_ms, now_ms), each.derived_from or "",
+        words.moment(each.latest_ms), lag, words.soon(next_ms, onlooker.now_ms()), each.derived_from or "",
         "-" if run is None else f"{run.status.value} {words.moment(run.completed_ms or run.started_ms)}",
     )  # fmt: skip
 

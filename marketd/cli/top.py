@@ -59,7 +59,7 @@ def top(app: App, url: str | None, every: float, as_json: bool) -> int:
 
 async def _watch(address: str, every_s: float, *, as_json: bool) -> int:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http:
-        seen = await _look(http, address)
+        seen = await look(http, address)
         if as_json:
             show_json(dict(seen.whole))
             return 0
@@ -71,12 +71,13 @@ async def _watch(address: str, every_s: float, *, as_json: bool) -> int:
             while True:
                 await asyncio.sleep(every_s)
                 try:
-                    live.update(drawn(await _look(http, address)), refresh=True)
+                    live.update(drawn(await look(http, address)), refresh=True)
                 except Unreachable as error:
                     live.update(Text(f"{error}; it is asked again", style="bold red"), refresh=True)
 
 
-async def _look(http: aiohttp.ClientSession, address: str) -> Seen:
+async def look(http: aiohttp.ClientSession, address: str) -> Seen:
+    """What the port at ``address`` says now. Unreachable where nothing answers."""
     return Seen(
         await _read(http, f"{address}/ingestion/status?limit={_SERIES}"),
         (await _read(http, f"{address}/jobs?limit={_SERIES}"))["jobs"],
@@ -101,8 +102,14 @@ def drawn(seen: Seen) -> RenderableType:
     parts += [_exchanges(whole["exchanges"]), Text()]
     if whole["backfills"]:
         parts += [_backfills(whole["backfills"]), Text()]
-    parts += [_series(whole["series"]), Text(), _runs(seen.jobs)]
+    parts.append(_series(whole["series"]))
+    if done := [(each["last_run"], each) for each in seen.jobs if each["last_run"] is not None]:
+        parts += [Text(), _runs(done)]
     return Group(*parts)
+
+
+def _bar(whole: float, done: float) -> ProgressBar:
+    return ProgressBar(whole, done, width=24, complete_style="blue", finished_style="blue")
 
 
 def _table(*columns: str) -> Table:
@@ -135,7 +142,7 @@ def _exchanges(found: Sequence[Mapping[str, Any]]) -> Table:
         )
         state = each["state"] if each["until"] is None else f"{each['state']} until {each['until'][11:16]}"
         table.add_row(
-            each["name"], ProgressBar(max(allowed, 1), min(used, allowed), width=24), f"{used} of {allowed:g}", spent,
+            each["name"], _bar(max(allowed, 1), min(used, allowed)), f"{used} of {allowed:g}", spent,
             Text(state, style="green" if each["state"] == "ok" else "bold red"),
         )  # fmt: skip
     return table
@@ -145,7 +152,7 @@ def _backfills(found: Sequence[Mapping[str, Any]]) -> Table:
     table = _table("backfill", "", "", "requests left", "rate", "left")
     for each in found:
         table.add_row(
-            f"{each['exchange']} {each['symbol']} {each['timeframe']}", ProgressBar(1, each["share"], width=24),
+            f"{each['exchange']} {each['symbol']} {each['timeframe']}", _bar(1, each["share"]),
             f"{each['share']:.0%}", words.count(each["requests_left"]), f"{words.count(round(each['rate']))} candles/s",
             words.duration(each["seconds_left"]),
         )  # fmt: skip
@@ -169,10 +176,9 @@ def _series(found: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _runs(jobs: Sequence[Mapping[str, Any]]) -> Table:
-    """The newest ones."""
+def _runs(done: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Table:
+    """The newest ones, each with its job."""
     table = _table("run", "job", "status", "stored", "error")
-    done = [(each["last_run"], each) for each in jobs if each["last_run"] is not None]
     for run, job in sorted(done, key=lambda pair: pair[0]["id"], reverse=True)[:_LATEST_RUNS]:
         table.add_row(
             str(run["id"]), f"{job['job_type']} {job['exchange']} {job['symbol'] or '*'} {job['timeframe'] or '*'}",

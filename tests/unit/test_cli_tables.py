@@ -1,5 +1,7 @@
 """Tables for the eye: what goes where a terminal is too narrow."""
 
+import sys
+
 import pytest
 
 from marketd.cli import tables
@@ -20,7 +22,7 @@ _ROWS = [("bitfinex BTCUSD 1m", "1 000", "2 min", "success"), ("bitfinex ETHUSD 
 def test_spare_columns_go_one_after_the_other_until_the_rest_fits(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wide: int, kept: list[str]
 ) -> None:
-    monkeypatch.setattr(tables.sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", str(wide))
     tables.show_table(_COLUMNS, _ROWS, spare=("stored", "last run"))
     head = capsys.readouterr().out.splitlines()[0]
