@@ -37,9 +37,9 @@ class Handlers:
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.get("/", self.status_page),
-            web.get("/series", self.series_page),
-            web.get("/gap", self.gap_page),
+            web.get("/", self._for_people(self.status_page)),
+            web.get("/series", self._for_people(self.series_page)),
+            web.get("/gap", self._for_people(self.gap_page)),
             web.get("/candles", self.candles),
             web.get("/static/{name}", self.static),
             web.get("/livez", self.livez),
@@ -56,6 +56,21 @@ class Handlers:
             web.get("/coverage", self.coverage),
             web.get("/metrics", self._metrics),
         ]
+
+    def _for_people(self, handler: Handler) -> Handler:
+        """What goes wrong is said on a page, in place of JSON; one without figures still tells of the requests."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            try:
+                return await handler(request)
+            except params.BadParameter as error:
+                return page.response(page.refused(self._status, str(error)), 422)
+            except web.HTTPNotFound as error:
+                return page.response(page.refused(self._status, error.text or ""), 404)
+            except MarketdError as error:
+                return page.response(page.broken(self._status, health.reason(error)))
+
+        return handle
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[Reports]:
@@ -271,10 +286,7 @@ class Handlers:
     async def status_page(self, request: web.Request) -> web.Response:
         given = params.given(request.query)
         async with self._reading() as reports:
-            try:
-                found = await self._found(reports, given)
-            except MarketdError as error:
-                return page.response(page.broken(self._status, health.reason(error)))
+            found = await self._found(reports, given)
         view = overview.overview(found, self._status, given)
         return page.response(await asyncio.to_thread(page.whole, view, self._status.version))
 
@@ -299,10 +311,7 @@ class Handlers:
         which, given = params.needed_series(request.query), params.given(request.query)
         before_ms = params.moment(request.query, "before") or self._status.exchange_now_ms(which.exchange)
         async with self._reading() as reports:
-            try:
-                known = await self._known(reports, which, given, before_ms)
-            except MarketdError as error:
-                return page.response(page.broken(self._status, health.reason(error)))
+            known = await self._known(reports, which, given, before_ms)
         view = detail.series(known, self._status, given)
         return page.response(page.of_series(view, self._status.version, self._status.now_ms()))
 
@@ -326,10 +335,7 @@ class Handlers:
     async def gap_page(self, request: web.Request) -> web.Response:
         number = params.identity(request.query.get("id", ""))
         async with self._reading() as reports:
-            try:
-                found = await reports.gap(number)
-            except MarketdError as error:
-                return page.response(page.broken(self._status, health.reason(error)))
+            found = await reports.gap(number)
         if found is None:
             raise web.HTTPNotFound(text=f"no gap {number}")
         return page.response(page.of_gap(detail.gap(found), self._status.version, self._status.now_ms()))

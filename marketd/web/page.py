@@ -37,7 +37,9 @@ def _environment() -> Environment:
         loader=PackageLoader("marketd.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    made.globals.update(asset=asset_path, series_link=_series_link, legend=overview.LEGEND)
+    made.globals.update(
+        asset=asset_path, series_link=_series_link, keys=overview.LEGEND, spans=(*overview.SPANS, overview.ALL)
+    )  # fmt: skip
     return made
 
 
@@ -71,13 +73,10 @@ def whole(view: Overview, version: str) -> str:
     """May run in a thread: it asks nobody."""
 
     def link(**changed: Any) -> str:
-        chosen = asdict(view.given) | changed
+        chosen = asdict(view.given) | {"page": 1} | changed
         return "/?" + urlencode({name: value for name, value in chosen.items() if value not in (None, "")})
 
-    return _rendered(
-        "overview.html", version, view.end_ms, budgets=view.budgets, view=view, link=link,
-        spans=(*overview.SPANS, overview.ALL),
-    )  # fmt: skip
+    return _rendered("overview.html", version, view.end_ms, budgets=view.budgets, view=view, link=link)
 
 
 def of_series(view: SeriesView, version: str, now_ms: int) -> str:
@@ -86,10 +85,7 @@ def of_series(view: SeriesView, version: str, now_ms: int) -> str:
         return "/series?" + urlencode({name: value for name, value in chosen.items() if value is not None})
 
     candles = "/candles?" + urlencode({**view.series._asdict(), "before": view.before_ms})
-    return _rendered(
-        "series.html", version, now_ms, view=view, link=link, candles_link=candles,
-        spans=(*overview.SPANS, overview.ALL),
-    )  # fmt: skip
+    return _rendered("series.html", version, now_ms, view=view, link=link, candles_link=candles)
 
 
 def of_gap(view: GapView, version: str, now_ms: int) -> str:
@@ -98,6 +94,10 @@ def of_gap(view: GapView, version: str, now_ms: int) -> str:
 
 def broken(status: Status, reason: str) -> str:
     return _rendered("broken.html", status.version, status.now_ms(), budgets=boards.budgets(status), reason=reason)
+
+
+def refused(status: Status, reason: str) -> str:
+    return _rendered("refused.html", status.version, status.now_ms(), reason=reason)
 
 
 def _rendered(template: str, version: str, now_ms: int, **more: Any) -> str:
