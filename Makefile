@@ -135,6 +135,7 @@ check: lint test ## what has to pass before a commit
 bench: .venv/.installed ## measure what candles cost beside plain COPY, the port, how late many jobs start, a shared budget, verify, and the parts alone
 	@$(BIN)/python -m bench $(ARGS)
 	@$(BIN)/python -m bench.port
+	@$(BIN)/python -m bench.page
 	@$(BIN)/python -m bench.gaps
 	@$(BIN)/python -m bench.cycle
 	@$(BIN)/python -m bench.jobs
@@ -148,6 +149,7 @@ profile: .venv/.installed ## where the time of a backfill goes, by statement and
 
 bench-large: .venv/.installed ## the same beside ten and fifty million candles, and with 100 000 jobs
 	@$(BIN)/python -m bench.port --large
+	@$(BIN)/python -m bench.page --series 5000
 	@$(BIN)/python -m bench.gaps --large
 	@$(BIN)/python -m bench.jobs --large
 	@$(BIN)/python -m bench.verify --large

@@ -60,14 +60,14 @@ async def _measured(series: int) -> tuple[list[Timing], int]:
                     sys.executable, "-m", "bench.poll", port.address, str(TIMES), *PATHS, stdout=asyncio.subprocess.PIPE
                 )
                 out, _ = await process.communicate()
-                size = await _size(port.address)
+                size = await _size(port.address, PATHS[1])
                 filling.cancel()
     return [timing(path, took) for path, took in json.loads(out).items()], size
 
 
-async def _size(address: str) -> int:
-    """Of the page of ten series and those that look like them, packed as a proxy would pack it."""
-    async with aiohttp.ClientSession() as http, http.get(f"http://{address}/?span=week&text=BENCH1") as reply:
+async def _size(address: str, path: str) -> int:
+    """Of a page, packed as a proxy would pack it."""
+    async with aiohttp.ClientSession() as http, http.get(f"http://{address}{path}") as reply:
         return len(gzip.compress(await reply.read()))
 
 
@@ -86,7 +86,7 @@ def main() -> None:
     print(f"{title:<60}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}")
     for one in timings:
         print(f"{one.path:<60}{one.p50_ms:>9.1f}{one.p99_ms:>9.1f}{one.max_ms:>9.1f}")
-    print(f"packed, those with a 1: {size} bytes")
+    print(f"{PATHS[1]}, packed: {size} bytes")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What the status page says: who comes first, and the answers to the three questions."""
 
+import gzip
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from marketd.meter import Reading
 from marketd.model import Cause, Claim, JobType, Series
 from marketd.ranges import NOTHING, Ranges
 from marketd.web import ExchangeStatus, boards, overview
+from marketd.web import page as web_page
 from marketd.web.overview import Found, Given, Overview
 from tests.told import NOW_MS, Told
 from tests.unit.test_coverage import figures
@@ -167,3 +169,18 @@ def test_a_budget_says_what_it_was_spent_on() -> None:
     assert (backfill.name, backfill.count, backfill.left, backfill.width) == ("backfill", 3, 30.0, 10.0)
     assert (budget.free, budget.well, budget.state) == (18, True, "answers")
     assert budget.needs == "live jobs need 45.0 of 30 a minute, which cannot be kept fresh"
+
+
+def test_the_page_of_sixty_series_is_small_on_the_wire() -> None:
+    """Each of them with ten silences and two holes of its own in the week."""
+    end, week = NOW_MS // MINUTE, 7 * 1440
+    everything, maps = [known(Series("bitfinex", f"C{number}USD", "1m")) for number in range(60)], []
+    for number, each in enumerate(everything):
+        quiet = Ranges.of(
+            *((end - 700 * at - 37 * number, end - 700 * at - 37 * number + 40 + at) for at in range(1, 11))
+        )
+        holes = Ranges.of((end - 61 * number - 500, end - 61 * number - 480), (end - 5000 - number, end - 4900))
+        gaps = tuple(OpenGap(2 * number + at, Cause.FAILED, Ranges.of(span)) for at, span in enumerate(holes.spans))
+        maps.append(SeriesMap(each.series, end - week, end, Ranges.of((0, end)) - holes, quiet, gaps))
+    view = page(told(), *everything, maps=tuple(maps), window=(NOW_MS - week * MINUTE, NOW_MS))
+    assert len(gzip.compress(web_page.whole(view, "1.2.3").encode())) < 20_000
