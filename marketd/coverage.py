@@ -63,23 +63,26 @@ def stretches(known: SeriesMap, figures: SeriesFigures, beside: Beside) -> tuple
     window = Ranges.of((known.start, min(known.end, frame.closed_end(beside.closed_ms))))
     if not window:
         return ()
-    pieces = list[tuple[Ranges, State, int | None]]()
+    found: list[Stretch] = []
     left = window
-    for gap in known.gaps:
-        pieces.append((gap.missing & left, State(gap.cause.value), gap.id))
-        left = left - gap.missing
-    for part, state in (
-        (known.quiet & known.answered, State.QUIET), (known.answered, State.COMPLETE),
-        (_before(figures), State.BEFORE), (_unserved(known.series, beside), State.UNSERVED),
-        (_unasked(known, figures), _waiting(beside, known)),
-    ):  # fmt: skip
-        pieces.append((part & left, state, None))
+    for part, state, gap in _layers(known, figures, beside):
+        for start, end in (part & left).spans:
+            found.append(Stretch(frame.open_ms(start), frame.open_ms(end), state, gap))
         left = left - part
-    found = [
-        Stretch(frame.open_ms(start), frame.open_ms(end), state, gap)
-        for part, state, gap in pieces for start, end in part.spans
-    ]  # fmt: skip
+        if not left:
+            break
     return tuple(sorted(found, key=lambda one: one.start_ms))
+
+
+def _layers(known: SeriesMap, figures: SeriesFigures, beside: Beside) -> Iterator[tuple[Ranges, State, int | None]]:
+    """What is known, each before what it hides; with the id of its gap."""
+    for gap in known.gaps:
+        yield gap.missing, State(gap.cause.value), gap.id
+    yield known.quiet & known.answered, State.QUIET, None
+    yield known.answered, State.COMPLETE, None
+    yield _before(figures), State.BEFORE, None
+    yield _unserved(known.series, beside), State.UNSERVED, None
+    yield _unasked(known, figures), _waiting(beside, known), None
 
 
 def _before(figures: SeriesFigures) -> Ranges:

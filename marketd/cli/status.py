@@ -110,7 +110,9 @@ async def show_status(opened: Database, clock: Clock) -> Sequence[SeriesFigures]
 
 def _row(each: SeriesFigures, onlooker: Onlooker, next_ms: int | None, drawn: Text) -> tuple[str | Text, ...]:
     run, shape = each.last_run, shapes.series(each, onlooker)
-    lag = Text(words.duration(shape["lag_seconds"]), "bold red" if shapes.is_late(shape) else "")
+    lag_s = shape["lag_seconds"]
+    late = shapes.is_late(lag_s, shape["freshness_objective_seconds"])
+    lag = Text(words.duration(lag_s), "bold red" if late else "")
     return (
         str(each.series), drawn, words.percent(each.completeness), words.count(each.stored), words.count(each.empty),
         words.count(each.empty_once), words.count(each.unknown), blocks.owed(each.missing),

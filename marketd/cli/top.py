@@ -123,7 +123,7 @@ def _summary(whole: Mapping[str, Any]) -> Text:
     if not whole["db_ok"]:
         return Text("the database is out of reach", style="bold red")
     series = whole["series"]
-    late = sum(shapes.is_late(each) for each in series)
+    late = sum(_is_late(each) for each in series)
     gaps = sum(each["open_gaps"] for each in series)
     day = whole["runs_24h"]
     text = Text(f"{words.plural(len(series), 'series')}: ").append(
@@ -162,9 +162,9 @@ def _backfills(found: Sequence[Mapping[str, Any]]) -> Table:
 def _series(found: Sequence[Mapping[str, Any]]) -> Table:
     """Those that need attention first."""
     table = _table("series", "behind", "allowed", "complete", "open gaps")
-    order = sorted(found, key=lambda each: (not shapes.is_late(each), -each["open_gaps"], -(each["lag_seconds"] or 0)))
+    order = sorted(found, key=lambda each: (not _is_late(each), -each["open_gaps"], -(each["lag_seconds"] or 0)))
     for each in order[:_WORST]:
-        late, gaps = shapes.is_late(each), each["open_gaps"]
+        late, gaps = _is_late(each), each["open_gaps"]
         table.add_row(
             f"{each['exchange']} {each['symbol']} {each['timeframe']}",
             Text(words.duration(each["lag_seconds"]), style="bold red" if late else ""),
@@ -174,6 +174,10 @@ def _series(found: Sequence[Mapping[str, Any]]) -> Table:
     if len(found) > _WORST:
         table.add_row(Text(f"and {len(found) - _WORST} more", style="dim"))
     return table
+
+
+def _is_late(each: Mapping[str, Any]) -> bool:
+    return shapes.is_late(each["lag_seconds"], each["freshness_objective_seconds"])
 
 
 def _runs(done: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Table:

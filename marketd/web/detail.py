@@ -169,7 +169,11 @@ def _terms(figures: SeriesFigures, status: Status) -> Sequence[Term]:
     allowed = "" if objective is None else f", {words.duration(objective)} are allowed"
     return [
         Term("complete", words.percent(figures.completeness), not figures.complete),
-        Term("behind", ("never answered" if lag is None else words.duration(lag)) + allowed, shapes.is_late(shape)),
+        Term(
+            "behind",
+            ("never answered" if lag is None else words.duration(lag)) + allowed,
+            shapes.is_late(lag, objective),
+        ),
         Term("stored", words.plural(figures.stored, "candle")),
         Term("without a trade", words.plural(figures.empty, "interval")),
         Term("not asked for yet", words.plural(figures.unknown, "interval")),

@@ -242,10 +242,10 @@ def _lacks(name: str, start_ms: int, end_ms: int, now_ms: int) -> str:
 
 
 def _row(figures: SeriesFigures, drawing: str, status: Status, nexts: Mapping[Series, int]) -> Row:
-    shape = shapes.series(figures, status)
-    lag, objective = shape["lag_seconds"], shape["freshness_objective_seconds"]
+    now_ms, objective = status.exchange_now_ms(figures.series.exchange), status.objectives().get(figures.series)
+    lag = shapes.lag_s(figures.answered_until_ms, figures.known_since_ms, now_ms)
     rest = status.resting(figures.series.exchange).get(figures.series.symbol)
-    late = rest is None and shapes.is_late(shape)
+    late = rest is None and shapes.is_late(lag, objective)
     allowed = "" if objective is None else f" of {words.duration(objective)}"
     owed = figures.missing.by_cause().items()
     holes = ", ".join(f"{words.count(count)} {cause.value.replace('_', ' ')}" for cause, count in owed if count)

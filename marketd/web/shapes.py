@@ -33,14 +33,13 @@ def series(figures: SeriesFigures, status: Status) -> Shape:
     objective_s = status.objectives().get(figures.series)
     now_ms = status.exchange_now_ms(figures.series.exchange)
     lag = lag_s(figures.answered_until_ms, figures.known_since_ms, now_ms)
-    fresh = objective_s is None or (lag is not None and lag <= objective_s)
     return {
         **nothing_of(figures.series),
         "latest_candle_open_time": figures.latest_ms,
         "candles_count": figures.stored,
         "lag_seconds": lag,
         "freshness_objective_seconds": objective_s,
-        "complete": figures.complete and fresh,
+        "complete": figures.complete and not is_late(lag, objective_s),
         "first_open_time": figures.oldest_ms,
         "open_gaps": figures.open_gaps,
         "empty_intervals": figures.empty,
@@ -56,10 +55,9 @@ def series(figures: SeriesFigures, status: Status) -> Shape:
     }
 
 
-def is_late(shape: Mapping[str, Any]) -> bool:
-    """Whether a series, shaped as by ``series``, is behind by more than its objective, or was never answered."""
-    lag, objective = shape["lag_seconds"], shape["freshness_objective_seconds"]
-    return objective is not None and (lag is None or lag > objective)
+def is_late(lag_s: float | None, objective_s: float | None) -> bool:
+    """Whether a series is behind by more than its objective, or was never answered."""
+    return objective_s is not None and (lag_s is None or lag_s > objective_s)
 
 
 def nothing_of(which: Series) -> Shape:
