@@ -112,7 +112,7 @@ class Missing:
 class SeriesFigures:
     """What is known of a series.
 
-    ``first_ms`` is the first candle the exchange has, ``oldest_ms`` and ``latest_ms`` the first and last one stored.
+    ``first_ms`` is the first candle the exchange has.
     ``wanted`` is how many intervals its wanted history holds up to the newest answer; ``unknown``, ``wanted_missing``
     and ``wanted_gaps`` count within it. ``history_known`` is False while nobody knows where the wanted history begins.
     Suspect intervals are in ``missing``, not in ``empty_once``.
@@ -122,8 +122,6 @@ class SeriesFigures:
     derived_from: str | None
     known_since_ms: int | None
     first_ms: int | None
-    oldest_ms: int | None
-    latest_ms: int | None
     answered_from_ms: int | None
     answered_until_ms: int | None
     wanted_from_ms: int | None
@@ -138,9 +136,6 @@ class SeriesFigures:
     open_gaps: int
     missing: Missing
     next_attempt_ms: int | None
-    next_look_ms: int | None
-    last_run: RunFigures | None
-    last_success_ms: int | None
 
     @property
     def empty(self) -> int:
@@ -157,6 +152,17 @@ class SeriesFigures:
         if self.wanted == 0:
             return None
         return max(0, self.wanted - self.unknown - self.wanted_missing) / self.wanted
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesReport(SeriesFigures):
+    """The same, and what takes a look-up each: the first and last candle stored, the next look at empties, runs."""
+
+    oldest_ms: int | None
+    latest_ms: int | None
+    next_look_ms: int | None
+    last_run: RunFigures | None
+    last_success_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,10 +125,10 @@ class Gauges:
     async def _figures(self) -> AsyncIterator[SeriesFigures]:
         """Every series that is known, a page at a time."""
         cursor: Series | None = None
-        while page := await self.reports.series_figures(limit=_PAGE, cursor=cursor):
-            for figures in page:
+        while page := await self.reports.known(limit=_PAGE, cursor=cursor):
+            for figures in await self.reports.figures_of(page):
                 yield figures
-            cursor = page[-1].series
+            cursor = page[-1]
 
     def _state(self, series: Series, figures: SeriesFigures | None) -> str:
         """The first of these that holds: never answered, late, incomplete; else complete."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import marketd
 from marketd.clock import Clock
 from marketd.cron import Crons
-from marketd.figures import SeriesFigures
+from marketd.figures import SeriesReport
 from marketd.fillings import Filling
 from marketd.jobs import Feasibility
 from marketd.jobset import JobSet
@@ -22,9 +22,9 @@ from marketd.web.status import ExchangeStatus, JobStatus
 
 async def every_series(
     reports: Reports, exchange: str | None = None, symbol: str | None = None, timeframe: str | None = None
-) -> list[SeriesFigures]:
+) -> list[SeriesReport]:
     """All series that match, page by page."""
-    found: list[SeriesFigures] = []
+    found: list[SeriesReport] = []
     while True:
         page = await reports.series_figures(
             exchange, symbol, timeframe, limit=PAGE, cursor=found[-1].series if found else None

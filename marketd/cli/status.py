@@ -15,7 +15,7 @@ from marketd.cli.tables import console, show_table
 from marketd.clock import Clock
 from marketd.config import Config
 from marketd.coverage import Beside, stretches
-from marketd.figures import LeaseFigures, SeriesFigures
+from marketd.figures import LeaseFigures, SeriesReport
 from marketd.jobtable import JobTable
 from marketd.model import Series
 from marketd.store.reports import Reports
@@ -81,7 +81,7 @@ async def _status(app: App, config: Config, which: tuple[str | None, str | None,
     return 0
 
 
-async def drawings(reports: Reports, figures: Sequence[SeriesFigures], now_ms: int) -> Mapping[Series, Text]:
+async def drawings(reports: Reports, figures: Sequence[SeriesReport], now_ms: int) -> Mapping[Series, Text]:
     """The last week of each series."""
     start_ms = now_ms - _WEEK_MS
     maps = await reports.maps(figures, start_ms, now_ms, least_s=_WEEK_MS / 1000 / _SIGNS)
@@ -91,7 +91,7 @@ async def drawings(reports: Reports, figures: Sequence[SeriesFigures], now_ms: i
     }
 
 
-def show_series(figures: Sequence[SeriesFigures], onlooker: Onlooker, drawn: Mapping[Series, Text]) -> None:
+def show_series(figures: Sequence[SeriesReport], onlooker: Onlooker, drawn: Mapping[Series, Text]) -> None:
     if not figures:
         say("no series yet: `marketd backfill` or a job makes one")
         return
@@ -100,7 +100,7 @@ def show_series(figures: Sequence[SeriesFigures], onlooker: Onlooker, drawn: Map
     show_table(_COLUMNS, rows, right=_NUMBERS, optional=_COLUMNS[-3:], spare=_SPARE)
 
 
-async def show_status(opened: Database, clock: Clock) -> Sequence[SeriesFigures]:
+async def show_status(opened: Database, clock: Clock) -> Sequence[SeriesReport]:
     """The table of everything, for a story; returns its figures."""
     reports = Reports(opened)
     figures = await every_series(reports)
@@ -108,7 +108,7 @@ async def show_status(opened: Database, clock: Clock) -> Sequence[SeriesFigures]
     return figures
 
 
-def _row(each: SeriesFigures, onlooker: Onlooker, next_ms: int | None, drawn: Text) -> tuple[str | Text, ...]:
+def _row(each: SeriesReport, onlooker: Onlooker, next_ms: int | None, drawn: Text) -> tuple[str | Text, ...]:
     run, shape = each.last_run, shapes.series(each, onlooker)
     lag_s = shape["lag_seconds"]
     late = shapes.is_late(lag_s, shape["freshness_objective_seconds"])

@@ -32,6 +32,7 @@ from marketd.figures import (
     RunFigures,
     SeriesFigures,
     SeriesMap,
+    SeriesReport,
     Tables,
     Totals,
     Verification,
@@ -108,20 +109,25 @@ class Reports:
         *,
         limit: int = PAGE,
         cursor: Series | None = None,
-    ) -> tuple[SeriesFigures, ...]:
+    ) -> tuple[SeriesReport, ...]:
         """Series that are known, ordered by their key, the first after ``cursor``."""
-        after = cursor or (None, None, None)
         async with self._database.session() as connection:
-            known = await connection.fetch(sql("report_known"), exchange, symbol, timeframe, *after, limit)
-            keys = [[row[column] for row in known] for column in Series._fields]
-            return await _figures_of(connection, keys)
+            which = await _known(connection, (exchange, symbol, timeframe), cursor, limit)
+            figures = await _of(connection, "report_series", which)
+            lasts = await _of(connection, "report_series_last", which)
+            runs = await _runs_named(connection, (row["last_run"] for row in lasts.values()))
+        return tuple(_report(figures[one], lasts[one], runs.get(lasts[one]["last_run"])) for one in which)
+
+    async def known(self, *, limit: int = PAGE, cursor: Series | None = None) -> tuple[Series, ...]:
+        """The same without their figures."""
+        async with self._database.session() as connection:
+            return await _known(connection, (None, None, None), cursor, limit)
 
     async def figures_of(self, which: Sequence[Series]) -> tuple[SeriesFigures, ...]:
         """Of these series, in this order, whether anything is known of them or not."""
         async with self._database.session() as connection:
-            found = await _figures_of(connection, [list(column) for column in zip(*which, strict=True)] or [[], [], []])
-        by_series = {figures.series: figures for figures in found}
-        return tuple(by_series[one] for one in which)
+            rows = await _of(connection, "report_series", which)
+        return tuple(SeriesFigures(**_figures(rows[one])) for one in which)
 
     async def runs(
         self, job_id: int | None = None, *, limit: int = PAGE, cursor: int | None = None
@@ -298,10 +304,17 @@ def stretches(start: int, end: int, count: int) -> tuple[Span, ...]:
     return tuple(pairwise(edges))
 
 
-async def _figures_of(connection: Connection, keys: Sequence[Sequence[str]]) -> tuple[SeriesFigures, ...]:
-    rows = await connection.fetch(sql("report_series"), *keys)
-    runs = await _runs_named(connection, (row["last_run"] for row in rows))
-    return tuple(_series_figures(row, runs.get(row["last_run"])) for row in rows)
+async def _known(
+    connection: Connection, like: tuple[str | None, str | None, str | None], cursor: Series | None, limit: int
+) -> tuple[Series, ...]:
+    after = cursor or (None, None, None)
+    return tuple(_series(row) for row in await connection.fetch(sql("report_known"), *like, *after, limit))
+
+
+async def _of(connection: Connection, name: str, which: Sequence[Series]) -> dict[Series, asyncpg.Record]:
+    """What a statement says of each of these series."""
+    keys = [list(column) for column in zip(*which, strict=True)] or [[], [], []]
+    return {_series(row): row for row in await connection.fetch(sql(name), *keys)}
 
 
 async def _runs_named(connection: Connection, ids: Iterable[int | None]) -> dict[int | None, RunFigures]:
@@ -315,33 +328,39 @@ def _series(row: asyncpg.Record) -> Series:
     return Series(row["exchange"], row["symbol"], row["timeframe"])
 
 
-def _series_figures(row: asyncpg.Record, last_run: RunFigures | None) -> SeriesFigures:
-    once = max(0, row["empty_once"] - row["suspect"])
-    return SeriesFigures(
-        series=_series(row),
-        derived_from=row["derived_from"],
-        known_since_ms=millis(row["known_since"]),
-        first_ms=millis(row["first_open_time"]),
-        oldest_ms=millis(row["oldest_open_time"]),
-        latest_ms=millis(row["latest_open_time"]),
-        answered_from_ms=millis(row["answered_from"]),
-        answered_until_ms=millis(row["answered_until"]),
-        wanted_from_ms=millis(row["wanted_from"]),
-        history_known=row["history_known"],
-        wanted=row["wanted"] or 0,
-        stored=row["stored"],
-        empty_once=once,
-        empty_confirmed=max(0, row["empties"] - row["empty_once"]),
-        unknown=row["unknown"],
-        wanted_missing=row["wanted_missing"],
-        wanted_gaps=row["wanted_gaps"],
-        open_gaps=row["open_gaps"],
-        missing=Missing(**{cause.value: row[cause.value] for cause in Cause}),
-        next_attempt_ms=millis(row["next_attempt_at"]),
-        next_look_ms=millis(row["next_look_at"]),
+def _report(row: asyncpg.Record, last: asyncpg.Record, last_run: RunFigures | None) -> SeriesReport:
+    return SeriesReport(
+        **_figures(row),
+        oldest_ms=millis(last["oldest_open_time"]),
+        latest_ms=millis(last["latest_open_time"]),
+        next_look_ms=millis(last["next_look_at"]),
         last_run=last_run,
-        last_success_ms=millis(row["last_success"]),
+        last_success_ms=millis(last["last_success"]),
     )
+
+
+def _figures(row: asyncpg.Record) -> dict[str, Any]:
+    once = max(0, row["empty_once"] - row["suspect"])
+    return {
+        "series": _series(row),
+        "derived_from": row["derived_from"],
+        "known_since_ms": millis(row["known_since"]),
+        "first_ms": millis(row["first_open_time"]),
+        "answered_from_ms": millis(row["answered_from"]),
+        "answered_until_ms": millis(row["answered_until"]),
+        "wanted_from_ms": millis(row["wanted_from"]),
+        "history_known": row["history_known"],
+        "wanted": row["wanted"] or 0,
+        "stored": row["stored"],
+        "empty_once": once,
+        "empty_confirmed": max(0, row["empties"] - row["empty_once"]),
+        "unknown": row["unknown"],
+        "wanted_missing": row["wanted_missing"],
+        "wanted_gaps": row["wanted_gaps"],
+        "open_gaps": row["open_gaps"],
+        "missing": Missing(**{cause.value: row[cause.value] for cause in Cause}),
+        "next_attempt_ms": millis(row["next_attempt_at"]),
+    }
 
 
 def _run(row: asyncpg.Record) -> RunFigures:

@@ -9,7 +9,7 @@ from typing import Final
 
 from marketd import words
 from marketd.coverage import State
-from marketd.figures import CandleFigures, GapFigures, RevisionFigures, RunFigures, SeriesFigures, SeriesMap
+from marketd.figures import CandleFigures, GapFigures, RevisionFigures, RunFigures, SeriesMap, SeriesReport
 from marketd.model import RunStatus, Series
 from marketd.web import axis, chart, overview, shapes
 from marketd.web.overview import Given
@@ -107,7 +107,7 @@ class SeriesView:
 class Known:
     """What the database says of a series; ``window`` is the stretch of time of the ``map``, in ms."""
 
-    figures: SeriesFigures
+    figures: SeriesReport
     window: tuple[int, int]
     map: SeriesMap
     candles: Sequence[CandleFigures]
@@ -163,7 +163,7 @@ def series(known: Known, status: Status, given: Given) -> SeriesView:
     )
 
 
-def _terms(figures: SeriesFigures, status: Status) -> Sequence[Term]:
+def _terms(figures: SeriesReport, status: Status) -> Sequence[Term]:
     shape = shapes.series(figures, status)
     lag, objective = shape["lag_seconds"], shape["freshness_objective_seconds"]
     allowed = "" if objective is None else f", {words.duration(objective)} are allowed"

@@ -278,8 +278,8 @@ class Handlers:
         closed_ms = frame.open_ms(frame.closed_end(self._status.exchange_now_ms(which.exchange)))
         end_ms = closed_ms if end_ms is None else min(end_ms, closed_ms)
         if start_ms is None:
-            found = await reports.series_figures(*which, limit=1)
-            begins = (found[0].wanted_from_ms, found[0].answered_from_ms) if found else ()
+            (found,) = await reports.figures_of((which,))
+            begins = (found.wanted_from_ms, found.answered_from_ms)
             start_ms = min((begin for begin in begins if begin is not None), default=end_ms)
         return start_ms, end_ms
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from marketd.clock import at
-from marketd.figures import Bucket, CandleFigures, DayFigures, GapFigures, JobFigures, RunFigures, SeriesFigures
+from marketd.figures import Bucket, CandleFigures, DayFigures, GapFigures, JobFigures, RunFigures, SeriesReport
 from marketd.fillings import Filling
 from marketd.model import Cause, Claim, Series
 from marketd.web.status import ExchangeStatus, JobStatus, Status
@@ -28,7 +28,7 @@ def lag_s(until_ms: int | None, since_ms: int | None, now_ms: int) -> float | No
     return None if begin_ms is None else max(0.0, (now_ms - begin_ms) / 1000)
 
 
-def series(figures: SeriesFigures, status: Status) -> Shape:
+def series(figures: SeriesReport, status: Status) -> Shape:
     """One series; ``complete`` asks for its freshness too, where it has an objective."""
     objective_s = status.objectives().get(figures.series)
     now_ms = status.exchange_now_ms(figures.series.exchange)

@@ -22,6 +22,7 @@ from marketd.figures import (
     RunFigures,
     SeriesFigures,
     SeriesMap,
+    SeriesReport,
     Tables,
     Totals,
 )
@@ -142,7 +143,7 @@ class Reports(Protocol):
         *,
         limit: int = ...,
         cursor: Series | None = None,
-    ) -> tuple[SeriesFigures, ...]: ...
+    ) -> tuple[SeriesReport, ...]: ...
 
     async def runs(
         self, job_id: int | None = None, *, limit: int = ..., cursor: int | None = None

@@ -78,18 +78,11 @@ ORDER BY exchange, symbol, timeframe LIMIT $7::integer
 -- How many series there are is hidden from the planner by (SELECT …): one plan serves all, and planning takes longer than the reading.
 -- OFFSET 0 keeps what stands above it from being computed once for every use.
 SELECT p.exchange, p.symbol, p.timeframe, s.derived_from, s.known_since, s.first_open_time,
-       (SELECT k.open_time FROM candles k WHERE k.exchange = p.exchange AND k.symbol = p.symbol AND k.timeframe = p.timeframe
-        ORDER BY k.open_time LIMIT 1) AS oldest_open_time,
-       (SELECT k.open_time FROM candles k WHERE k.exchange = p.exchange AND k.symbol = p.symbol AND k.timeframe = p.timeframe
-        ORDER BY k.open_time DESC LIMIT 1) AS latest_open_time,
        marketd_open_time(p.timeframe, f.answered_start) AS answered_from, marketd_open_time(p.timeframe, f.answered_end) AS answered_until,
        marketd_open_time(p.timeframe, w.start) AS wanted_from, w.history_known,
        greatest(w.until - w.start, 0) AS wanted, coalesce(f.stored, 0) AS stored, coalesce(f.empty_once, 0) AS empty_once,
        greatest(f.answered - f.stored, 0) AS empties, u.unknown, g.wanted_missing, g.wanted_gaps, g.open_gaps, g.not_asked, g.failed, g.late,
-       g.lost, g.suspect, g.next_attempt_at,
-       (SELECT k.look_at FROM candle_coverage k
-        WHERE k.exchange = p.exchange AND k.symbol = p.symbol AND k.timeframe = p.timeframe AND k.look_at IS NOT NULL
-        ORDER BY k.look_at LIMIT 1) AS next_look_at, r.last_run, r.last_success
+       g.lost, g.suspect, g.next_attempt_at
 FROM unnest((SELECT $1::text[]), (SELECT $2::text[]), (SELECT $3::text[])) AS p (exchange, symbol, timeframe)
 LEFT JOIN series_figures f ON (f.exchange, f.symbol, f.timeframe) = (p.exchange, p.symbol, p.timeframe)
 LEFT JOIN market_series s ON (s.exchange, s.symbol, s.timeframe) = (p.exchange, p.symbol, p.timeframe)
@@ -133,6 +126,20 @@ CROSS JOIN LATERAL (
         OFFSET 0
     ) o
 ) g
+ORDER BY p.exchange, p.symbol, p.timeframe
+
+-- name: report_series_last
+-- params: exchanges text[], symbols text[], timeframes text[]
+-- Of these series the first and the last candle stored, the next look at empties, the newest run and the last that did all.
+SELECT p.exchange, p.symbol, p.timeframe,
+       (SELECT k.open_time FROM candles k WHERE k.exchange = p.exchange AND k.symbol = p.symbol AND k.timeframe = p.timeframe
+        ORDER BY k.open_time LIMIT 1) AS oldest_open_time,
+       (SELECT k.open_time FROM candles k WHERE k.exchange = p.exchange AND k.symbol = p.symbol AND k.timeframe = p.timeframe
+        ORDER BY k.open_time DESC LIMIT 1) AS latest_open_time,
+       (SELECT k.look_at FROM candle_coverage k
+        WHERE k.exchange = p.exchange AND k.symbol = p.symbol AND k.timeframe = p.timeframe AND k.look_at IS NOT NULL
+        ORDER BY k.look_at LIMIT 1) AS next_look_at, r.last_run, r.last_success
+FROM unnest((SELECT $1::text[]), (SELECT $2::text[]), (SELECT $3::text[])) AS p (exchange, symbol, timeframe)
 CROSS JOIN LATERAL (
     SELECT (array_agg(n.id ORDER BY n.started_at DESC) FILTER (WHERE n.id IS NOT NULL))[1] AS last_run, max(o.completed_at) AS last_success
     FROM (
@@ -154,7 +161,6 @@ CROSS JOIN LATERAL (
         WHERE k.job_id = own.id AND k.status = 'success' ORDER BY k.scheduled_for DESC LIMIT 1
     ) o ON true
 ) r
-ORDER BY p.exchange, p.symbol, p.timeframe
 
 -- name: report_runs
 -- params: before bigint, most integer

@@ -15,7 +15,7 @@ from asyncpg.transaction import Transaction
 from marketd import planner
 from marketd.blocks import union
 from marketd.clock import at
-from marketd.figures import SeriesFigures
+from marketd.figures import SeriesReport
 from marketd.model import Series
 from marketd.ranges import NOTHING, Ranges, Span
 from marketd.store import migrations
@@ -148,7 +148,7 @@ class Known:
             start, end = max(begins, default=start), min(end, end if self.job[1] is None else self.job[1])
         return Ranges.of((start, end))
 
-    def check(self, told: SeriesFigures) -> None:
+    def check(self, told: SeriesReport) -> None:
         wanted, frame = self.wanted() or NOTHING, self.series.frame
         assert told.wanted == wanted.size
         assert told.unknown == (wanted - self.answered - self.owed).size

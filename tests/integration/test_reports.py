@@ -193,17 +193,19 @@ async def test_totals_come_from_the_ledger(rows: Rows, reports: Reports) -> None
 
 
 async def test_no_query_counts_candles(rows: Rows) -> None:
-    """The plan of the dearest one reads single rows of the candle table, by its index."""
+    """Figures come without the candle table; what is said of a series besides reads single rows of it, by its index."""
     await rows.block(BLOCK, Ranges.of(DAY))
     for number in range(FIRST, FIRST + 50):
         await rows.candle(number)
     await rows.connection.execute("ANALYZE")
     await rows.connection.execute("SET enable_seqscan = off")
-    explain = "EXPLAIN (ANALYZE, FORMAT JSON) " + sql("report_series")
-    plan = json.loads(await rows.connection.fetchval(explain, *([part] for part in BTC)))
-    read = [node for node in _nodes(plan[0]["Plan"]) if node.get("Relation Name") == "candles"]
-    assert read
-    assert all("Index" in node["Node Type"] and node["Actual Rows"] <= 1 for node in read)
+    read = {}
+    for name in ("report_series", "report_series_last"):
+        explain = "EXPLAIN (ANALYZE, FORMAT JSON) " + sql(name)
+        plan = json.loads(await rows.connection.fetchval(explain, *([part] for part in BTC)))
+        read[name] = [node for node in _nodes(plan[0]["Plan"]) if node.get("Relation Name") == "candles"]
+    assert [len(nodes) for nodes in read.values()] == [0, 2]
+    assert all("Index" in node["Node Type"] and node["Actual Rows"] <= 1 for node in read["report_series_last"])
 
 
 def _nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:

@@ -77,11 +77,10 @@ async def test_budgets_pools_and_the_loop_are_read_every_second() -> None:
 
 def figures(symbol: str, wanted: int, unknown: int, missing: int) -> SeriesFigures:
     return SeriesFigures(
-        series=Series("bitfinex", symbol, "1m"), derived_from=None, known_since_ms=0, first_ms=0, oldest_ms=0,
-        latest_ms=0, answered_from_ms=0, answered_until_ms=0, wanted_from_ms=0, history_known=True, wanted=wanted,
+        series=Series("bitfinex", symbol, "1m"), derived_from=None, known_since_ms=0, first_ms=0,
+        answered_from_ms=0, answered_until_ms=0, wanted_from_ms=0, history_known=True, wanted=wanted,
         stored=wanted - unknown - missing - 3, empty_once=1, empty_confirmed=2, unknown=unknown, wanted_missing=missing,
-        wanted_gaps=1, open_gaps=1, missing=Missing(failed=missing), next_attempt_ms=None, next_look_ms=None,
-        last_run=None, last_success_ms=None,
+        wanted_gaps=1, open_gaps=1, missing=Missing(failed=missing), next_attempt_ms=None,
     )  # fmt: skip
 
 
