@@ -14,7 +14,7 @@ from marketd import coverage, words
 from marketd.coverage import Beside, Stretch
 from marketd.figures import Answered, JobFigures, Missing, SeriesFigures, SeriesMap
 from marketd.fillings import Filling
-from marketd.model import Series
+from marketd.model import JobType, RunStatus, Series
 from marketd.web import axis, boards, chart, health, shapes
 from marketd.web.status import Status
 
@@ -132,9 +132,12 @@ def overview(found: Found, status: Status, given: Given) -> Overview:
     outages = _outages(found.figures, drawn, (end_ms - start_ms) // COLUMNS)
     alive, nexts = status.jobs(), status.next_runs()
     rows = [
-        _row(figures, chart.row(stretches, start_ms, end_ms, outages.get(figures.series.exchange, ())), status, nexts)
-        for figures, stretches in zip(found.figures, drawn, strict=True)
-    ]
+        _row(
+            figures, chart.row(stretches, start_ms, end_ms, outages.get(figures.series.exchange, ())), status, nexts,
+            seen=bool(known.gaps),
+        )
+        for figures, known, stretches in zip(found.figures, found.maps, drawn, strict=True)
+    ]  # fmt: skip
     return Overview(
         given=given,
         cards=(_fresh(found, status), _whole(found), _filled(found, status, fillings)),
@@ -203,8 +206,26 @@ def _filled(found: Found, status: Status, fillings: Mapping[Series, Filling]) ->
         more = f"{many} being filled, {share:.0%} done; {words.count(unknown)} candles are still to come."
         return Card(question, "busy", said, more)
     if unknown:
-        return Card(question, "busy", "It waits", f"{words.count(unknown)} candles are still to be asked for.")
+        why = _why_waiting(found, status)
+        return Card(question, "busy", "It waits", f"{words.count(unknown)} candles are still to be asked for. {why}")
     return Card(question, "good", "It is done", "All wanted history has been asked for.")
+
+
+def _why_waiting(found: Found, status: Status) -> str:
+    """The first reason that is to be seen."""
+    owing = {each.series.exchange for each in found.figures if each.unknown}
+    for each in status.exchanges():
+        if each.name in owing and each.state != "ok":
+            return f"{each.name} {boards.state(each)}."
+    backfills = [job for job in found.jobs if job.job_type is JobType.BACKFILL and job.exchange in owing]
+    for job in backfills:
+        if job.paused:
+            return f"Job {job.id} is paused."
+        if job.last_run is not None and job.last_run.status in (RunStatus.FAILED, RunStatus.PARTIAL):
+            return f"Job {job.id} ended {job.last_run.status.value} and is tried again."
+    if not backfills and len(found.jobs) < JOBS:
+        return "No job asks for them: `marketd backfill`, or `marketd jobs add --type backfill`."
+    return ""
 
 
 # The map
@@ -241,7 +262,10 @@ def _lacks(name: str, start_ms: int, end_ms: int, now_ms: int) -> str:
     return f"All series of {name} lack {words.moment(start_ms)} to {words.moment(end_ms)}."
 
 
-def _row(figures: SeriesFigures, drawing: str, status: Status, nexts: Mapping[Series, int]) -> Row:
+def _row(
+    figures: SeriesFigures, drawing: str, status: Status, nexts: Mapping[Series, int], *, seen: bool
+) -> Row:  # fmt: skip
+    """``seen``: some of its holes are in the drawing."""
     now_ms, objective = status.exchange_now_ms(figures.series.exchange), status.objectives().get(figures.series)
     lag = shapes.lag_s(figures.answered_until_ms, figures.known_since_ms, now_ms)
     rest = status.resting(figures.series.exchange).get(figures.series.symbol)
@@ -249,6 +273,8 @@ def _row(figures: SeriesFigures, drawing: str, status: Status, nexts: Mapping[Se
     allowed = "" if objective is None else f" of {words.duration(objective)}"
     owed = figures.missing.by_cause().items()
     holes = ", ".join(f"{words.count(count)} {cause.value.replace('_', ' ')}" for cause, count in owed if count)
+    if holes and not seen:
+        holes += ", longer ago"
     return Row(
         series=figures.series,
         drawing=drawing,

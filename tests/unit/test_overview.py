@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from marketd.figures import Answered, JobFigures, Missing, OpenGap, SeriesFigures, SeriesMap
+from marketd.figures import Answered, JobFigures, Missing, OpenGap, RunFigures, SeriesFigures, SeriesMap
 from marketd.fillings import Filling
 from marketd.jobs import Feasibility
 from marketd.meter import Reading
-from marketd.model import Cause, Claim, JobType, Series
+from marketd.model import Cause, Claim, JobType, RunStatus, Series
 from marketd.ranges import NOTHING, Ranges
 from marketd.web import ExchangeStatus, boards, overview
 from marketd.web import page as web_page
@@ -73,6 +73,16 @@ def page(status: Told, *shown: SeriesFigures, maps: tuple[SeriesMap, ...] = (), 
     return overview.overview(Found(figures=shown, maps=drawn, **found | more), status, Given("day"))
 
 
+def some_job(job_type: JobType, *, ended: RunStatus | None = None, **more: Any) -> JobFigures:
+    """A job that is well, but for how its last run ended."""
+    fields: dict[str, Any] = dict.fromkeys(JobFigures.__dataclass_fields__)
+    fields |= {"id": 7, "exchange": "bitfinex", "job_type": job_type, "paused": False, "running": False}
+    if ended is not None:
+        run: dict[str, Any] = dict.fromkeys(RunFigures.__dataclass_fields__)
+        fields["last_run"] = RunFigures(**run | {"status": ended})
+    return JobFigures(**fields | {"origin": "sql", "enabled": True} | more)
+
+
 class TestQuestions:
     def said(self, view: Overview) -> list[tuple[str, str]]:
         return [(card.mark, card.said) for card in view.cards]
@@ -115,7 +125,26 @@ class TestQuestions:
         assert (row.series, row.share, row.done, row.rate) == (BTC, 25.0, "10 of 40 requests", "900 candles/s")
 
     def test_a_backfill_that_waits(self) -> None:
-        assert self.said(page(told(), known(unknown=5_000)))[2] == ("busy", "It waits")
+        view = page(told(), known(unknown=5_000))
+        assert self.said(view)[2] == ("busy", "It waits")
+        assert view.cards[2].more.startswith("5 000 candles are still to be asked for. No job asks for them")
+
+    @pytest.mark.parametrize(
+        ("away", "job", "why"),
+        [
+            (True, {}, "bitfinex has asked for silence until 2024-01-03 00:01."),
+            (False, {"paused": True}, "Job 7 is paused."),
+            (False, {"ended": RunStatus.PARTIAL}, "Job 7 ended partial and is tried again."),
+            (False, {"ended": RunStatus.SUCCESS}, ""),
+            (False, {}, ""),
+        ],
+    )
+    def test_a_backfill_that_waits_says_why(self, away: bool, job: dict[str, Any], why: str) -> None:
+        state = ExchangeStatus("bitfinex", 30, 0)
+        if away:
+            state = replace(state, state="cooling", until_ms=NOW_MS + 60_000)
+        view = page(told(known_exchanges=[state]), known(unknown=5_000), jobs=[some_job(JobType.BACKFILL, **job)])
+        assert view.cards[2].more == f"5 000 candles are still to be asked for. {why}"
 
     def test_what_the_exchange_no_longer_serves_is_not_waited_for(self) -> None:
         end = NOW_MS // MINUTE
@@ -128,7 +157,12 @@ class TestQuestions:
 class TestRows:
     def test_what_is_late_or_has_holes_is_marked(self) -> None:
         (row,) = page(told(), known(answered_until_ms=NOW_MS - 200_000, missing=Missing(late=3, not_asked=1))).rows
-        assert (row.lag, row.late, row.holes) == ("3 min 20 s of 3 min", True, "1 not asked, 3 late")
+        assert (row.lag, row.late, row.holes) == ("3 min 20 s of 3 min", True, "1 not asked, 3 late, longer ago")
+        end = NOW_MS // MINUTE
+        here = (OpenGap(1, Cause.LATE, Ranges.of((end - 3, end))),)
+        maps = (SeriesMap(BTC, end - 1440, end, Ranges.of((0, end - 3)), NOTHING, here),)
+        (row,) = page(told(), known(missing=Missing(late=3)), maps=maps).rows
+        assert row.holes == "3 late"
         (row,) = page(told(), known(answered_until_ms=NOW_MS - 60_000)).rows
         assert (row.lag, row.late, row.holes) == ("1 min of 3 min", False, "")
         (row,) = page(told(rests={"BTCUSD": "halted"}), known(answered_until_ms=NOW_MS - 900_000)).rows
@@ -148,11 +182,7 @@ class TestRows:
         assert ["outage" in row.drawing for row in view.rows] == [True, True, False]
 
     def test_a_job_that_failed_is_shown_first(self) -> None:
-        fields = dict.fromkeys(JobFigures.__dataclass_fields__)
-        job = JobFigures(**{
-            **fields, "id": 3, "exchange": "bitfinex", "job_type": JobType.CONTINUOUS, "schedule": "* * * * *",
-            "paused": False, "running": False, "origin": "sql", "enabled": True, "status": "idle",
-        })  # type: ignore[arg-type]  # fmt: skip
+        job = some_job(JobType.CONTINUOUS, schedule="* * * * *", status="idle")
         (well,) = page(told(), jobs=(job,)).jobs
         assert (well.what, well.last, well.noted, well.state) == ("continuous bitfinex * *", "never", False, "idle")
         (idle,) = page(told(), jobs=(replace(job, last_error="bitfinex has halted BTCUSD"),)).jobs
