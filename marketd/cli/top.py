@@ -99,7 +99,7 @@ def drawn(seen: Seen) -> RenderableType:
     """One look as it is shown."""
     whole = seen.whole
     parts: list[RenderableType] = [_summary(whole), Text()]
-    parts += [_exchanges(whole["exchanges"]), Text()]
+    parts += [_exchanges(whole["exchanges"], seen.jobs), Text()]
     if whole["backfills"]:
         parts += [_backfills(whole["backfills"]), Text()]
     parts.append(_series(whole["series"]))
@@ -133,8 +133,8 @@ def _summary(whole: Mapping[str, Any]) -> Text:
     return text.append(f"   runs in 24 h: {day['total']}, {day['failed']} failed, {day['running']} under way")
 
 
-def _exchanges(found: Sequence[Mapping[str, Any]]) -> Table:
-    table = _table("exchange", "last minute", "", "used for", "state")
+def _exchanges(found: Sequence[Mapping[str, Any]], jobs: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table("exchange", "last minute", "", "used for", "state", "under way")
     for each in found:
         allowed, used = each["budget_per_minute"], each["used_last_minute"]
         spent = ", ".join(
@@ -144,8 +144,18 @@ def _exchanges(found: Sequence[Mapping[str, Any]]) -> Table:
         table.add_row(
             each["name"], _bar(max(allowed, 1), min(used, allowed)), f"{used} of {allowed:g}", spent,
             Text(state, style="green" if each["state"] == "ok" else "bold red"),
+            _under_way([_what(job) for job in jobs if job["running"] and job["exchange"] == each["name"]]),
         )  # fmt: skip
     return table
+
+
+def _under_way(running: Sequence[str]) -> str:
+    more = f" and {len(running) - 1} more" if len(running) > 1 else ""
+    return f"{running[0]}{more}" if running else "-"
+
+
+def _what(job: Mapping[str, Any]) -> str:
+    return f"{job['job_type'].replace('_', ' ')} {job['symbol'] or '*'} {job['timeframe'] or '*'}"
 
 
 def _backfills(found: Sequence[Mapping[str, Any]]) -> Table:
@@ -185,7 +195,7 @@ def _runs(done: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Table:
     table = _table("run", "job", "status", "stored", "error")
     for run, job in sorted(done, key=lambda pair: pair[0]["id"], reverse=True)[:_LATEST_RUNS]:
         table.add_row(
-            str(run["id"]), f"{job['job_type']} {job['exchange']} {job['symbol'] or '*'} {job['timeframe'] or '*'}",
+            str(run["id"]), f"{job['exchange']} {_what(job)}",
             Text(run["status"], style={"success": "green", "failed": "bold red"}.get(run["status"], "yellow")),
             words.count(run["candles_inserted"]), (run["error_message"] or "")[:80],
         )  # fmt: skip

@@ -13,7 +13,7 @@ from marketd.jobs import Feasibility
 from marketd.meter import Reading
 from marketd.model import Cause, Claim, Series
 from marketd.ranges import NOTHING, Ranges
-from marketd.web import ExchangeStatus
+from marketd.web import ExchangeStatus, JobStatus
 from tests.integration.ledger_rows import BLOCK, FIRST, START, Rows
 from tests.told import NOW_MS, Told
 
@@ -102,7 +102,8 @@ async def holes(rows: Rows, told: Told) -> None:
 async def backfill(rows: Rows, told: Told) -> None:
     for at, each in enumerate(symbols(4)):
         await known(rows, each, begin=MIDNIGHT + 200 * at)
-        await rows.job("backfill", symbol=each.symbol)
+        number = await rows.job("backfill", symbol=each.symbol)
+        told.known_jobs[number] = JobStatus(None, running=at < 3)
     follow(told, symbols(4))
     told.filling = {
         each: Filling(58, Reading(0.3 + at / 10, 1200.0, 95.0 + at * 60, 40 - at * 6))

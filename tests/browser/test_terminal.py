@@ -92,5 +92,5 @@ async def test_top(monkeypatch: pytest.MonkeyPatch, rows: Rows, site: Site) -> N
     text = shown("terminal-top")
     assert max(len(line) for line in text.plain.splitlines()) <= WIDE
     assert "━" in text.plain
-    for said in ("26 of 30", "continuous 4, backfill 22", "requests left", "1 min 35 s"):
+    for said in ("26 of 30", "continuous 4, backfill 22", "requests left", "1 min 35 s", " and 2 more"):
         assert said in text.plain
