@@ -175,7 +175,7 @@ async def test_hostile_replies_of_an_exchange_leave_the_lag_of_the_other_one_as_
     took_ms, calm_took_ms = statistics.mean(beside.took_ms), statistics.mean(calm.took_ms)
     log.info("a run took %.1f ms beside %d hostile replies, %.1f ms before", took_ms, len(sent), calm_took_ms)
     assert set(beside.statuses) <= {"success", "interrupted", "skipped"}
-    assert beside.statuses.count("skipped") <= len(beside.statuses) // 10, "a crowded host may not be through in time"
+    assert beside.statuses.count("skipped") <= len(beside.statuses) // 4, "a crowded host may not be through in time"
     assert len(beside.statuses) >= ((end_ms - hostile_ms) // 60_000 - 2) * len(SYMBOLS)
     assert took_ms - calm_took_ms < 3000
     assert await violations(database) == {}

@@ -364,25 +364,6 @@ async def test_bad_parameters_are_named(site: Site, path: str, name: str) -> Non
     assert detail.isprintable()
 
 
-@pytest.mark.parametrize(
-    ("path", "status", "said"),
-    [
-        ("/?span=dusk", 422, "span: "),
-        ("/series?exchange=bitfinex&symbol=NOPEUSD&timeframe=1m", 404, "nothing is known of bitfinex NOPEUSD 1m"),
-        ("/gap?id=9", 404, "no gap 9"),
-        ("/gap?id=<b>9</b>", 422, "id: "),
-    ],
-)
-async def test_on_a_page_people_are_told_on_a_page(site: Site, path: str, status: int, said: str) -> None:
-    async with site.http.get(f"http://{site.address}{path}") as response:
-        assert (response.status, response.content_type) == (status, "text/html")
-        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
-        text = await response.text()
-    assert "There is no such page" in text
-    assert said in text
-    assert "<b>" not in text
-
-
 @pytest.mark.parametrize("path", ["/nothing", "/../etc/passwd", "/jobs/1", "/health/", "/%2e%2e/x"])
 async def test_unknown_paths(site: Site, path: str) -> None:
     """fault_65."""

@@ -64,24 +64,24 @@ def test_a_database_that_is_away_is_said() -> None:
     assert "the database is out of reach" in shown(db_ok=False, series=[])
 
 
-def test_the_newest_runs_are_shown() -> None:
-    def job(number: int, status: str) -> dict[str, Any]:
-        run = {
-            "id": number,
-            "status": status,
-            "candles_inserted": 7,
-            "error_message": "because" if status == "failed" else None,
-        }
-        return {"job_type": "continuous", "exchange": "bitfinex", "symbol": None, "timeframe": "1m", "last_run": run}
+def job(number: int, status: str, *, running: bool = False) -> dict[str, Any]:
+    error = "because" if status == "failed" else None
+    return {
+        "job_type": "continuous", "exchange": "bitfinex", "symbol": None, "timeframe": "1m", "running": running,
+        "last_run": {"id": number, "status": status, "candles_inserted": 7, "error_message": error},
+    }  # fmt: skip
 
-    text = shown(*[job(number, "success") for number in range(1, 9)], job(9, "failed"), {"last_run": None})
-    assert "continuous bitfinex * 1m" in text
+
+def test_the_newest_runs_are_shown() -> None:
+    text = shown(*[job(number, "success") for number in range(1, 9)], job(9, "failed"))
     assert "because" in text
-    assert [line.split()[0] for line in text.splitlines() if "continuous bitfinex" in line] == [
-        "9",
-        "8",
-        "7",
-        "6",
-        "5",
-        "4",
-    ]
+    newest = [line.split()[0] for line in text.splitlines() if "bitfinex continuous * 1m" in line]
+    assert newest == ["9", "8", "7", "6", "5", "4"]
+
+
+def test_what_is_under_way_is_said_of_its_exchange() -> None:
+    away = job(3, "running", running=True) | {"exchange": "kraken"}
+    one = shown(job(1, "running", running=True), away)
+    assert "continuous * 1m" in one
+    assert "more" not in one
+    assert "continuous * 1m and 1 more" in shown(job(1, "running", running=True), job(2, "running", running=True), away)
