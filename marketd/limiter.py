@@ -39,11 +39,13 @@ class _Waiter:
     claim: Claim
     number: int
     left: int
+    begun: bool = False
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
-    def rank(self) -> tuple[int, int]:
-        return self.claim, self.number
+    def rank(self) -> tuple[bool, int, int]:
+        """Who has begun to be served is first: overtaken, it would leave right after who overtook it."""
+        return not self.begun, self.claim, self.number
 
 
 class Budget:
@@ -181,6 +183,7 @@ class Budget:
 
     def _give(self, waiter: _Waiter) -> None:
         waiter.left -= 1
+        waiter.begun = waiter.left > 0
         if waiter.left == 0:
             self._queue.remove(waiter)
             waiter.woken.set()
@@ -206,5 +209,5 @@ class Budget:
             self._passed.popleft()
 
 
-def _rank(waiter: _Waiter) -> tuple[int, int]:
+def _rank(waiter: _Waiter) -> tuple[bool, int, int]:
     return waiter.rank

@@ -22,7 +22,7 @@ from marketd.cli.app import App
 from marketd.cli.output import talk
 from marketd.config import Config, load
 from marketd.secret import Secret, password_of
-from marketd.store.session import Database
+from marketd.store.session import Database, unheard
 from marketd.text import clean
 
 T = TypeVar("T")
@@ -51,6 +51,7 @@ def configured(app: App, *, need_database: bool = True) -> Config:
 def on_loop(work: Coroutine[Any, Any, T]) -> T:
     """Run ``work`` to its end on an event loop of its own."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.get_loop().set_exception_handler(unheard)
         return runner.run(work)
 
 

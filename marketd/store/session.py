@@ -8,6 +8,7 @@ the release of a connection nor the ROLLBACK that follows a time-out or a cancel
 """
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext, suppress
@@ -20,6 +21,8 @@ from marketd.errors import DatabaseUnavailable, DiskFull, PrivilegeError, Schema
 from marketd.secret import masked_dsn
 from marketd.store.queries import sql
 from marketd.text import clean
+
+log = logging.getLogger(__name__)
 
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 """What a session yields."""
@@ -249,6 +252,19 @@ async def connection_for_schema(
         raise translated(error, where) from error
     finally:
         await _closed(connection)
+
+
+def unheard(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """The loop's handler of what nobody waits for.
+
+    A connection that is lost may leave a future of the driver behind, with an error that was never raised: who asked has
+    had its own, or has gone. All else is said as ever.
+    """
+    error = context.get("exception")
+    if isinstance(error, asyncpg.ConnectionDoesNotExistError) and error.__traceback__ is None:
+        log.debug("connection lost", extra={"fields": {"error": error}})
+    else:
+        loop.default_exception_handler(context)
 
 
 async def _closed(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

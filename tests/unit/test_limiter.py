@@ -101,6 +101,17 @@ async def test_a_request_of_weight_three_takes_three_passes(passed: Passed) -> N
     assert budget.used_last_minute == 4
 
 
+async def test_a_heavy_request_that_has_begun_is_not_overtaken(passed: Passed) -> None:
+    """With passes of its own in hand it would leave right after who overtook it: more than a minute allows."""
+    budget = Budget(30)
+    take = passer(budget, passed)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(take("heavy", weight=2))
+        group.create_task(take("behind", Claim.RECHECK, weight=2))
+        group.create_task(take("live", Claim.CONTINUOUS, weight=2, after_s=1))
+    assert passed == [("heavy", 2.0), ("live", 6.0), ("behind", 10.0)]
+
+
 async def test_what_was_used_is_forgotten_after_a_minute(passed: Passed) -> None:
     budget = Budget(30)
     take = passer(budget, passed)
