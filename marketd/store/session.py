@@ -257,8 +257,8 @@ async def connection_for_schema(
 def unheard(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """The loop's handler of what nobody waits for.
 
-    A connection that is lost may leave a future of the driver behind, with an error that was never raised: who asked has
-    had its own, or has gone. All else is said as ever.
+    A connection that is lost may leave a future of the driver behind, with an error that was never raised: who asked
+    has had its own, or has gone. All else is said as ever.
     """
     error = context.get("exception")
     if isinstance(error, asyncpg.ConnectionDoesNotExistError) and error.__traceback__ is None:
