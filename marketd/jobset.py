@@ -49,14 +49,6 @@ class JobSet:
         """The series that an order by hand works on, whoever else does."""
         return ordered(job, self.tracked, self.timeframes)
 
-    def next_runs(self, fires_ms: Mapping[int, int | None]) -> Mapping[Series, int]:
-        """When each series of a continuous job is asked for next, of when each job fires, by its id."""
-        return {
-            series: next_ms
-            for (series, job_type), number in self.workers.items()
-            if job_type is JobType.CONTINUOUS and (next_ms := fires_ms.get(number)) is not None
-        }
-
     def worker(self, series: Series, job_type: JobType) -> Job | None:
         """The job that works on ``series``."""
         number = self.workers.get((series, job_type))

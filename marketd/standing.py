@@ -15,7 +15,7 @@ from marketd.cron import Crons
 from marketd.fillings import Filling, Fillings
 from marketd.jobs import Feasibility
 from marketd.jobset import JobSet
-from marketd.model import Series
+from marketd.model import JobType, Series
 from marketd.pauses import next_run_ms
 from marketd.pulse import Pulse
 from marketd.scheduler import Scheduler
@@ -78,8 +78,8 @@ class Standing:
                 found[number] = JobStatus(next_ms, number in running)
         return found
 
-    def next_runs(self) -> Mapping[Series, int]:
-        return self.job_set.next_runs({number: known.next_run_ms for number, known in self.jobs().items()})
+    def follower(self, series: Series) -> int | None:
+        return self.job_set.workers.get((series, JobType.CONTINUOUS))
 
     def exchanges(self) -> Sequence[ExchangeStatus]:
         return [self._exchange_status(name) for name in self.budgets]

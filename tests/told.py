@@ -25,7 +25,7 @@ class Told:
     reasons: list[str] = field(default_factory=list)
     known_jobs: dict[int, JobStatus] = field(default_factory=dict)
     wanted: set[Series] = field(default_factory=set)
-    nexts: dict[Series, int] = field(default_factory=dict)
+    followers: dict[Series, int] = field(default_factory=dict)
     known_exchanges: list[ExchangeStatus] = field(default_factory=list)
     goals: dict[Series, float] = field(default_factory=dict)
     last_reload: dict[str, object] | None = None
@@ -49,8 +49,8 @@ class Told:
     def jobs(self) -> Mapping[int, JobStatus]:
         return self.known_jobs
 
-    def next_runs(self) -> Mapping[Series, int]:
-        return self.nexts
+    def follower(self, series: Series) -> int | None:
+        return self.followers.get(series)
 
     def exchanges(self) -> Sequence[ExchangeStatus]:
         return self.known_exchanges

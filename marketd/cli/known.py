@@ -40,6 +40,7 @@ class Onlooker:
 
     clock: Clock
     job_set: JobSet = field(default_factory=JobSet)
+    crons: Crons = field(default_factory=Crons)
     version: str = marketd.__version__
     started_ms: int = 0
     watchdog_s: float = 0.0
@@ -60,13 +61,13 @@ class Onlooker:
     def jobs(self) -> Mapping[int, JobStatus]:
         return {}
 
-    def next_runs(self) -> Mapping[Series, int]:
-        crons, now_ms = Crons(), self.now_ms()
-        return self.job_set.next_runs({
-            job.id: next_run_ms(job, crons, now_ms)
-            for job in self.job_set.jobs.values()
-            if job.job_type is JobType.CONTINUOUS
-        })  # fmt: skip
+    def follower(self, series: Series) -> int | None:
+        return self.job_set.workers.get((series, JobType.CONTINUOUS))
+
+    def next_run_ms(self, series: Series) -> int | None:
+        """When the job that keeps the series fresh is due."""
+        job = self.job_set.worker(series, JobType.CONTINUOUS)
+        return None if job is None else next_run_ms(job, self.crons, self.now_ms())
 
     def exchanges(self) -> Sequence[ExchangeStatus]:
         return ()

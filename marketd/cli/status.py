@@ -65,10 +65,10 @@ async def _status(app: App, config: Config, which: tuple[str | None, str | None,
         onlooker = Onlooker(app.clock, await JobTable(Runs(opened), app.clock).seen(config))
         drawn = {} if as_json else await drawings(reports, figures, app.clock.now_ms())
     if as_json:
-        nexts = onlooker.next_runs()
         show_json({
             "series": [
-                {**shapes.series(each, onlooker), "next_run": shapes.iso(nexts.get(each.series))} for each in figures
+                {**shapes.series(each, onlooker), "next_run": shapes.iso(onlooker.next_run_ms(each.series))}
+                for each in figures
             ],
             "leases": [_lease_shape(lease) for lease in leases],
         })  # fmt: skip
@@ -95,8 +95,7 @@ def show_series(figures: Sequence[SeriesReport], onlooker: Onlooker, drawn: Mapp
     if not figures:
         say("no series yet: `marketd backfill` or a job makes one")
         return
-    nexts = onlooker.next_runs()
-    rows = [_row(each, onlooker, nexts.get(each.series), drawn[each.series]) for each in figures]
+    rows = [_row(each, onlooker, drawn[each.series]) for each in figures]
     show_table(_COLUMNS, rows, right=_NUMBERS, optional=_COLUMNS[-3:], spare=_SPARE)
 
 
@@ -108,15 +107,14 @@ async def show_status(opened: Database, clock: Clock) -> Sequence[SeriesReport]:
     return figures
 
 
-def _row(each: SeriesReport, onlooker: Onlooker, next_ms: int | None, drawn: Text) -> tuple[str | Text, ...]:
-    run, shape = each.last_run, shapes.series(each, onlooker)
-    lag_s = shape["lag_seconds"]
-    late = shapes.is_late(lag_s, shape["freshness_objective_seconds"])
-    lag = Text(words.duration(lag_s), "bold red" if late else "")
+def _row(each: SeriesReport, onlooker: Onlooker, drawn: Text) -> tuple[str | Text, ...]:
+    run, lag = each.last_run, shapes.lag(each, onlooker)
+    next_run = words.soon(onlooker.next_run_ms(each.series), onlooker.now_ms())
     return (
         str(each.series), drawn, words.percent(each.completeness), words.count(each.stored), words.count(each.empty),
         words.count(each.empty_once), words.count(each.unknown), blocks.owed(each.missing),
-        words.moment(each.latest_ms), lag, words.soon(next_ms, onlooker.now_ms()), each.derived_from or "",
+        words.moment(each.latest_ms), Text(words.duration(lag.seconds), "bold red" if lag.late else ""), next_run,
+        each.derived_from or "",
         "-" if run is None else f"{run.status.value} {words.moment(run.completed_ms or run.started_ms)}",
     )  # fmt: skip
 

@@ -187,7 +187,7 @@ def _series(found: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _is_late(each: Mapping[str, Any]) -> bool:
-    return shapes.is_late(each["lag_seconds"], each["freshness_objective_seconds"])
+    return shapes.Lag(each["lag_seconds"], each["freshness_objective_seconds"]).late
 
 
 def _runs(done: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Table:

@@ -164,16 +164,11 @@ def series(known: Known, status: Status, given: Given) -> SeriesView:
 
 
 def _terms(figures: SeriesReport, status: Status) -> Sequence[Term]:
-    shape = shapes.series(figures, status)
-    lag, objective = shape["lag_seconds"], shape["freshness_objective_seconds"]
-    allowed = "" if objective is None else f", {words.duration(objective)} are allowed"
+    lag = shapes.lag(figures, status)
+    allowed = "" if lag.objective_s is None else f", {words.duration(lag.objective_s)} are allowed"
     return [
         Term("complete", words.percent(figures.completeness), not figures.complete),
-        Term(
-            "behind",
-            ("never answered" if lag is None else words.duration(lag)) + allowed,
-            shapes.is_late(lag, objective),
-        ),
+        Term("behind", lag.said + allowed, lag.late),
         Term("stored", words.plural(figures.stored, "candle")),
         Term("without a trade", words.plural(figures.empty, "interval")),
         Term("not asked for yet", words.plural(figures.unknown, "interval")),

@@ -16,7 +16,7 @@ from marketd.figures import Answered, JobFigures, Missing, SeriesFigures, Series
 from marketd.fillings import Filling
 from marketd.model import JobType, RunStatus, Series
 from marketd.web import axis, boards, chart, health, shapes
-from marketd.web.status import Status
+from marketd.web.status import JobStatus, Status
 
 DAY_MS: Final = 86_400_000
 SPANS: Final[Mapping[str, int]] = {"day": DAY_MS, "week": 7 * DAY_MS, "month": 30 * DAY_MS, "year": 365 * DAY_MS}
@@ -130,11 +130,11 @@ def overview(found: Found, status: Status, given: Given) -> Overview:
         for known, figures in zip(found.maps, found.figures, strict=True)
     ]
     outages = _outages(found.figures, drawn, (end_ms - start_ms) // COLUMNS)
-    alive, nexts = status.jobs(), status.next_runs()
+    alive = status.jobs()
     rows = [
         _row(
-            figures, chart.row(stretches, start_ms, end_ms, outages.get(figures.series.exchange, ())), status, nexts,
-            seen=bool(known.gaps),
+            figures, chart.row(stretches, start_ms, end_ms, outages.get(figures.series.exchange, ())), status,
+            alive, seen=bool(known.gaps),
         )
         for figures, known, stretches in zip(found.figures, found.maps, drawn, strict=True)
     ]  # fmt: skip
@@ -263,14 +263,17 @@ def _lacks(name: str, start_ms: int, end_ms: int, now_ms: int) -> str:
 
 
 def _row(
-    figures: SeriesFigures, drawing: str, status: Status, nexts: Mapping[Series, int], *, seen: bool
+    figures: SeriesFigures, drawing: str, status: Status, alive: Mapping[int, JobStatus], *, seen: bool
 ) -> Row:  # fmt: skip
-    """``seen``: some of its holes are in the drawing."""
-    now_ms, objective = status.exchange_now_ms(figures.series.exchange), status.objectives().get(figures.series)
-    lag = shapes.lag_s(figures.answered_until_ms, figures.known_since_ms, now_ms)
+    """``alive`` is what the daemon knows of its jobs; ``seen``: some of its holes are in the drawing."""
+    number = status.follower(figures.series)
+    follower = None if number is None else alive.get(number)
+    lag = shapes.lag(figures, status)
     rest = status.resting(figures.series.exchange).get(figures.series.symbol)
-    late = rest is None and shapes.is_late(lag, objective)
-    allowed = "" if objective is None else f" of {words.duration(objective)}"
+    late = rest is None and lag.late
+    behind = lag.said
+    if lag.seconds is not None and lag.objective_s is not None:
+        behind += f" of {words.duration(lag.objective_s)}"
     owed = figures.missing.by_cause().items()
     holes = ", ".join(f"{words.count(count)} {cause.value.replace('_', ' ')}" for cause, count in owed if count)
     if holes and not seen:
@@ -280,10 +283,10 @@ def _row(
         drawing=drawing,
         complete=words.percent(figures.completeness),
         mark="" if figures.complete else "bad" if figures.wanted_gaps else "busy",
-        lag=rest if rest is not None else "never answered" if lag is None else f"{words.duration(lag)}{allowed}",
+        lag=behind if rest is None else rest,
         late=late,
         holes=holes,
-        next_run=words.soon(nexts.get(figures.series), status.now_ms()),
+        next_run=words.soon(None if follower is None else follower.next_run_ms, status.now_ms()),
     )
 
 

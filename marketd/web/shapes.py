@@ -6,10 +6,20 @@ in, dictionaries out. Times are ISO 8601 with offset, or milliseconds where the 
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
+from marketd import words
 from marketd.clock import at
-from marketd.figures import Bucket, CandleFigures, DayFigures, GapFigures, JobFigures, RunFigures, SeriesReport
+from marketd.figures import (
+    Bucket,
+    CandleFigures,
+    DayFigures,
+    GapFigures,
+    JobFigures,
+    RunFigures,
+    SeriesFigures,
+    SeriesReport,
+)  # fmt: skip
 from marketd.fillings import Filling
 from marketd.model import Cause, Claim, Series
 from marketd.web.status import ExchangeStatus, JobStatus, Status
@@ -22,24 +32,39 @@ def iso(ms: int | None) -> str | None:
     return None if ms is None else at(ms).isoformat()
 
 
-def lag_s(until_ms: int | None, since_ms: int | None, now_ms: int) -> float | None:
-    """How far a series is behind: from the end of what is answered, or from when it became known; None: unknown."""
-    begin_ms = since_ms if until_ms is None else until_ms
-    return None if begin_ms is None else max(0.0, (now_ms - begin_ms) / 1000)
+class Lag(NamedTuple):
+    """How far a series is behind, None: unknown; and how far it may be, None: as far as it likes."""
+
+    seconds: float | None
+    objective_s: float | None
+
+    @property
+    def late(self) -> bool:
+        return self.objective_s is not None and (self.seconds is None or self.seconds > self.objective_s)
+
+    @property
+    def said(self) -> str:
+        return "never answered" if self.seconds is None else words.duration(self.seconds)
+
+
+def lag(figures: SeriesFigures, status: Status) -> Lag:
+    """From the end of what is answered, or from when the series became known."""
+    begin_ms = figures.known_since_ms if figures.answered_until_ms is None else figures.answered_until_ms
+    now_ms = status.exchange_now_ms(figures.series.exchange)
+    behind_s = None if begin_ms is None else max(0.0, (now_ms - begin_ms) / 1000)
+    return Lag(behind_s, status.objectives().get(figures.series))
 
 
 def series(figures: SeriesReport, status: Status) -> Shape:
     """One series; ``complete`` asks for its freshness too, where it has an objective."""
-    objective_s = status.objectives().get(figures.series)
-    now_ms = status.exchange_now_ms(figures.series.exchange)
-    lag = lag_s(figures.answered_until_ms, figures.known_since_ms, now_ms)
+    behind = lag(figures, status)
     return {
         **nothing_of(figures.series),
         "latest_candle_open_time": figures.latest_ms,
         "candles_count": figures.stored,
-        "lag_seconds": lag,
-        "freshness_objective_seconds": objective_s,
-        "complete": figures.complete and not is_late(lag, objective_s),
+        "lag_seconds": behind.seconds,
+        "freshness_objective_seconds": behind.objective_s,
+        "complete": figures.complete and not behind.late,
         "first_open_time": figures.oldest_ms,
         "open_gaps": figures.open_gaps,
         "empty_intervals": figures.empty,
@@ -53,11 +78,6 @@ def series(figures: SeriesReport, status: Status) -> Shape:
         "empty_once_intervals": figures.empty_once,
         "next_look_at": iso(figures.next_look_ms),
     }
-
-
-def is_late(lag_s: float | None, objective_s: float | None) -> bool:
-    """Whether a series is behind by more than its objective, or was never answered."""
-    return objective_s is not None and (lag_s is None or lag_s > objective_s)
 
 
 def nothing_of(which: Series) -> Shape:

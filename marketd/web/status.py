@@ -81,8 +81,8 @@ class Status(Protocol):
 
     def jobs(self) -> Mapping[int, JobStatus]: ...
 
-    def next_runs(self) -> Mapping[Series, int]:
-        """When each series that is kept fresh is asked for next, in ms."""
+    def follower(self, series: Series) -> int | None:
+        """The id of the job that keeps the series fresh."""
 
     def exchanges(self) -> Sequence[ExchangeStatus]: ...
 

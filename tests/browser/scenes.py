@@ -56,7 +56,8 @@ async def known(
 def follow(told: Told, series: Sequence[Series]) -> None:
     told.goals = dict.fromkeys(series, OBJECTIVE_S)
     told.needs = [Feasibility("bitfinex", len(series), len(series) * 0.4, 30.0)]
-    told.nexts = {one: NOW_MS + 20_000 + 7_000 * at for at, one in enumerate(series)}
+    for at, one in enumerate(series, 1_000):
+        told.followers[one], told.known_jobs[at] = at, JobStatus(NOW_MS + 20_000 + 7_000 * (at - 1_000), running=False)
     told.known_exchanges = [ExchangeStatus("bitfinex", 30, 14, used={Claim.CONTINUOUS: 12, Claim.GAP_REPAIR: 2})]
 
 
